@@ -1,0 +1,77 @@
+"""What a pipeline says about one stack of slices: plain data, no torch, no DICOM codes (reports/codes.py owns those)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class NotAnalysable(Exception):
+    """These images cannot be analysed; the message is one sentence that a radiologist understands."""
+
+
+class HaemorrhageType(StrEnum):
+    """The five types of intracranial haemorrhage, in the order in which every list of findings has them."""
+
+    EPIDURAL = "epidural"
+    SUBDURAL = "subdural"
+    SUBARACHNOID = "subarachnoid"
+    INTRAPARENCHYMAL = "intraparenchymal"
+    INTRAVENTRICULAR = "intraventricular"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which weights spoke. `sha256` is the hex digest of the weights file."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A number with a UCUM unit, e.g. ("volume", 12.3, "mL")."""
+
+    name: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finding:
+    """One thing that was looked for.
+
+    `mask` is bool (slice, row, column) on the source stack's own grid, or None where nothing was found.
+    """
+
+    name: str
+    probability: float
+    present: bool
+    mask: NDArray[np.bool_] | None = None
+    measurements: tuple[Measurement, ...] = ()
+
+    @property
+    def volume_ml(self) -> float:
+        """Volume of the mask in ml; 0 where nothing was measured."""
+        return next((m.value for m in self.measurements if m.name == "volume"), 0.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """A pipeline's answer for one stack.
+
+    `probability` and each of `slice_probabilities` (one per slice of the stack, in its order) are in 0..1;
+    `suspected` is `probability >= threshold`. `key_slices` are indices into the stack, the most telling first.
+    """
+
+    pipeline: str
+    model: ModelIdentity
+    threshold: float
+    suspected: bool
+    probability: float
+    findings: tuple[Finding, ...]
+    slice_probabilities: tuple[float, ...]
+    key_slices: tuple[int, ...]
+    warnings: tuple[str, ...] = ()
