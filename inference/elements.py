@@ -1,0 +1,95 @@
+"""Reading elements of data sets that may be wrong: an absent, empty or garbled value is None, never an exception.
+
+Values are those of PS3.5 section 6.2; the functional group macros of multi-frame images are PS3.3 C.7.6.16.
+"""
+
+import math
+import struct
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
+
+# What pydicom raises when it converts the bytes of a malformed element.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    struct.error,
+    BytesLengthException,
+)
+
+
+def value(ds: Dataset, keyword: str) -> Any:
+    """The element's value, or None."""
+    try:
+        return ds.get(keyword)
+    except UNREADABLE:
+        return None
+
+
+def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
+    """All values as stripped text; empty when there is none."""
+    found = value(ds, keyword)
+    if found is None:
+        return ()
+    several = [found] if isinstance(found, str | bytes) or not hasattr(found, "__iter__") else found
+    return tuple(str(each).strip() for each in several)
+
+
+def text(ds: Dataset, keyword: str) -> str:
+    """The first value as stripped text, or ''."""
+    return next(iter(texts(ds, keyword)), "")
+
+
+def numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Exactly `count` finite numbers, or None. A decimal comma, which some senders write, is read as a point."""
+    found = value(ds, keyword)
+    if count == 1 and not isinstance(found, str) and hasattr(found, "__len__"):
+        return None
+    try:
+        several = [found] if count == 1 else list(found)
+        result = tuple(float(each.replace(",", ".") if isinstance(each, str) else each) for each in several)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return result if len(result) == count and all(map(math.isfinite, result)) else None
+
+
+def number(ds: Dataset, keyword: str) -> float | None:
+    """One finite number, or None."""
+    found = numbers(ds, keyword, 1)
+    return found[0] if found else None
+
+
+def integer(ds: Dataset, keyword: str) -> int | None:
+    """One whole number, or None."""
+    found = number(ds, keyword)
+    return int(found) if found is not None and found.is_integer() else None
+
+
+def items(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
+    """The items of a sequence; empty when there is none."""
+    found = value(ds, keyword)
+    try:
+        return tuple(each for each in found if isinstance(each, Dataset))
+    except UNREADABLE:
+        return ()
+
+
+def frame_macros(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
+    """For every frame the item that holds the attributes of the functional group `keyword`.
+
+    The frame's own group goes before the shared one, and that before the data set itself, which is the only place in a
+    single-frame image. Empty when the groups do not match the number of frames.
+    """
+    frames = items(ds, "PerFrameFunctionalGroupsSequence")
+    if len(frames) != (integer(ds, "NumberOfFrames") or 1):
+        return () if frames or (integer(ds, "NumberOfFrames") or 1) > 1 else (ds,)
+    shared = items(ds, "SharedFunctionalGroupsSequence")
+    common = next(iter(items(shared[0], keyword)), ds) if shared else ds
+    return tuple(next(iter(items(frame, keyword)), common) for frame in frames)
