@@ -1,0 +1,63 @@
+"""Time: monotonic seconds for what is urgent, APScheduler for housekeeping.
+
+APScheduler 3 follows the wall clock and stands still when that is set back, so sweeps, deliveries and leases run on
+`Ticker`, which waits on the monotonic clock. Monotonic seconds are shared by all processes of one boot; `boot_id`
+tells one boot from the next.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger()
+
+
+def monotonic() -> float:
+    """Seconds since boot, suspend included; the same for every process on this machine."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def boot_id() -> str:
+    """A name for the current boot of this machine."""
+    kernel = Path("/proc/sys/kernel/random/boot_id")
+    return kernel.read_text().strip() if kernel.exists() else f"booted at {round(time.time() - monotonic(), -1)}"
+
+
+def utc_now() -> datetime:
+    """The wall clock, UTC."""
+    return datetime.now(UTC)
+
+
+class Ticker:
+    """Runs each function in a thread of its own, again `seconds` after it ended, until `stop`.
+
+    An error is logged and the function runs again at its next time: the rows it works on still say what is due.
+    """
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def every(self, seconds: float, function: Callable[[], object], name: str) -> None:
+        """Start calling `function`."""
+        thread = threading.Thread(target=self._loop, args=(seconds, function, name), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Ask all to end and wait for them."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(timeout_s)
+
+    def _loop(self, seconds: float, function: Callable[[], object], name: str) -> None:
+        while not self._stopping.is_set():
+            try:
+                function()
+            except Exception:
+                log.exception("a clock job failed and will run again", job=name)
+            self._stopping.wait(seconds)

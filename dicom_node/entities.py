@@ -1,0 +1,249 @@
+"""The values that pass between the steps: frozen dataclasses and enums, standard library only."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+
+class SeriesState(StrEnum):
+    """Where a series stands before it is analysed."""
+
+    RECEIVING = "receiving"  # images may still come
+    COMPLETE = "complete"  # waits for the router
+    ROUTED = "routed"  # a choice with its reason stands in the choices table
+
+
+class ChoiceKind(StrEnum):
+    """What the router decided for a series."""
+
+    ANALYSE = "analyse"  # a job was queued
+    NOT_NEEDED = "not_needed"  # a series of the same study that suits better is analysed
+    DECLINED = "declined"  # cannot be analysed; the reason stands on the worklist
+    IGNORED = "ignored"  # no image, or the node's own result coming back
+
+
+class JobState(StrEnum):
+    """Where an analysis stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"  # under a lease
+    DONE = "done"
+    DECLINED = "declined"  # the images turned out not to be analysable
+    FAILED = "failed"  # attempts used up; `retry` revives it
+    SUPERSEDED = "superseded"  # a better or newer series took its place before it ran
+
+
+class DeliveryState(StrEnum):
+    """Where an object for a destination stands."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    FAILED = "failed"  # attempts used up; `retry` revives it
+
+
+class Urgency(StrEnum):
+    """UPS priorities (PS3.3 C.30.2): suspected, not analysed or failed, not suspected."""
+
+    HIGH = "HIGH"
+    MEDIUM = "MEDIUM"
+    LOW = "LOW"
+
+
+class ItemState(StrEnum):
+    """A study on the worklist."""
+
+    WAITING = "waiting"  # no result yet
+    UNREAD = "unread"
+    ACKNOWLEDGED = "acknowledged"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One C-STORE request: the data set's bytes as sent, and what was negotiated for them."""
+
+    data: bytes
+    sop_class_uid: str
+    sop_uid: str
+    transfer_syntax_uid: str
+    calling_aet: str
+    called_aet: str
+    association: int
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Patient and study attributes as last sent."""
+
+    study_uid: str
+    patient_id: str
+    patient_name: str
+    birth_date: str
+    sex: str
+    accession: str
+    description: str
+    study_date: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One stored SOP instance; `version` counts from 1, the highest is the current one.
+
+    `geometry` is the JSON of its frames' positions (see steps/receive.py); `sha256` is of the data set as sent.
+    """
+
+    sop_uid: str
+    version: int
+    study_uid: str
+    series_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    path: Path
+    bytes: int
+    sha256: str
+    geometry: str
+    received_at: datetime
+    calling_aet: str
+    called_aet: str
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series. `last_at` is monotonic seconds (see clock.monotonic); `revision` grows with every change of content."""
+
+    series_uid: str
+    study_uid: str
+    modality: str
+    calling_aet: str
+    called_aet: str
+    state: SeriesState
+    last_at: float
+    released: bool
+    reopened: bool
+    revision: int
+    expected: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was decided for a series, and why. A lower `rank` suits better; `rule` is the rule's name in routes.toml."""
+
+    series_uid: str
+    study_uid: str
+    revision: int
+    kind: ChoiceKind
+    rule: str
+    reason: str
+    pipeline: str | None = None
+    rank: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One analysis of one revision of a series."""
+
+    job_id: int
+    study_uid: str
+    series_uid: str
+    revision: int
+    pipeline: str
+    rank: int
+    state: JobState
+    attempts: int
+    error: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ResultObject:
+    """One object that the node made; kind is SEG, SR, SC or KO."""
+
+    kind: str
+    sop_uid: str
+    sop_class_uid: str
+    series_uid: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRow:
+    """One of a result's findings as the tables and pages need it."""
+
+    name: str
+    code: str
+    probability: float
+    present: bool
+    volume_ml: float
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A pipeline's answer for a study; `version` counts the study's results from 1."""
+
+    study_uid: str
+    version: int
+    series_uid: str
+    pipeline: str
+    suspected: bool
+    probability: float
+    threshold: float
+    findings: tuple[FindingRow, ...]
+    model_name: str
+    model_version: str
+    model_sha256: str
+    warnings: tuple[str, ...]
+    seconds: float
+    made_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One object on its way to one destination. `next_at` is monotonic seconds."""
+
+    delivery_id: int
+    study_uid: str
+    destination: str
+    sop_uid: str
+    sop_class_uid: str
+    kind: str
+    path: Path
+    state: DeliveryState
+    attempts: int
+    next_at: float
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendStatus:
+    """The answer to one C-STORE; `status` None means that none came."""
+
+    path: Path
+    status: int | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorklistItem:
+    """A study as the reader sees it. Times are UTC; `waiting_since` is the arrival of its last image."""
+
+    study_uid: str
+    urgency: Urgency
+    headline: str
+    state: ItemState
+    received_at: datetime
+    waiting_since: datetime
+    flagged_at: datetime | None = None
+    acknowledged_at: datetime | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A process's word that it lives and will say so again before `until` (monotonic seconds)."""
+
+    process: str
+    pid: int
+    until: float
+    doing: str

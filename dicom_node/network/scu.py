@@ -1,0 +1,130 @@
+"""C-STORE, C-ECHO and C-FIND user (PS3.4 Annexes A, B and C): one association for each call.
+
+DCMTK and Orthanc write a response in two small pieces; without re-armed TCP_QUICKACK every C-STORE on such a peer
+stalls for the delayed acknowledgement (about 44 ms).
+"""
+
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
+
+from dicom_node.entities import SendStatus
+from dicom_node.errors import PeerError
+from dicom_node.settings import Peer
+
+MAXIMUM_PDU_BYTES = 131072
+MAXIMUM_CONTEXTS = 128
+PENDING = (0xFF00, 0xFF01)
+UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+
+
+def send(paths: Sequence[Path], peer: Peer, ae_title: str, timeout_s: float) -> Iterator[SendStatus]:
+    """C-STORE each file as it is, in one association. PeerError when none comes about.
+
+    A file that the peer took no context for, or an association that breaks, gives a status of None with the reason.
+    """
+    wanted: dict[tuple[str, str], None] = {}
+    files: list[tuple[Path, Dataset]] = []
+    for path in paths:
+        dataset = dcmread(path)
+        wanted[str(dataset.SOPClassUID), str(dataset.file_meta.TransferSyntaxUID)] = None
+        files.append((path, dataset))
+    contexts = [build_context(*pair) for pair in wanted][:MAXIMUM_CONTEXTS]
+    association = _associate(peer, ae_title, timeout_s, contexts)
+    try:
+        for path, dataset in files:
+            yield _store(association, path, dataset)
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def _store(association: Association, path: Path, dataset: Dataset) -> SendStatus:
+    if not association.is_established:
+        return SendStatus(path, None, "the association ended before this object")
+    try:
+        answer = association.send_c_store(dataset)
+    except ValueError as error:
+        return SendStatus(path, None, f"the destination does not take this kind of object: {error}")
+    except RuntimeError as error:
+        return SendStatus(path, None, str(error))
+    if "Status" not in answer:
+        return SendStatus(path, None, "no answer came in time")
+    return SendStatus(path, int(answer.Status), str(answer.get("ErrorComment", "")))
+
+
+def echo(peer: Peer, ae_title: str, timeout_s: float) -> None:
+    """C-ECHO; returns when the peer answered, PeerError otherwise."""
+    association = _associate(peer, ae_title, timeout_s, [build_context(Verification)])
+    try:
+        answer = association.send_c_echo()
+        if answer.get("Status") != 0x0000:
+            raise PeerError(f"{peer.name} did not answer the C-ECHO ({_where(peer)})")
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def count_instances(peer: Peer, ae_title: str, timeout_s: float, study_uid: str, series_uid: str) -> int | None:
+    """Number of Series Related Instances (0020,1209) that the peer holds; None when it does not say."""
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = "SERIES"
+    identifier.StudyInstanceUID, identifier.SeriesInstanceUID = study_uid, series_uid
+    identifier.NumberOfSeriesRelatedInstances = None
+    association = _associate(
+        peer, ae_title, timeout_s, [build_context(StudyRootQueryRetrieveInformationModelFind, list(UNCOMPRESSED))]
+    )
+    found: int | None = None
+    try:
+        for status, match in association.send_c_find(identifier, StudyRootQueryRetrieveInformationModelFind):
+            if status.get("Status") in PENDING and match is not None and match.get("NumberOfSeriesRelatedInstances"):
+                found = int(match.NumberOfSeriesRelatedInstances)
+    finally:
+        if association.is_established:
+            association.release()
+    return found
+
+
+def _associate(peer: Peer, ae_title: str, timeout_s: float, contexts: list[Any]) -> Association:
+    if peer.host is None or peer.port is None:
+        raise PeerError(f"{peer.name} has no address: give it host and port in the settings")
+    entity = AE(ae_title=ae_title)
+    entity.maximum_pdu_size = MAXIMUM_PDU_BYTES
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = timeout_s
+    association = entity.associate(
+        peer.host,
+        peer.port,
+        contexts=contexts,
+        ae_title=peer.ae_title,
+        max_pdu=MAXIMUM_PDU_BYTES,
+        evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay), (evt.EVT_DATA_RECV, _quick_ack)],
+    )
+    if association.is_established:
+        return association
+    if association.is_rejected:
+        reason = association.acceptor.primitive.reason_str
+        raise PeerError(f"{peer.name} rejected the association from {ae_title}: {reason} ({_where(peer)})")
+    if association.is_aborted and association.acceptor.primitive is not None:
+        raise PeerError(f"{peer.name} accepts none of these objects ({_where(peer)})")
+    raise PeerError(f"{peer.name} cannot be reached ({_where(peer)})")
+
+
+def _where(peer: Peer) -> str:
+    return f"{peer.ae_title} at {peer.host}:{peer.port}"
+
+
+def _no_delay(event: Any) -> None:
+    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _quick_ack(event: Any) -> None:
+    if hasattr(socket, "TCP_QUICKACK"):
+        event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

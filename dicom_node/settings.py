@@ -1,0 +1,222 @@
+"""Settings: embedded defaults, then the site's TOML file, then the environment. The only reader of either.
+
+An unknown key, a wrong type or a peer without an address is a `SettingsError` that names the key.
+"""
+
+import os
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dicom_node.errors import SettingsError
+
+AeTitle = Annotated[str, Field(pattern=r"^[^\\\x00-\x1f\x7f]{1,16}$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(ge=0)]
+Kind = Literal["SEG", "SR", "SC", "KO"]
+SITE_FILES = (Path("triage-node.toml"), Path("/etc/triage-node/triage-node.toml"))
+PREFIX = "TRIAGE_NODE__"
+
+
+class Section(BaseModel):
+    """Immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Node(Section):
+    """[node]"""
+
+    ae_title: AeTitle
+    host: str
+    port: Port
+    data: Path
+    max_associations: Annotated[int, Field(ge=1)]
+
+
+class Access(Section):
+    """[access]"""
+
+    called_aets: tuple[AeTitle, ...]
+    any_called: bool
+    any_caller_on_loopback: bool
+    any_caller: bool
+
+
+class Complete(Section):
+    """[complete]"""
+
+    quiet_after_release_s: Seconds
+    stack_at_least_mm: float
+    quiet_s: Seconds
+    count_at_sender: bool
+
+
+class Analyse(Section):
+    """[analyse]"""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    threads: Annotated[int, Field(ge=0)]
+    attempts: Annotated[int, Field(ge=1)]
+    timeout_s: Annotated[float, Field(gt=0)]
+    lease_s: Annotated[float, Field(gt=0)]
+
+
+class Report(Section):
+    """[report]"""
+
+    picture_for_negative: bool
+    picture_for_not_analysed: bool
+    omit_empty_frames: bool
+
+
+class Deliver(Section):
+    """[deliver]"""
+
+    attempts: Annotated[int, Field(ge=1)]
+    first_wait_s: Seconds
+    longest_wait_s: Seconds
+    timeout_s: Annotated[float, Field(gt=0)]
+
+
+class Worklist(Section):
+    """[worklist]"""
+
+    ageing_cap_minutes: float
+    overdue_first: bool
+    leave_after_hours: Annotated[float, Field(gt=0)]
+
+
+class Web(Section):
+    """[web]"""
+
+    host: str
+    port: Port
+
+
+class Retention(Section):
+    """[retention]"""
+
+    keep_gb: Annotated[float, Field(gt=0)]
+    every_minutes: Annotated[float, Field(gt=0)]
+
+
+class Peer(Section):
+    """[[peer]]: a scanner or PACS. One that is sent to or asked needs an address."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    ae_title: AeTitle
+    host: str | None = None
+    port: Port | None = None
+    destination: bool = False
+    query: bool = False
+    kinds: tuple[Kind, ...] = ("SEG", "SR", "SC", "KO")
+
+    @model_validator(mode="after")
+    def _has_address(self) -> "Peer":
+        if (self.destination or self.query) and (self.host is None or self.port is None):
+            raise ValueError(f"peer {self.name!r} is a destination or is queried and so needs host and port")
+        return self
+
+
+class Settings(Section):
+    """All settings of a node."""
+
+    node: Node
+    access: Access
+    complete: Complete
+    analyse: Analyse
+    report: Report
+    deliver: Deliver
+    worklist: Worklist
+    web: Web
+    retention: Retention
+    peer: tuple[Peer, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_once(self) -> "Settings":
+        names = [peer.name for peer in self.peer]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"peer name used twice: {', '.join(sorted(twice))}")
+        return self
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file."""
+        return self.node.data / "node.sqlite"
+
+    @property
+    def destinations(self) -> tuple[Peer, ...]:
+        """The peers that get results."""
+        return tuple(peer for peer in self.peer if peer.destination)
+
+    def peer_named(self, name: str) -> Peer:
+        """The peer of that name; SettingsError when there is none."""
+        for peer in self.peer:
+            if peer.name == name:
+                return peer
+        known = ", ".join(peer.name for peer in self.peer) or "none is configured"
+        raise SettingsError(f"no peer is called {name!r} (known: {known})")
+
+
+def site_file(given: Path | None = None) -> Path | None:
+    """The site's file: the one given, else $TRIAGE_NODE_CONFIG, else ./triage-node.toml, else the one in /etc."""
+    if given is None and (named := os.environ.get("TRIAGE_NODE_CONFIG")):
+        given = Path(named)
+    if given is not None:
+        if not given.is_file():
+            raise SettingsError(f"there is no settings file {given}")
+        return given
+    return next((path for path in SITE_FILES if path.is_file()), None)
+
+
+def load_settings(path: Path | None = None, changes: dict[str, Any] | None = None) -> Settings:
+    """Read the settings; `changes` ({"web": {"port": 0}}) come last and win."""
+    values = tomllib.loads(files("config").joinpath("default.toml").read_text())
+    where = site_file(path)
+    for source in (_read(where) if where else {}, _environment(), changes or {}):
+        _merge(values, source)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_say(error, where)) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+
+
+def _environment() -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, text in os.environ.items():
+        if name.startswith(PREFIX):
+            section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+            try:
+                value = tomllib.loads(f"value = {text}")["value"]
+            except tomllib.TOMLDecodeError:
+                value = text
+            values.setdefault(section, {})[key] = value
+    return values
+
+
+def _merge(values: dict[str, Any], source: dict[str, Any]) -> None:
+    for key, value in source.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            _merge(values[key], value)
+        else:
+            values[key] = value
+
+
+def _say(error: ValidationError, where: Path | None) -> str:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "settings"
+        text = "there is no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+        lines.append(f"{key}: {text}")
+    return f"{where or 'settings'}: " + "; ".join(lines)

@@ -1,0 +1,264 @@
+"""Analyse: runs a queued job and leaves its result, its objects in the outbox and its flag, in one transaction.
+
+The objects' UIDs follow from the study, the result's number and the kind, so that a job that is done again after a
+crash makes the same objects and nothing is doubled.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from time import perf_counter
+
+import structlog
+from inference.engine import Engine
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset
+from reports.build import build_not_analysed, build_reports
+
+from dicom_node import clock
+from dicom_node.archive import Archive
+from dicom_node.entities import Analysis, ChoiceKind, FindingRow, Job, JobState, ResultObject
+from dicom_node.errors import TriageNodeError
+from dicom_node.settings import Report, Settings
+from dicom_node.steps import flag, route
+from dicom_node.tables import deliveries, instances, jobs, results
+from dicom_node.tables.database import Database, Transaction
+from inference.findings import Finding, NotAnalysable, Result
+from inference.stack import SliceStack, build_stack, read_series
+from reports import codes
+from reports.common import Kind, Replaced, ReportContext, ReportObject, ReportOptions
+
+RETRY_WAIT_S = 5.0
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examined:
+    """A series that was read and analysed; `headers` are its instances without pixels."""
+
+    headers: tuple[Dataset, ...]
+    stack: SliceStack
+    result: Result
+    read_s: float
+    infer_s: float
+
+
+class LeaseLost(TriageNodeError):
+    """Another worker has taken the job meanwhile: what this one found is void."""
+
+
+def analyse_next(
+    database: Database, archive: Archive, settings: Settings, engine: Engine, owner: str, begin: Callable[[Job], None]
+) -> bool:
+    """Run the next queued job, if there is one; whether there was. `begin` is told before the work starts."""
+    with database.write() as tx:
+        job = jobs.claim(tx, owner, clock.monotonic(), settings.analyse.lease_s)
+    if job is None:
+        return False
+    begin(job)
+    try:
+        with lease(database, job, owner, settings.analyse.lease_s):
+            perform(database, archive, settings, engine, job, owner)
+    except NotAnalysable as reason:
+        decline(database, archive, settings, job, owner, str(reason))
+    except LeaseLost:
+        log.warning("the job was taken over by another worker", job=job.job_id)
+    except Exception as error:
+        log.exception("an analysis failed", job=job.job_id, attempt=job.attempts)
+        with database.write() as tx:
+            text = f"{type(error).__name__}: {error}"
+            jobs.put_back(tx, job, owner, text, clock.monotonic() + RETRY_WAIT_S, settings.analyse.attempts)
+            flag.refresh(tx, job.study_uid, clock.utc_now())
+    return True
+
+
+def perform(database: Database, archive: Archive, settings: Settings, engine: Engine, job: Job, owner: str) -> None:
+    """Analyse the job's series and leave everything that follows from it."""
+    began = perf_counter()
+    with database.read() as tx:
+        paths = [instance.path for instance in instances.of_series(tx, job.series_uid)]
+    examined = examine(paths, job.pipeline, engine)
+    done = False
+    while not done:  # again only if another result of the study was numbered meanwhile
+        now = clock.utc_now()
+        with database.read() as tx:
+            version, replaced = results.next_version(tx, job.study_uid), predecessors(tx, job.study_uid)
+        context = ReportContext(
+            sources=examined.headers,
+            stack=examined.stack,
+            result=examined.result,
+            now=now,
+            version=version,
+            replaces=replaced,
+        )
+        made = store(archive, job.study_uid, version, build_reports(context, report_options(settings.report)))
+        analysis = analysis_of(job, version, examined.result, perf_counter() - began, now)
+        done = finish(database, settings, job, owner, analysis, made)
+    log.info("analysed", job=job.job_id, suspected=examined.result.suspected, seconds=round(perf_counter() - began, 2))
+
+
+def finish(
+    database: Database, settings: Settings, job: Job, owner: str, analysis: Analysis, made: Sequence[ResultObject]
+) -> bool:
+    """Commit a result; False when its number was taken meanwhile. LeaseLost when the job is no longer ours."""
+    with database.write() as tx:
+        if results.next_version(tx, job.study_uid) != analysis.version:
+            return False
+        newer = [other for other in jobs.of_study(tx, job.study_uid) if other.job_id > job.job_id]
+        overtaken = any(other.state is JobState.DONE and other.pipeline == job.pipeline for other in newer)
+        if not jobs.finish(tx, job, owner, JobState.SUPERSEDED if overtaken else JobState.DONE):
+            raise LeaseLost(f"job {job.job_id}")
+        if not overtaken:
+            results.add_analysis(tx, analysis)
+            send_out(tx, settings, job.study_uid, analysis.version, made, analysis.made_at)
+        flag.refresh(tx, job.study_uid, analysis.made_at)
+    return True
+
+
+def decline(database: Database, archive: Archive, settings: Settings, job: Job, owner: str, reason: str) -> None:
+    """The images cannot be analysed: say so on the worklist, and let the study's other series be considered."""
+    now = clock.utc_now()
+    with database.read() as tx:
+        paths = [instance.path for instance in instances.of_series(tx, job.series_uid)]
+        version, replaced = results.next_version(tx, job.study_uid), predecessors(tx, job.study_uid)
+    options = report_options(settings.report)
+    made: list[ResultObject] = []
+    if options.picture_for_not_analysed:
+        headers = without_pixels(read_series(paths))
+        built = build_not_analysed(headers, reason, job.pipeline, now, version, replaced, options)
+        made = store(archive, job.study_uid, version, built)
+    with database.write() as tx:
+        if not jobs.finish(tx, job, owner, JobState.DECLINED, reason):
+            return
+        for choice in jobs.choices_of_study(tx, job.study_uid):
+            if choice.series_uid == job.series_uid:
+                jobs.put_choice(tx, replace(choice, kind=ChoiceKind.DECLINED, reason=reason))
+        route.reconsider(tx, job.study_uid)
+        send_out(tx, settings, job.study_uid, version, made, now)
+        flag.refresh(tx, job.study_uid, now)
+    log.info("not analysed", job=job.job_id, reason=reason)
+
+
+def send_out(
+    tx: Transaction, settings: Settings, study_uid: str, version: int, made: Sequence[ResultObject], now: datetime
+) -> None:
+    """Record the objects and put each into the outbox of every destination that takes its kind."""
+    for each in made:
+        results.add_object(tx, study_uid, version, each, now)
+        for peer in settings.destinations:
+            if each.kind in peer.kinds:
+                deliveries.add(tx, study_uid, peer.name, each)
+
+
+def examine(paths: Sequence[Path], pipeline: str, engine: Engine) -> Examined:
+    """Read a series and run a pipeline on it. NotAnalysable when it is no stack or not what the pipeline knows."""
+    began = perf_counter()
+    datasets = read_series(paths)
+    stack = build_stack(datasets)
+    headers = without_pixels(datasets)
+    read = perf_counter()
+    result = engine.run(pipeline, stack)
+    return Examined(headers, stack, result, read - began, perf_counter() - read)
+
+
+def without_pixels(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
+    """The same data sets, lighter."""
+    for dataset in datasets:
+        if "PixelData" in dataset:
+            del dataset.PixelData
+    return tuple(datasets)
+
+
+def store(archive: Archive, study_uid: str, version: int, built: Sequence[ReportObject]) -> list[ResultObject]:
+    """Write the objects into the archive."""
+    made = []
+    for each in built:
+        path = archive.result_path(study_uid, version, each.kind)
+        archive.put(path, part10_bytes(each.dataset))
+        made.append(result_object(each, path))
+    return made
+
+
+def result_object(built: ReportObject, path: Path) -> ResultObject:
+    """What the tables keep of an object."""
+    dataset = built.dataset
+    return ResultObject(
+        str(built.kind), str(dataset.SOPInstanceUID), str(dataset.SOPClassUID), str(dataset.SeriesInstanceUID), path
+    )
+
+
+def part10_bytes(dataset: Dataset) -> bytes:
+    """The data set as a Part 10 file."""
+    buffer = BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def predecessors(tx: Transaction, study_uid: str) -> tuple[Replaced, ...]:
+    """The objects of the study's last result, which the next one replaces."""
+    last = results.last_version(tx, study_uid)
+    if last is None:
+        return ()
+    version, made_at = last
+    return tuple(
+        Replaced(Kind(each.kind), each.sop_class_uid, each.sop_uid, each.series_uid, made_at)
+        for each in results.objects_of_study(tx, study_uid, version)
+    )
+
+
+def analysis_of(job: Job, version: int, result: Result, seconds: float, now: datetime) -> Analysis:
+    """What the tables keep of a result."""
+    return Analysis(
+        study_uid=job.study_uid,
+        version=version,
+        series_uid=job.series_uid,
+        pipeline=result.pipeline,
+        suspected=result.suspected,
+        probability=result.probability,
+        threshold=result.threshold,
+        findings=tuple(finding_row(finding) for finding in result.findings),
+        model_name=result.model.name,
+        model_version=result.model.version,
+        model_sha256=result.model.sha256,
+        warnings=result.warnings,
+        seconds=seconds,
+        made_at=now,
+    )
+
+
+def finding_row(finding: Finding) -> FindingRow:
+    """What the tables keep of a finding."""
+    code = codes.finding_code(finding.name)
+    return FindingRow(finding.name, code.value, finding.probability, finding.present, round(finding.volume_ml, 3))
+
+
+def report_options(settings: Report) -> ReportOptions:
+    """The site's wishes as the writers take them."""
+    return ReportOptions(
+        picture_for_negative=settings.picture_for_negative,
+        picture_for_not_analysed=settings.picture_for_not_analysed,
+        omit_empty_frames=settings.omit_empty_frames,
+    )
+
+
+@contextmanager
+def lease(database: Database, job: Job, owner: str, lease_s: float) -> Iterator[None]:
+    """Keep renewing the job's lease while the body runs."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(lease_s / 3):
+            with database.write() as tx:
+                jobs.renew(tx, job, owner, clock.monotonic() + lease_s)
+
+    thread = threading.Thread(target=renew, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

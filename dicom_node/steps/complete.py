@@ -1,0 +1,58 @@
+"""Complete: which series have all their images?
+
+A series is complete when its sender's association was released, its slices form a gap-free stack and nothing came for
+a moment; or when nothing came for long; or when as many images are here as the sending PACS says there are
+((0020,1209) by C-FIND). Only the sender knows for certain, so late images re-open the series, which then waits long.
+"""
+
+from collections.abc import Callable
+
+from dicom_node.entities import Series, SeriesState
+from dicom_node.settings import Complete
+from dicom_node.steps.receive import known_images
+from dicom_node.tables import instances
+from dicom_node.tables.database import Database, Transaction
+from inference.geometry import stack_shape
+
+
+def complete_due(database: Database, settings: Complete, now: float) -> int:
+    """Move every series that is complete on to the router; how many there were. `now` is monotonic seconds."""
+    with database.read() as tx:
+        due = [
+            series for series in instances.in_state(tx, SeriesState.RECEIVING) if is_complete(tx, series, settings, now)
+        ]
+    if not due:
+        return 0
+    with database.write() as tx:
+        return sum(instances.move(tx, series, SeriesState.COMPLETE) for series in due)
+
+
+def is_complete(tx: Transaction, series: Series, settings: Complete, now: float) -> bool:
+    """Whether the series can be taken as whole."""
+    quiet_s = now - series.last_at
+    if quiet_s >= settings.quiet_s:
+        return True
+    if series.expected is not None:
+        return len(instances.of_series(tx, series.series_uid)) >= series.expected
+    if series.reopened or not series.released or quiet_s < settings.quiet_after_release_s:
+        return False
+    shape = stack_shape(known_images(tx, series.series_uid))
+    return shape.is_volume and not shape.gaps and shape.coverage_mm >= settings.stack_at_least_mm
+
+
+def ask_senders(
+    database: Database, count: Callable[[str, str, str], int | None], settings: Complete, now: float
+) -> int:
+    """Ask the sender of each series that has paused how many images it has; how many were asked.
+
+    `count(calling_aet, study_uid, series_uid)` gives None where the sender cannot be asked or does not say.
+    """
+    if not settings.count_at_sender:
+        return 0
+    with database.read() as tx:
+        paused = instances.uncounted(tx, now - min(0.5, settings.quiet_after_release_s))
+    for series in paused:
+        expected = count(series.calling_aet, series.study_uid, series.series_uid)
+        with database.write() as tx:
+            instances.set_expected(tx, series, expected)
+    return len(paused)

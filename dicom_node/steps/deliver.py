@@ -1,0 +1,84 @@
+"""Deliver: empties the outbox of one destination, one association a study (PS3.4 Annex B as SCU).
+
+A warning status means stored (PS3.4 Table B.2-1). Anything else is tried again with exponential back-off and jitter
+and stands failed, for everyone to see, when the attempts are used up. Each destination is emptied by a clock job of
+its own, and each study has its own rows, so that neither holds up another.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from dicom_node import clock
+from dicom_node.entities import Delivery, SendStatus
+from dicom_node.errors import PeerError
+from dicom_node.settings import Deliver
+from dicom_node.tables import deliveries
+from dicom_node.tables.database import Database
+
+Send = Callable[[Sequence[Path]], Iterator[SendStatus]]
+WARNINGS = (0x0001, 0x0107, 0x0116)
+log = structlog.get_logger()
+
+
+def deliver_due(database: Database, destination: str, send: Send, settings: Deliver, jitter: random.Random) -> int:
+    """Send what is due for one destination, study by study; how many objects were stored there."""
+    stored = 0
+    while batch := _next(database, destination):
+        stored += deliver_study(database, batch, send, settings, jitter, clock.utc_now())
+    return stored
+
+
+def deliver_study(
+    database: Database, batch: list[Delivery], send: Send, settings: Deliver, jitter: random.Random, now: datetime
+) -> int:
+    """Send one study's objects; each answer is recorded as it comes. How many were stored."""
+    waiting = {delivery.path: delivery for delivery in batch}
+    stored, trouble = 0, "no answer came"
+    try:
+        for answer in send([delivery.path for delivery in batch]):
+            with database.write() as tx:
+                delivery = waiting.pop(answer.path)
+                if is_stored(answer.status):
+                    warning = f"0x{answer.status:04X} {answer.detail}".strip() if answer.status else None
+                    deliveries.sent(tx, delivery, warning, now)
+                    stored += 1
+                else:
+                    deliveries.put_off(
+                        tx, delivery, said(answer), due_again(delivery, settings, jitter), settings.attempts
+                    )
+    except (PeerError, OSError) as error:
+        trouble = str(error)
+    for delivery in waiting.values():
+        with database.write() as tx:
+            deliveries.put_off(tx, delivery, trouble, due_again(delivery, settings, jitter), settings.attempts)
+    if stored < len(batch):
+        first = batch[0]
+        log.warning(
+            "not delivered", destination=first.destination, study_uid=first.study_uid, stored=stored, of=len(batch)
+        )
+    return stored
+
+
+def is_stored(status: int | None) -> bool:
+    """Success or warning: the destination has the object."""
+    return status is not None and (status == 0x0000 or status in WARNINGS or status & 0xF000 == 0xB000)
+
+
+def said(answer: SendStatus) -> str:
+    """An answer in words."""
+    return answer.detail if answer.status is None else f"refused with 0x{answer.status:04X} {answer.detail}".strip()
+
+
+def due_again(delivery: Delivery, settings: Deliver, jitter: random.Random) -> float:
+    """Monotonic seconds of the next attempt: doubling waits, each up to a quarter longer or shorter."""
+    wait_s = min(settings.longest_wait_s, settings.first_wait_s * 2 ** min(delivery.attempts, 30))
+    return clock.monotonic() + wait_s * jitter.uniform(0.75, 1.25)
+
+
+def _next(database: Database, destination: str) -> list[Delivery]:
+    with database.read() as tx:
+        return deliveries.due(tx, destination, clock.monotonic())

@@ -1,0 +1,106 @@
+"""Flag: what the reader's list says of a study, derived from the rows that stand there.
+
+Called inside the transaction that changes those rows, so the list never lags behind. A flag is raised at once; it is
+lowered only by a reader: a later result that no longer suspects says so and stays on top until acknowledged.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from dicom_node.entities import (
+    Analysis,
+    Choice,
+    ChoiceKind,
+    FindingRow,
+    ItemState,
+    Job,
+    JobState,
+    SeriesState,
+    Urgency,
+    WorklistItem,
+)
+from dicom_node.tables import instances, jobs, results, worklist
+from dicom_node.tables.database import Transaction
+
+
+def received(tx: Transaction, study_uid: str, now: datetime) -> None:
+    """An image of the study has come: it is on the list, and waits from now on."""
+    item = worklist.get(tx, study_uid)
+    if item is None:
+        item = WorklistItem(study_uid, Urgency.MEDIUM, "Receiving images", ItemState.WAITING, now, now)
+    worklist.put(tx, replace(item, waiting_since=now))
+
+
+def refresh(tx: Transaction, study_uid: str, now: datetime) -> None:
+    """Bring the study's row up to what its series, jobs and results say now."""
+    item = worklist.get(tx, study_uid)
+    if item is None:
+        return
+    analyses = results.analyses_of_study(tx, study_uid)
+    if analyses:
+        item = with_result(item, analyses[-1], analyses[:-1], now)
+    else:
+        item = without_result(item, tx, study_uid)
+    worklist.put(tx, item)
+
+
+def with_result(item: WorklistItem, latest: Analysis, earlier: list[Analysis], now: datetime) -> WorklistItem:
+    """The row of an analysed study. The same result seen again changes nothing."""
+    if item.version == latest.version:
+        return item
+    urgency, headline = Urgency.LOW, f"No haemorrhage suspected (probability {latest.probability:.2f})"
+    if latest.suspected:
+        urgency, headline = Urgency.HIGH, suspicion(latest.findings, latest.probability)
+    elif item.urgency is Urgency.HIGH and earlier and item.state is ItemState.UNREAD:
+        urgency = Urgency.HIGH
+        headline = f"Result {earlier[-1].version} suspected haemorrhage, result {latest.version} does not: please look"
+    elif any(analysis.suspected for analysis in earlier):
+        headline += "; an earlier result suspected it"
+    raised = urgency is Urgency.HIGH and (item.urgency is not Urgency.HIGH or item.flagged_at is None)
+    keep = item.state in (ItemState.ACKNOWLEDGED, ItemState.CLOSED) and not raised
+    return replace(
+        item,
+        urgency=urgency,
+        headline=headline,
+        state=item.state if keep else ItemState.UNREAD,
+        flagged_at=now if raised else item.flagged_at,
+        version=latest.version,
+    )
+
+
+def without_result(item: WorklistItem, tx: Transaction, study_uid: str) -> WorklistItem:
+    """The row of a study that no pipeline has spoken of yet."""
+    standing = jobs.of_study(tx, study_uid)
+    choices = jobs.choices_of_study(tx, study_uid)
+    receiving = any(s.state is not SeriesState.ROUTED for s in instances.series_of_study(tx, study_uid))
+    reason = not_analysed(standing, choices)
+    if any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in standing):
+        return replace(item, urgency=Urgency.MEDIUM, headline="Waiting for analysis", state=ItemState.WAITING)
+    if receiving or reason is None:
+        headline = f"Receiving images (so far: {reason})" if reason else "Receiving images"
+        return replace(item, urgency=Urgency.MEDIUM, headline=headline, state=ItemState.WAITING)
+    state = ItemState.UNREAD if item.state is ItemState.WAITING or item.headline != reason else item.state
+    return replace(item, urgency=Urgency.MEDIUM, headline=reason, state=state)
+
+
+def not_analysed(standing: list[Job], choices: list[Choice]) -> str | None:
+    """Why a study has no result, in words; None where nothing speaks against one."""
+    failed = [job for job in standing if job.state is JobState.FAILED]
+    if failed:
+        return f"Analysis failed: {failed[-1].error} (job {failed[-1].job_id})"
+    declined = [choice for choice in choices if choice.kind is ChoiceKind.DECLINED]
+    return f"Not analysed: {declined[0].reason}" if declined else None
+
+
+def suspicion(findings: tuple[FindingRow, ...], probability: float) -> str:
+    """The headline of a suspected study: the types found, the largest first."""
+    present = sorted((f for f in findings if f.present), key=lambda f: -f.volume_ml)
+    named = ", ".join(f"{f.name} {volume_text(f.volume_ml)}" if f.volume_ml else f.name for f in present)
+    return f"Suspected intracranial haemorrhage: {named or 'type uncertain'} (probability {probability:.2f})"
+
+
+def volume_text(volume_ml: float) -> str:
+    """A volume as a reader says it."""
+    if volume_ml < 1:
+        return "under 1 ml"
+    return f"{volume_ml:.0f} ml" if volume_ml >= 10 else f"{volume_ml:.1f} ml"

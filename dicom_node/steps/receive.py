@@ -1,0 +1,217 @@
+"""Receive: one C-STORE request becomes a file and a row, both durable before Success is answered (PS3.4 Annex B).
+
+The same bytes again change nothing. Other bytes under the same SOP Instance UID are kept as a new version; only if
+pixels or geometry differ does the series re-open, otherwise (another syntax, coerced names) just the rows follow.
+"""
+
+import hashlib
+import json
+import threading
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import structlog
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from dicom_node import clock
+from dicom_node.archive import Archive, checked_uid, part10_header
+from dicom_node.entities import Incoming, Instance, Study
+from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused
+from dicom_node.steps import flag
+from dicom_node.tables import instances, results
+from dicom_node.tables.database import Database, Transaction
+from inference.geometry import SliceGeometry, slice_geometry
+
+UNREADABLE = (
+    InvalidDicomError,
+    ValueError,
+    EOFError,
+    OSError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    NotImplementedError,
+)
+GEOMETRY = ["Rows", "Columns", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept", "BitsStored", "PixelRepresentation", "PhotometricInterpretation", "SeriesInstanceUID", "InstanceNumber", "ImageType", "ConvolutionKernel", "ContrastBolusAgent", "BodyPartExamined"]
+NOT_IMAGES = {"SEG", "SR", "KO", "PR", "DOC", "REG", "RTSTRUCT", "RTPLAN", "RTDOSE", "FID", "AU", "ECG", "PLAN"}
+
+log = structlog.get_logger()
+
+
+class Receiver:
+    """Takes requests from any number of associations at once."""
+
+    def __init__(self, database: Database, archive: Archive) -> None:
+        self._database, self._archive = database, archive
+        self._lock = threading.Lock()
+        self._open: dict[int, set[str]] = defaultdict(set)  # association -> series it has sent
+
+    def store(self, incoming: Incoming) -> None:
+        """Make the object durable. `Refused` with the status for the sender when it cannot be stored."""
+        header = part10_header(
+            incoming.sop_class_uid, checked_uid(incoming.sop_uid), incoming.transfer_syntax_uid, incoming.calling_aet
+        )
+        dataset = read_header(header + incoming.data)
+        check_negotiated(dataset, incoming)
+        series_uid = checked_uid(dataset.get("SeriesInstanceUID"))
+        with self._lock:
+            self._open[incoming.association].add(series_uid)
+        digest = hashlib.sha256(incoming.data).hexdigest()
+        path = self._archive.instance_path(
+            checked_uid(dataset.get("StudyInstanceUID")), series_uid, incoming.sop_uid, digest
+        )
+        with self._database.read() as tx:
+            known = instances.versions(tx, incoming.sop_uid)
+        if any(version.sha256 == digest for version in known):
+            return
+        self._archive.put(path, header, incoming.data)
+        record(self._database, dataset, path, digest, incoming.calling_aet, incoming.called_aet, clock.utc_now())
+
+    def ended(self, association: int, in_good_order: bool) -> None:
+        """An association is over; series that no other one is sending are released."""
+        with self._lock:
+            series_uids = self._open.pop(association, set())
+            others = set().union(*self._open.values()) if self._open else set()
+        if in_good_order and (finished := series_uids - others):
+            with self._database.write() as tx:
+                for series_uid in finished:
+                    instances.mark_released(tx, series_uid)
+
+
+def record(
+    database: Database, dataset: Dataset, path: Path, digest: str, calling_aet: str, called_aet: str, now: datetime
+) -> None:
+    """Write the rows of a stored file, in one transaction. Nothing changes when these bytes are known already."""
+    sop_uid = str(dataset.SOPInstanceUID)
+    with database.read() as tx:
+        known = instances.versions(tx, sop_uid)
+    changed = not known or not same_image(known[-1].path, path)
+    with database.write() as tx:
+        known = instances.versions(tx, sop_uid)
+        if any(version.sha256 == digest for version in known):
+            return
+        instance = Instance(
+            sop_uid=sop_uid,
+            version=len(known) + 1,
+            study_uid=str(dataset.StudyInstanceUID),
+            series_uid=str(dataset.SeriesInstanceUID),
+            sop_class_uid=str(dataset.SOPClassUID),
+            transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
+            modality=str(dataset.get("Modality", "") or ""),
+            path=path,
+            bytes=path.stat().st_size,
+            sha256=digest,
+            geometry=json.dumps([asdict(geometry) for geometry in slice_geometry(dataset)]),
+            received_at=now,
+            calling_aet=calling_aet,
+            called_aet=called_aet,
+        )
+        own = results.is_own(tx, sop_uid)
+        if not own or instances.get_study(tx, instance.study_uid) is None:
+            instances.put_study(tx, study_of(dataset))
+        if changed:
+            instances.touch_series(tx, instance, clock.monotonic())
+        instances.add_instance(tx, instance)
+        if changed and not own and instance.modality not in NOT_IMAGES:
+            flag.received(tx, instance.study_uid, now)
+    if known and changed:
+        log.warning(
+            "other pixels or geometry under a known SOP Instance UID", sop_uid=sop_uid, version=instance.version
+        )
+
+
+def reconcile(database: Database, archive: Archive, now: datetime) -> tuple[int, int]:
+    """At start-up: files without rows get them, rows without files go. Returns how many of each there were."""
+    with database.read() as tx:
+        rows = instances.all_paths(tx)
+    files = set(archive.stored())
+    adopted = 0
+    for path in files - rows:
+        try:
+            dataset = read_header(path.read_bytes())
+            digest = path.name.split(".")[-2]
+            record(
+                database, dataset, path, digest, str(dataset.file_meta.get("SourceApplicationEntityTitle", "")), "", now
+            )
+            adopted += 1
+        except Refused as error:
+            log.error("a file in the archive cannot be read and is left alone", path=str(path), error=str(error))
+    lost = rows - files
+    with database.write() as tx:
+        for path in lost:
+            log.error("the file of an instance is gone", path=str(path))
+            instances.forget_file(tx, path, clock.monotonic())
+    return adopted, len(lost)
+
+
+def read_header(part10: bytes) -> Dataset:
+    """The data set without its pixels. CannotUnderstand when it is no DICOM."""
+    try:
+        return dcmread(BytesIO(part10), stop_before_pixels=True)
+    except UNREADABLE as error:
+        raise CannotUnderstand(f"the data set cannot be read: {error}") from error
+
+
+def check_negotiated(dataset: Dataset, incoming: Incoming) -> None:
+    """NotAsNegotiated when the data set is another class or instance than the request says."""
+    for keyword, announced in (("SOPClassUID", incoming.sop_class_uid), ("SOPInstanceUID", incoming.sop_uid)):
+        if str(dataset.get(keyword, "")) != announced:
+            raise NotAsNegotiated(f"{keyword} is {dataset.get(keyword)!r}, announced was {announced!r}")
+
+
+def study_of(dataset: Dataset) -> Study:
+    """Patient and study attributes of a data set; what is absent is empty."""
+
+    def text(keyword: str) -> str:
+        with suppress(ValueError, AttributeError):
+            return str(dataset.get(keyword, "") or "").strip()
+        return ""
+
+    return Study(
+        study_uid=str(dataset.StudyInstanceUID),
+        patient_id=text("PatientID"),
+        patient_name=text("PatientName"),
+        birth_date=text("PatientBirthDate"),
+        sex=text("PatientSex"),
+        accession=text("AccessionNumber"),
+        description=text("StudyDescription"),
+        study_date=text("StudyDate"),
+    )
+
+
+def same_image(old: Path, new: Path) -> bool:
+    """Whether two versions of an instance show the same pixels in the same place; False when that cannot be told."""
+    try:
+        one, other = dcmread(old), dcmread(new)
+        if any(one.get(keyword) != other.get(keyword) for keyword in GEOMETRY):
+            return False
+        if "PixelData" not in one and "PixelData" not in other:
+            return one.get("Modality") in NOT_IMAGES
+        return bool(np.array_equal(one.pixel_array, other.pixel_array))
+    except (*UNREADABLE, RuntimeError):
+        return False
+
+
+def geometry_of(instance: Instance) -> list[SliceGeometry]:
+    """The geometry of an instance's frames as it was stored."""
+    return [
+        SliceGeometry(
+            position=tuple(frame["position"]),
+            orientation=tuple(frame["orientation"]),
+            slice_thickness_mm=frame["slice_thickness_mm"],
+            instance_number=frame["instance_number"],
+        )
+        for frame in json.loads(instance.geometry)
+    ]
+
+
+def known_images(tx: Transaction, series_uid: str) -> list[SliceGeometry]:
+    """The geometry of all current images of a series."""
+    return [frame for instance in instances.of_series(tx, series_uid) for frame in geometry_of(instance)]

@@ -1,0 +1,47 @@
+"""Retain: keeps the archive within its size. The oldest finished studies go first, undelivered ones never."""
+
+import structlog
+
+from dicom_node.archive import Archive
+from dicom_node.entities import JobState, SeriesState
+from dicom_node.tables import deliveries, instances, jobs, results, worklist
+from dicom_node.tables.database import Database, Transaction
+
+BYTES_PER_GB = 1e9
+log = structlog.get_logger()
+
+
+def retain(database: Database, archive: Archive, keep_gb: float) -> int:
+    """Remove finished studies until the archive fits; how many were removed."""
+    excess = archive.size_bytes() - keep_gb * BYTES_PER_GB
+    removed = 0
+    with database.read() as tx:
+        candidates = worklist.oldest(tx, limit=100_000) if excess > 0 else []
+    for study_uid in candidates:
+        if excess <= 0:
+            break
+        with database.write() as tx:
+            if not is_finished(tx, study_uid):
+                continue
+            excess -= sum(instance.bytes for instance in instances.of_study(tx, study_uid))
+            archive.set_aside(study_uid)
+            forget(tx, study_uid)
+        archive.clear_set_aside()
+        removed += 1
+        log.info("removed a finished study to keep the archive within its size", study_uid=study_uid)
+    if excess > 0:
+        log.warning("the archive is over its size and nothing more is finished and delivered", excess_gb=excess / 1e9)
+    return removed
+
+
+def is_finished(tx: Transaction, study_uid: str) -> bool:
+    """Whether nothing is under way for the study and every destination has its results."""
+    under_way = any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in jobs.of_study(tx, study_uid))
+    receiving = any(s.state is not SeriesState.ROUTED for s in instances.series_of_study(tx, study_uid))
+    return not under_way and not receiving and deliveries.waiting(tx, study_uid) == 0
+
+
+def forget(tx: Transaction, study_uid: str) -> None:
+    """Drop every row of a study."""
+    for table in (deliveries, results, jobs, worklist, instances):
+        table.forget_study(tx, study_uid)

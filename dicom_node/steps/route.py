@@ -1,0 +1,129 @@
+"""Route: decides for each complete series which pipeline it goes to, or why to none, and records the reason.
+
+Of several series of a study that fit, the first is analysed at once; one of a lower rank (soft kernel before bone,
+about 5 mm before thin) that comes later supersedes it. A changed series is routed anew.
+"""
+
+from datetime import datetime
+
+import structlog
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+from dicom_node.entities import Choice, ChoiceKind, Job, JobState, Series, SeriesState
+from dicom_node.steps import flag
+from dicom_node.steps.receive import known_images
+from dicom_node.steps.rules import Features, Rule, Rules
+from dicom_node.tables import instances, jobs, results
+from dicom_node.tables.database import Database, Transaction
+from inference.geometry import StackShape, stack_shape
+from inference.stack import patient_age_years
+
+UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.DONE)
+log = structlog.get_logger()
+
+
+def route_due(database: Database, rules: Rules, now: datetime) -> int:
+    """Route every complete series; how many there were."""
+    with database.read() as tx:
+        due = instances.in_state(tx, SeriesState.COMPLETE)
+    routed = 0
+    for series in due:
+        with database.write() as tx:
+            if instances.move(tx, series, SeriesState.ROUTED):
+                choose(tx, series, rules, now)
+                flag.refresh(tx, series.study_uid, now)
+                routed += 1
+    return routed
+
+
+def choose(tx: Transaction, series: Series, rules: Rules, now: datetime) -> Choice:
+    """Decide for one series and leave a choice, and a job where it is to be analysed."""
+    features = series_features(tx, series)
+    rule = rules.decide(features)
+    choice = judge(series, rule, rule.reason_for(features))
+    if choice.kind is ChoiceKind.ANALYSE:
+        choice = against_others(choice, standing_job(tx, choice))
+    jobs.put_choice(tx, choice)
+    if choice.kind is ChoiceKind.ANALYSE:
+        jobs.queue(tx, choice, priority=-choice.rank, now=now)
+    log.info("routed", series_uid=series.series_uid, decision=str(choice.kind), reason=choice.reason)
+    return choice
+
+
+def judge(series: Series, rule: Rule, reason: str) -> Choice:
+    """The rule's answer as a choice."""
+    kind = ChoiceKind.ANALYSE if rule.pipeline else ChoiceKind.DECLINED if rule.decline else ChoiceKind.IGNORED
+    return Choice(
+        series.series_uid, series.study_uid, series.revision, kind, rule.name, reason, rule.pipeline, rule.rank
+    )
+
+
+def against_others(choice: Choice, standing: Job | None) -> Choice:
+    """Analyse only what is new or suits better than the series whose analysis stands already."""
+    if standing is None or standing.series_uid == choice.series_uid or choice.rank < standing.rank:
+        return choice
+    reason = f"Another series of this study ({standing.series_uid}) suits as well or better and is analysed."
+    return Choice(
+        choice.series_uid,
+        choice.study_uid,
+        choice.revision,
+        ChoiceKind.NOT_NEEDED,
+        choice.rule,
+        reason,
+        rank=choice.rank,
+    )
+
+
+def standing_job(tx: Transaction, choice: Choice) -> Job | None:
+    """The study's newest analysis by this pipeline that is done or under way."""
+    found = [job for job in jobs.of_study(tx, choice.study_uid) if job.pipeline == choice.pipeline]
+    return next((job for job in reversed(found) if job.state in UNFINISHED), None)
+
+
+def reconsider(tx: Transaction, study_uid: str) -> None:
+    """The series that was chosen turned out not to be analysable: let the ones that were not needed be routed again."""
+    for choice in jobs.choices_of_study(tx, study_uid):
+        series = instances.get_series(tx, choice.series_uid)
+        if choice.kind is ChoiceKind.NOT_NEEDED and series is not None and series.state is SeriesState.ROUTED:
+            instances.move(tx, series, SeriesState.COMPLETE)
+
+
+def series_features(tx: Transaction, series: Series) -> Features:
+    """What the rules see: the header of the series' middle image, and the shape of all."""
+    stored = instances.of_series(tx, series.series_uid)
+    middle = stored[len(stored) // 2]
+    own = all(results.is_own(tx, instance.sop_uid) for instance in stored)
+    header = dcmread(middle.path, stop_before_pixels=True)
+    return features_of(header, stack_shape(known_images(tx, series.series_uid)), series.calling_aet, own)
+
+
+def features_of(header: Dataset, shape: StackShape, calling_aet: str, own: bool) -> Features:
+    """The features of a series, from one of its headers and the shape of its slices."""
+
+    def text(keyword: str) -> str:
+        value = header.get(keyword)
+        several = isinstance(value, MultiValue)
+        return "\\".join(str(part) for part in value) if several else str(value or "").strip()
+
+    return Features(
+        modality=text("Modality"),
+        sop_class=text("SOPClassUID"),
+        body_part=text("BodyPartExamined"),
+        study_description=text("StudyDescription"),
+        series_description=text("SeriesDescription"),
+        protocol=text("ProtocolName"),
+        image_type=text("ImageType"),
+        kernel=text("ConvolutionKernel").partition("\\")[0],
+        contrast=text("ContrastBolusAgent"),
+        orientation=shape.plane or "",
+        calling_aet=calling_aet,
+        slices=shape.slices,
+        coverage_mm=shape.coverage_mm,
+        spacing_mm=shape.spacing_mm or 0.0,
+        age_years=patient_age_years(header),
+        obstacle=shape.obstacle or "",
+        missing=shape.holes[0] if shape.holes else "",
+        own=own,
+    )

@@ -1,0 +1,140 @@
+"""Routing rules as data: reads routes.toml and matches a series against it. No expression is ever evaluated.
+
+An unknown field, an unknown test or a wrong regular expression is a `SettingsError` that names the rule.
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dicom_node.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What is known of a series when it is routed. Lengths come from positions along the slices' normal."""
+
+    modality: str
+    sop_class: str
+    body_part: str
+    study_description: str
+    series_description: str
+    protocol: str
+    image_type: str
+    kernel: str
+    contrast: str
+    orientation: str
+    calling_aet: str
+    slices: int
+    coverage_mm: float
+    spacing_mm: float
+    age_years: float | None
+    obstacle: str
+    missing: str
+    own: bool
+
+    @property
+    def text(self) -> str:
+        """Everything that was written about the series, in one."""
+        return " | ".join((self.study_description, self.series_description, self.protocol, self.body_part))
+
+    @property
+    def gaps(self) -> bool:
+        """Whether slices are missing."""
+        return bool(self.missing)
+
+
+FIELDS = {field.name for field in fields(Features)} | {"text", "gaps"}
+
+
+class Test(BaseModel):
+    """One field's conditions; all that are given must hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    is_: Annotated[tuple[str, ...] | None, Field(alias="is")] = None
+    has: tuple[str, ...] | None = None
+    lacks: tuple[str, ...] | None = None
+    matches: re.Pattern[str] | None = None
+    at_least: float | None = None
+    below: float | None = None
+    empty: bool | None = None
+    true: bool | None = None
+
+    def holds(self, value: Any) -> bool:
+        """Whether the value passes. An unknown number (None) passes no numeric test."""
+        text = str("" if value is None else value).strip()
+        folded = text.casefold()
+        return (
+            (self.is_ is None or folded in {word.casefold() for word in self.is_})
+            and (self.has is None or any(word.casefold() in folded for word in self.has))
+            and (self.lacks is None or not any(word.casefold() in folded for word in self.lacks))
+            and (self.matches is None or re.search(self.matches.pattern, text, re.IGNORECASE) is not None)
+            and (self.at_least is None or (value is not None and value >= self.at_least))
+            and (self.below is None or (value is not None and value < self.below))
+            and (self.empty is None or (text == "") is self.empty)
+            and (self.true is None or value is self.true)
+        )
+
+
+class Rule(BaseModel):
+    """One [[rule]]."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    rank: int = 1000
+    pipeline: str | None = None
+    decline: str | None = None
+    ignore: str | None = None
+    when: dict[str, Test] = {}
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> "Rule":
+        if sum(answer is not None for answer in (self.pipeline, self.decline, self.ignore)) != 1:
+            raise ValueError("a rule has exactly one of pipeline, decline, ignore")
+        if unknown := sorted(self.when.keys() - FIELDS):
+            raise ValueError(f"no such field: {', '.join(unknown)} (there are: {', '.join(sorted(FIELDS))})")
+        self.reason_for(Features(*[""] * 11, 0, 0.0, 0.0, None, "", "", False))
+        return self
+
+    def fits(self, features: Features) -> bool:
+        """Whether all conditions hold."""
+        return all(test.holds(getattr(features, field)) for field, test in self.when.items())
+
+    def reason_for(self, features: Features) -> str:
+        """Why this rule decided, in words for the reader. ValueError for an unknown {name}."""
+        words = {field.name: str(getattr(features, field.name)).strip() for field in fields(Features)}
+        words["coverage_mm"], words["spacing_mm"] = f"{features.coverage_mm:.0f}", f"{features.spacing_mm:.2f}"
+        template = self.decline or self.ignore or self.name
+        try:
+            return template.format_map(words)
+        except (KeyError, IndexError, AttributeError) as error:
+            raise ValueError(f"the reason uses an unknown name: {error}") from None
+
+
+class Rules(BaseModel):
+    """All rules, in their order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: tuple[Rule, ...]
+
+    def decide(self, features: Features) -> Rule:
+        """The first rule that fits; one that declines when none does."""
+        fitting = (rule for rule in self.rule if rule.fits(features))
+        return next(fitting, Rule(name="no rule", decline="No rule is written for such a series."))
+
+
+def load_rules(path: Path | None = None) -> Rules:
+    """The site's rules, or the ones that come with the node."""
+    text = path.read_text() if path else files("config").joinpath("routes.toml").read_text()
+    try:
+        return Rules.model_validate(tomllib.loads(text))
+    except (ValidationError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path or 'routes.toml'}: {error}") from None

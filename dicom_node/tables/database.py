@@ -1,0 +1,165 @@
+"""The SQLite file behind all tables: connections, transactions, migrations.
+
+One connection per thread, WAL, `synchronous=FULL`: what is committed survives a power cut. Times that decide what is
+due are monotonic seconds of the current boot; `open_database` sets them back when the machine has booted since.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database as SqliteDatabase
+from sqlite_utils import Migrations
+
+from dicom_node.clock import boot_id
+
+Row = dict[str, Any]
+migrations = Migrations("triage-node")
+
+TABLES = """
+CREATE TABLE node (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE studies (
+    study_uid TEXT PRIMARY KEY, patient_id TEXT NOT NULL, patient_name TEXT NOT NULL, birth_date TEXT NOT NULL,
+    sex TEXT NOT NULL, accession TEXT NOT NULL, description TEXT NOT NULL, study_date TEXT NOT NULL);
+CREATE TABLE series (
+    series_uid TEXT PRIMARY KEY, study_uid TEXT NOT NULL REFERENCES studies, modality TEXT NOT NULL,
+    calling_aet TEXT NOT NULL, called_aet TEXT NOT NULL, state TEXT NOT NULL, last_at REAL NOT NULL,
+    released INTEGER NOT NULL DEFAULT 0, reopened INTEGER NOT NULL DEFAULT 0, revision INTEGER NOT NULL DEFAULT 1,
+    expected INTEGER, counted INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX series_of_study ON series (study_uid);
+CREATE INDEX series_receiving ON series (state) WHERE state <> 'routed';
+CREATE TABLE instances (
+    sop_uid TEXT NOT NULL, version INTEGER NOT NULL, current INTEGER NOT NULL DEFAULT 1,
+    study_uid TEXT NOT NULL REFERENCES studies, series_uid TEXT NOT NULL REFERENCES series,
+    sop_class_uid TEXT NOT NULL, transfer_syntax_uid TEXT NOT NULL, modality TEXT NOT NULL, path TEXT NOT NULL UNIQUE,
+    bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, geometry TEXT NOT NULL, received_at TEXT NOT NULL,
+    calling_aet TEXT NOT NULL, called_aet TEXT NOT NULL, PRIMARY KEY (sop_uid, version)) WITHOUT ROWID;
+CREATE INDEX instances_of_series ON instances (series_uid, current);
+CREATE TABLE choices (
+    series_uid TEXT PRIMARY KEY REFERENCES series, study_uid TEXT NOT NULL, revision INTEGER NOT NULL,
+    kind TEXT NOT NULL, rule TEXT NOT NULL, reason TEXT NOT NULL, pipeline TEXT, rank INTEGER NOT NULL);
+CREATE INDEX choices_of_study ON choices (study_uid);
+CREATE TABLE jobs (
+    job_id INTEGER PRIMARY KEY, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL, revision INTEGER NOT NULL,
+    pipeline TEXT NOT NULL, rank INTEGER NOT NULL, priority INTEGER NOT NULL, state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, lease_owner TEXT, lease_until REAL, not_before REAL NOT NULL DEFAULT 0,
+    error TEXT, created_at TEXT NOT NULL, UNIQUE (series_uid, revision, pipeline));
+CREATE INDEX jobs_queued ON jobs (priority DESC, job_id) WHERE state = 'queued';
+CREATE INDEX jobs_running ON jobs (lease_until) WHERE state = 'running';
+CREATE INDEX jobs_of_study ON jobs (study_uid);
+CREATE TABLE analyses (
+    study_uid TEXT NOT NULL, version INTEGER NOT NULL, series_uid TEXT NOT NULL, pipeline TEXT NOT NULL,
+    suspected INTEGER NOT NULL, probability REAL NOT NULL, threshold REAL NOT NULL, findings TEXT NOT NULL,
+    model_name TEXT NOT NULL, model_version TEXT NOT NULL, model_sha256 TEXT NOT NULL, warnings TEXT NOT NULL,
+    seconds REAL NOT NULL, made_at TEXT NOT NULL, PRIMARY KEY (study_uid, version)) WITHOUT ROWID;
+CREATE TABLE results (
+    sop_uid TEXT PRIMARY KEY, study_uid TEXT NOT NULL, version INTEGER NOT NULL, kind TEXT NOT NULL,
+    sop_class_uid TEXT NOT NULL, series_uid TEXT NOT NULL, path TEXT NOT NULL, made_at TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX results_of_study ON results (study_uid, version);
+CREATE TABLE deliveries (
+    delivery_id INTEGER PRIMARY KEY, study_uid TEXT NOT NULL, destination TEXT NOT NULL, sop_uid TEXT NOT NULL,
+    sop_class_uid TEXT NOT NULL, kind TEXT NOT NULL, path TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'waiting',
+    attempts INTEGER NOT NULL DEFAULT 0, next_at REAL NOT NULL DEFAULT 0, error TEXT, sent_at TEXT,
+    UNIQUE (sop_uid, destination));
+CREATE INDEX deliveries_due ON deliveries (destination, next_at) WHERE state = 'waiting';
+CREATE INDEX deliveries_of_study ON deliveries (study_uid);
+CREATE TABLE worklist (
+    study_uid TEXT PRIMARY KEY REFERENCES studies, urgency TEXT NOT NULL, headline TEXT NOT NULL, state TEXT NOT NULL,
+    received_at TEXT NOT NULL, waiting_since TEXT NOT NULL, flagged_at TEXT, acknowledged_at TEXT,
+    version INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX worklist_open ON worklist (waiting_since) WHERE state <> 'closed';
+CREATE TABLE refusals (
+    refusal_id INTEGER PRIMARY KEY, at TEXT NOT NULL, calling_aet TEXT NOT NULL, called_aet TEXT NOT NULL,
+    address TEXT NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE beats (process TEXT PRIMARY KEY, pid INTEGER NOT NULL, until REAL NOT NULL, doing TEXT NOT NULL);
+"""
+
+
+@migrations()
+def first_tables(db: SqliteDatabase) -> None:
+    """All tables of the first release."""
+    for statement in TABLES.split(";"):
+        if statement.strip():
+            db.conn.execute(statement)
+
+
+class Transaction:
+    """What the table functions are given: one connection, inside a transaction or for reading only."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    def run(self, sql: str, **parameters: Any) -> int:
+        """Execute a statement that returns no rows; the number of rows it changed."""
+        return self._database.conn.execute(sql, parameters).rowcount
+
+    def rows(self, sql: str, **parameters: Any) -> list[Row]:
+        """All rows, `RETURNING` ones included."""
+        return list(self._database.query(sql, parameters))
+
+    def row(self, sql: str, **parameters: Any) -> Row | None:
+        """The first row, or None."""
+        return next(iter(self.rows(sql, **parameters)), None)
+
+    def number(self, sql: str, **parameters: Any) -> int:
+        """The single number that a `SELECT count(...)` or `max(...)` gives; 0 for NULL."""
+        return int(self._database.conn.execute(sql, parameters).fetchone()[0] or 0)
+
+
+class Database:
+    """The node's SQLite file. Safe to share between threads; each gets its own connection."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """Reading without a transaction: each statement sees what is committed when it starts."""
+        yield Transaction(self._connection())
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """One atomic change. BEGIN IMMEDIATE: waits for other writers at the start and cannot fail half-way for them."""
+        database = self._connection()
+        database.conn.execute("BEGIN IMMEDIATE")
+        try:
+            yield Transaction(database)
+        except BaseException:
+            database.conn.execute("ROLLBACK")
+            raise
+        database.conn.execute("COMMIT")
+
+    def data_version(self) -> int:
+        """A number that changes when another connection has committed (PRAGMA data_version)."""
+        with self.read() as tx:
+            return int((tx.row("PRAGMA data_version") or {"data_version": 0})["data_version"])
+
+    def _connection(self) -> SqliteDatabase:
+        database: SqliteDatabase | None = getattr(self._local, "database", None)
+        if database is None:
+            connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+            database = self._local.database = SqliteDatabase(connection)
+        return database
+
+
+def open_database(path: Path) -> Database:
+    """Open or make the file, bring its tables up to date, and set monotonic times back after a reboot."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    database = Database(path)
+    with database.write() as tx:  # one process at a time: several may start together
+        migrations.apply(tx._database)
+        known = tx.row("SELECT value FROM node WHERE key = 'boot'")
+        if known and known["value"] != boot_id():
+            tx.run("UPDATE series SET last_at = 0")
+            tx.run("UPDATE jobs SET lease_until = 0, not_before = 0")
+            tx.run("UPDATE deliveries SET next_at = 0")
+            tx.run("DELETE FROM beats")
+        tx.run("INSERT INTO node VALUES ('boot', :boot) ON CONFLICT (key) DO UPDATE SET value = :boot", boot=boot_id())
+    return database

@@ -1,0 +1,91 @@
+"""The outbox: one row for each object and destination."""
+
+from datetime import datetime
+from pathlib import Path
+
+from dicom_node.entities import Delivery, DeliveryState, ResultObject
+from dicom_node.tables.database import Row, Transaction
+
+
+def add(tx: Transaction, study_uid: str, destination: str, made: ResultObject) -> None:
+    """Put an object into the outbox; nothing changes where it lies there already."""
+    tx.run(
+        "INSERT OR IGNORE INTO deliveries (study_uid, destination, sop_uid, sop_class_uid, kind, path)"
+        " VALUES (:study, :destination, :sop, :sop_class, :kind, :path)",
+        study=study_uid,
+        destination=destination,
+        sop=made.sop_uid,
+        sop_class=made.sop_class_uid,
+        kind=made.kind,
+        path=str(made.path),
+    )
+
+
+def due(tx: Transaction, destination: str, now: float) -> list[Delivery]:
+    """What is due for one destination, of the one study that has waited longest."""
+    rows = tx.rows(
+        "SELECT * FROM deliveries WHERE state = 'waiting' AND destination = :destination AND next_at <= :now"
+        " AND study_uid = (SELECT study_uid FROM deliveries WHERE state = 'waiting' AND destination = :destination"
+        " AND next_at <= :now ORDER BY next_at, delivery_id LIMIT 1) ORDER BY delivery_id",
+        destination=destination,
+        now=now,
+    )
+    return [_delivery(row) for row in rows]
+
+
+def sent(tx: Transaction, delivery: Delivery, detail: str | None, now: datetime) -> None:
+    """The destination has stored it; `detail` is a warning it gave."""
+    tx.run(
+        "UPDATE deliveries SET state = 'sent', attempts = attempts + 1, error = :detail, sent_at = :now"
+        " WHERE delivery_id = :id",
+        detail=detail,
+        now=now.isoformat(),
+        id=delivery.delivery_id,
+    )
+
+
+def put_off(tx: Transaction, delivery: Delivery, error: str, next_at: float, limit: int) -> None:
+    """An attempt failed: due again at `next_at`, or failed after `limit` attempts."""
+    tx.run(
+        "UPDATE deliveries SET attempts = attempts + 1, error = :error, next_at = :next_at,"
+        " state = CASE WHEN attempts + 1 >= :limit THEN 'failed' ELSE 'waiting' END WHERE delivery_id = :id",
+        error=error,
+        next_at=next_at,
+        limit=limit,
+        id=delivery.delivery_id,
+    )
+
+
+def revive(tx: Transaction, delivery_id: int) -> bool:
+    """Make a failed delivery due again, as if new."""
+    sql = "UPDATE deliveries SET state = 'waiting', attempts = 0, next_at = 0 WHERE delivery_id = :id AND state = 'failed'"
+    return bool(tx.run(sql, id=delivery_id))
+
+
+def of_study(tx: Transaction, study_uid: str) -> list[Delivery]:
+    """All deliveries of a study."""
+    rows = tx.rows("SELECT * FROM deliveries WHERE study_uid = :uid ORDER BY delivery_id", uid=study_uid)
+    return [_delivery(row) for row in rows]
+
+
+def recent(tx: Transaction, limit: int) -> list[Delivery]:
+    """The last deliveries, newest first."""
+    return [
+        _delivery(row)
+        for row in tx.rows("SELECT * FROM deliveries ORDER BY delivery_id DESC LIMIT :limit", limit=limit)
+    ]
+
+
+def waiting(tx: Transaction, study_uid: str) -> int:
+    """How many objects of a study no destination has yet, failed ones included."""
+    return tx.number("SELECT count(*) FROM deliveries WHERE study_uid = :uid AND state <> 'sent'", uid=study_uid)
+
+
+def forget_study(tx: Transaction, study_uid: str) -> None:
+    """Drop the study's deliveries."""
+    tx.run("DELETE FROM deliveries WHERE study_uid = :uid", uid=study_uid)
+
+
+def _delivery(row: Row) -> Delivery:
+    fields = {name: row[name] for name in Delivery.__slots__}
+    return Delivery(**fields | {"path": Path(row["path"]), "state": DeliveryState(row["state"])})

@@ -1,0 +1,187 @@
+"""Studies, series and instances as received, with every version of an instance that was ever sent."""
+
+from datetime import datetime
+from pathlib import Path
+
+from dicom_node.entities import Instance, Series, SeriesState, Study
+from dicom_node.tables.database import Row, Transaction
+
+STUDY_COLUMNS = "patient_id, patient_name, birth_date, sex, accession, description, study_date"
+
+
+def put_study(tx: Transaction, study: Study) -> None:
+    """Insert the study or take over what was sent last."""
+    tx.run(
+        f"INSERT INTO studies (study_uid, {STUDY_COLUMNS}) VALUES (:study_uid, :patient_id, :patient_name, :birth_date,"
+        " :sex, :accession, :description, :study_date)"
+        f" ON CONFLICT (study_uid) DO UPDATE SET ({STUDY_COLUMNS}) = (:patient_id, :patient_name, :birth_date, :sex,"
+        " :accession, :description, :study_date)",
+        study_uid=study.study_uid,
+        patient_id=study.patient_id,
+        patient_name=study.patient_name,
+        birth_date=study.birth_date,
+        sex=study.sex,
+        accession=study.accession,
+        description=study.description,
+        study_date=study.study_date,
+    )
+
+
+def get_study(tx: Transaction, study_uid: str) -> Study | None:
+    """The study, or None."""
+    row = tx.row("SELECT * FROM studies WHERE study_uid = :uid", uid=study_uid)
+    return Study(**row) if row else None
+
+
+def touch_series(tx: Transaction, instance: Instance, now: float) -> None:
+    """An image of the series has come: it is (again) receiving. A series that was complete before is re-opened."""
+    tx.run(
+        "INSERT INTO series (series_uid, study_uid, modality, calling_aet, called_aet, state, last_at)"
+        " VALUES (:uid, :study, :modality, :calling, :called, 'receiving', :now)"
+        " ON CONFLICT (series_uid) DO UPDATE SET last_at = :now, released = 0, calling_aet = :calling,"
+        " reopened = reopened OR state <> 'receiving', revision = revision + (state <> 'receiving'),"
+        " state = 'receiving', expected = NULL, counted = 0",
+        uid=instance.series_uid,
+        study=instance.study_uid,
+        modality=instance.modality,
+        calling=instance.calling_aet,
+        called=instance.called_aet,
+        now=now,
+    )
+
+
+def add_instance(tx: Transaction, instance: Instance) -> None:
+    """Add a version of an instance; it becomes the current one. Its study and series must stand already."""
+    tx.run("UPDATE instances SET current = 0 WHERE sop_uid = :uid", uid=instance.sop_uid)
+    tx.run(
+        "INSERT INTO instances (sop_uid, version, study_uid, series_uid, sop_class_uid, transfer_syntax_uid, modality,"
+        " path, bytes, sha256, geometry, received_at, calling_aet, called_aet) VALUES (:sop_uid, :version, :study_uid,"
+        " :series_uid, :sop_class_uid, :transfer_syntax_uid, :modality, :path, :bytes, :sha256, :geometry, :received_at,"
+        " :calling_aet, :called_aet)",
+        sop_uid=instance.sop_uid,
+        version=instance.version,
+        study_uid=instance.study_uid,
+        series_uid=instance.series_uid,
+        sop_class_uid=instance.sop_class_uid,
+        transfer_syntax_uid=instance.transfer_syntax_uid,
+        modality=instance.modality,
+        path=str(instance.path),
+        bytes=instance.bytes,
+        sha256=instance.sha256,
+        geometry=instance.geometry,
+        received_at=instance.received_at.isoformat(),
+        calling_aet=instance.calling_aet,
+        called_aet=instance.called_aet,
+    )
+
+
+def versions(tx: Transaction, sop_uid: str) -> list[Instance]:
+    """All versions of an instance, oldest first."""
+    return [
+        _instance(row) for row in tx.rows("SELECT * FROM instances WHERE sop_uid = :uid ORDER BY version", uid=sop_uid)
+    ]
+
+
+def of_series(tx: Transaction, series_uid: str) -> list[Instance]:
+    """The current version of every instance of a series."""
+    rows = tx.rows("SELECT * FROM instances WHERE series_uid = :uid AND current ORDER BY sop_uid", uid=series_uid)
+    return [_instance(row) for row in rows]
+
+
+def of_study(tx: Transaction, study_uid: str) -> list[Instance]:
+    """Every version of every instance of a study."""
+    return [_instance(row) for row in tx.rows("SELECT * FROM instances WHERE study_uid = :uid", uid=study_uid)]
+
+
+def all_paths(tx: Transaction) -> set[Path]:
+    """The files that rows speak of."""
+    return {Path(row["path"]) for row in tx.rows("SELECT path FROM instances")}
+
+
+def forget_file(tx: Transaction, path: Path, now: float) -> None:
+    """The file of this instance is gone: drop the row, and let the version before it be current again."""
+    row = tx.row("DELETE FROM instances WHERE path = :path RETURNING sop_uid, series_uid", path=str(path))
+    if row is None:
+        return
+    tx.run(
+        "UPDATE instances SET current = 1 WHERE sop_uid = :uid AND version ="
+        " (SELECT max(version) FROM instances WHERE sop_uid = :uid)",
+        uid=row["sop_uid"],
+    )
+    tx.run(
+        "UPDATE series SET revision = revision + 1, state = 'receiving', reopened = 1, last_at = :now"
+        " WHERE series_uid = :uid AND state <> 'receiving'",
+        uid=row["series_uid"],
+        now=now,
+    )
+
+
+def forget_study(tx: Transaction, study_uid: str) -> None:
+    """Drop the study's instances, series and the study itself; rows of other tables must be gone before."""
+    for table in ("instances", "series", "studies"):
+        tx.run(f"DELETE FROM {table} WHERE study_uid = :uid", uid=study_uid)
+
+
+def mark_released(tx: Transaction, series_uid: str) -> None:
+    """The last association that sent images of this series was released in good order."""
+    tx.run("UPDATE series SET released = 1 WHERE series_uid = :uid AND state = 'receiving'", uid=series_uid)
+
+
+def in_state(tx: Transaction, state: SeriesState) -> list[Series]:
+    """All series that stand there, the longest waiting first."""
+    return [_series(row) for row in tx.rows("SELECT * FROM series WHERE state = :state ORDER BY last_at", state=state)]
+
+
+def get_series(tx: Transaction, series_uid: str) -> Series | None:
+    """The series, or None."""
+    row = tx.row("SELECT * FROM series WHERE series_uid = :uid", uid=series_uid)
+    return _series(row) if row else None
+
+
+def series_of_study(tx: Transaction, study_uid: str) -> list[Series]:
+    """All series of a study."""
+    return [_series(row) for row in tx.rows("SELECT * FROM series WHERE study_uid = :uid", uid=study_uid)]
+
+
+def move(tx: Transaction, series: Series, state: SeriesState) -> bool:
+    """Move a series on, if nothing has changed since it was read; False when something has."""
+    return bool(
+        tx.run(
+            "UPDATE series SET state = :state WHERE series_uid = :uid AND revision = :revision AND last_at = :last_at"
+            " AND state = :was",
+            state=state,
+            uid=series.series_uid,
+            revision=series.revision,
+            last_at=series.last_at,
+            was=series.state,
+        )
+    )
+
+
+def uncounted(tx: Transaction, quiet_since: float) -> list[Series]:
+    """Receiving series, quiet since then, whose sender was not yet asked how many images there are."""
+    rows = tx.rows("SELECT * FROM series WHERE state = 'receiving' AND NOT counted AND last_at <= :at", at=quiet_since)
+    return [_series(row) for row in rows]
+
+
+def set_expected(tx: Transaction, series: Series, expected: int | None) -> None:
+    """What the sender says (0020,1209) is; None when it does not say. Void if an image came meanwhile."""
+    tx.run(
+        "UPDATE series SET counted = 1, expected = :expected WHERE series_uid = :uid AND last_at = :last_at",
+        expected=expected,
+        uid=series.series_uid,
+        last_at=series.last_at,
+    )
+
+
+def _instance(row: Row) -> Instance:
+    fields = {name: row[name] for name in Instance.__slots__}
+    return Instance(**fields | {"path": Path(row["path"]), "received_at": datetime.fromisoformat(row["received_at"])})
+
+
+def _series(row: Row) -> Series:
+    fields = {name: row[name] for name in Series.__slots__}
+    return Series(
+        **fields
+        | {"state": SeriesState(row["state"]), "released": bool(row["released"]), "reopened": bool(row["reopened"])}
+    )

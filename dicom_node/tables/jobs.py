@@ -1,0 +1,140 @@
+"""What was decided for each series (choices) and the analyses that follow from it (jobs, with lease and attempts).
+
+A claim is one `UPDATE ... RETURNING` on the partial index of queued jobs. A lease is in monotonic seconds: a worker
+that dies stops renewing it, and the job is queued again when it has run out.
+"""
+
+from datetime import datetime
+
+from dicom_node.entities import Choice, ChoiceKind, Job, JobState
+from dicom_node.tables.database import Row, Transaction
+
+
+def put_choice(tx: Transaction, choice: Choice) -> None:
+    """Record the decision for a series; it replaces an earlier one."""
+    tx.run(
+        "INSERT OR REPLACE INTO choices (series_uid, study_uid, revision, kind, rule, reason, pipeline, rank)"
+        " VALUES (:series, :study, :revision, :kind, :rule, :reason, :pipeline, :rank)",
+        series=choice.series_uid,
+        study=choice.study_uid,
+        revision=choice.revision,
+        kind=choice.kind,
+        rule=choice.rule,
+        reason=choice.reason,
+        pipeline=choice.pipeline,
+        rank=choice.rank,
+    )
+
+
+def choices_of_study(tx: Transaction, study_uid: str) -> list[Choice]:
+    """The decisions for a study's series, the best suited first."""
+    rows = tx.rows("SELECT * FROM choices WHERE study_uid = :uid ORDER BY rank, series_uid", uid=study_uid)
+    return [Choice(**row | {"kind": ChoiceKind(row["kind"])}) for row in rows]
+
+
+def queue(tx: Transaction, choice: Choice, priority: int, now: datetime) -> None:
+    """Queue the analysis that was chosen. Jobs of the study that have not begun and suit no better are superseded."""
+    tx.run(
+        "UPDATE jobs SET state = 'superseded' WHERE study_uid = :study AND pipeline = :pipeline AND state = 'queued'",
+        study=choice.study_uid,
+        pipeline=choice.pipeline,
+    )
+    tx.run(
+        "INSERT INTO jobs (study_uid, series_uid, revision, pipeline, rank, priority, state, created_at)"
+        " VALUES (:study, :series, :revision, :pipeline, :rank, :priority, 'queued', :now)"
+        " ON CONFLICT (series_uid, revision, pipeline) DO UPDATE SET state = 'queued', attempts = 0, rank = :rank"
+        " WHERE state IN ('superseded', 'failed')",
+        study=choice.study_uid,
+        series=choice.series_uid,
+        revision=choice.revision,
+        pipeline=choice.pipeline,
+        rank=choice.rank,
+        priority=priority,
+        now=now.isoformat(),
+    )
+
+
+def claim(tx: Transaction, owner: str, now: float, lease_s: float) -> Job | None:
+    """Take the next queued job under a lease; None when there is none. Counts the attempt."""
+    row = tx.row(
+        "UPDATE jobs SET state = 'running', attempts = attempts + 1, lease_owner = :owner, lease_until = :until"
+        " WHERE job_id = (SELECT job_id FROM jobs WHERE state = 'queued' AND not_before <= :now"
+        " ORDER BY priority DESC, job_id LIMIT 1) RETURNING *",
+        owner=owner,
+        until=now + lease_s,
+        now=now,
+    )
+    return _job(row) if row else None
+
+
+def renew(tx: Transaction, job: Job, owner: str, until: float) -> bool:
+    """Hold the lease longer; False when it is lost."""
+    return bool(
+        tx.run(
+            "UPDATE jobs SET lease_until = :until WHERE job_id = :id AND state = 'running' AND lease_owner = :owner",
+            until=until,
+            id=job.job_id,
+            owner=owner,
+        )
+    )
+
+
+def finish(tx: Transaction, job: Job, owner: str, state: JobState, error: str | None = None) -> bool:
+    """Leave the job in `state`; False, and nothing changed, when the lease was lost to another worker."""
+    return bool(
+        tx.run(
+            "UPDATE jobs SET state = :state, error = :error, lease_owner = NULL, lease_until = NULL"
+            " WHERE job_id = :id AND state = 'running' AND lease_owner = :owner",
+            state=state,
+            error=error,
+            id=job.job_id,
+            owner=owner,
+        )
+    )
+
+
+def put_back(tx: Transaction, job: Job, owner: str, error: str, not_before: float, limit: int) -> JobState:
+    """An attempt failed: queue the job again for later, or leave it failed after `limit` attempts."""
+    state = JobState.FAILED if job.attempts >= limit else JobState.QUEUED
+    if finish(tx, job, owner, state, error):
+        tx.run("UPDATE jobs SET not_before = :at WHERE job_id = :id", at=not_before, id=job.job_id)
+    return state
+
+
+def expire(tx: Transaction, now: float, limit: int) -> list[Job]:
+    """Jobs whose lease has run out: queued again, or failed after `limit` attempts. Returns them as they then stand."""
+    rows = tx.rows(
+        "UPDATE jobs SET state = CASE WHEN attempts >= :limit THEN 'failed' ELSE 'queued' END, lease_owner = NULL,"
+        " lease_until = NULL, error = 'the worker stopped during the analysis'"
+        " WHERE state = 'running' AND lease_until <= :now RETURNING *",
+        limit=limit,
+        now=now,
+    )
+    return [_job(row) for row in rows]
+
+
+def revive(tx: Transaction, job_id: int) -> bool:
+    """Queue a failed job again, as if new."""
+    sql = "UPDATE jobs SET state = 'queued', attempts = 0, not_before = 0, error = NULL WHERE job_id = :id AND state = 'failed'"
+    return bool(tx.run(sql, id=job_id))
+
+
+def of_study(tx: Transaction, study_uid: str) -> list[Job]:
+    """All jobs of a study, oldest first."""
+    return [_job(row) for row in tx.rows("SELECT * FROM jobs WHERE study_uid = :uid ORDER BY job_id", uid=study_uid)]
+
+
+def recent(tx: Transaction, limit: int) -> list[Job]:
+    """The last jobs, newest first."""
+    return [_job(row) for row in tx.rows("SELECT * FROM jobs ORDER BY job_id DESC LIMIT :limit", limit=limit)]
+
+
+def forget_study(tx: Transaction, study_uid: str) -> None:
+    """Drop the study's choices and jobs."""
+    tx.run("DELETE FROM choices WHERE study_uid = :uid", uid=study_uid)
+    tx.run("DELETE FROM jobs WHERE study_uid = :uid", uid=study_uid)
+
+
+def _job(row: Row) -> Job:
+    fields = {name: row[name] for name in Job.__slots__}
+    return Job(**fields | {"state": JobState(row["state"]), "created_at": datetime.fromisoformat(row["created_at"])})

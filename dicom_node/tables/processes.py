@@ -1,0 +1,66 @@
+"""Signs of life of the node's processes, and the associations it refused: what IT looks at when nothing arrives."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dicom_node.entities import Beat
+from dicom_node.tables.database import Transaction
+
+KEPT_REFUSALS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An association or object that was not accepted, and why."""
+
+    at: datetime
+    calling_aet: str
+    called_aet: str
+    address: str
+    reason: str
+
+
+def beat(tx: Transaction, sign: Beat) -> None:
+    """Say that a process lives."""
+    tx.run(
+        "INSERT OR REPLACE INTO beats (process, pid, until, doing) VALUES (:process, :pid, :until, :doing)",
+        process=sign.process,
+        pid=sign.pid,
+        until=sign.until,
+        doing=sign.doing,
+    )
+
+
+def beats(tx: Transaction) -> list[Beat]:
+    """The last sign of each process."""
+    return [Beat(**row) for row in tx.rows("SELECT process, pid, until, doing FROM beats ORDER BY process")]
+
+
+def forget_beat(tx: Transaction, process: str) -> None:
+    """A process has ended."""
+    tx.run("DELETE FROM beats WHERE process = :process", process=process)
+
+
+def refuse(tx: Transaction, refusal: Refusal) -> None:
+    """Remember a refusal; the last few hundred are kept."""
+    tx.run(
+        "INSERT INTO refusals (at, calling_aet, called_aet, address, reason)"
+        " VALUES (:at, :calling, :called, :address, :reason)",
+        at=refusal.at.isoformat(timespec="seconds"),
+        calling=refusal.calling_aet,
+        called=refusal.called_aet,
+        address=refusal.address,
+        reason=refusal.reason,
+    )
+    tx.run(
+        "DELETE FROM refusals WHERE refusal_id <= (SELECT max(refusal_id) FROM refusals) - :kept", kept=KEPT_REFUSALS
+    )
+
+
+def refusals(tx: Transaction, limit: int) -> list[Refusal]:
+    """The last refusals, newest first."""
+    rows = tx.rows(
+        "SELECT at, calling_aet, called_aet, address, reason FROM refusals ORDER BY refusal_id DESC LIMIT :limit",
+        limit=limit,
+    )
+    return [Refusal(**row | {"at": datetime.fromisoformat(row["at"])}) for row in rows]
