@@ -133,7 +133,7 @@ def common_axes(slices: Sequence[SliceGeometry]) -> tuple[Vector, Vector, Vector
     along = _dot(row, down)
     column = _unit((down[0] - along * row[0], down[1] - along * row[1], down[2] - along * row[2]))
     for each in different:
-        if min(_dot(each[:3], row), _dot(each[3:], column)) < SAME_DIRECTION_COSINE:
+        if min(_dot(_unit(each[:3]), row), _dot(_unit(each[3:]), column)) < SAME_DIRECTION_COSINE:
             return None
     return row, column, _cross(row, column)
 
@@ -217,6 +217,6 @@ def _cross(a: Vector, b: Vector) -> Vector:
     return (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
 
 
-def _unit(a: Vector) -> Vector:
+def _unit(a: Sequence[float]) -> Vector:
     length = math.sqrt(_dot(a, a))
     return (a[0] / length, a[1] / length, a[2] / length)

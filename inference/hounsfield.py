@@ -19,6 +19,7 @@ from inference.findings import NotAnalysable
 Stored: TypeAlias = NDArray[np.integer[Any]]
 
 AIR_HU = -1024.0
+LARGEST_SIDE = 4096
 # Rescale Types of CT images whose numbers are no Hounsfield units (PS3.3 C.11.1.1.2), e.g. of dual energy CT.
 NOT_HOUNSFIELD = frozenset({"OD", "Z_EFF", "ED", "EDW", "PCT", "MGML"})
 
@@ -51,6 +52,8 @@ def pixel_format(ds: Dataset) -> PixelFormat:
     allocated = integer(ds, "BitsAllocated")
     if not rows or not columns or not allocated or min(rows, columns, allocated) < 1:
         raise NotAnalysable("The size of an image is not stated.")
+    if max(rows, columns) > LARGEST_SIDE:
+        raise NotAnalysable(f"An image has {rows} x {columns} pixels, more than any slice has.")
     stored = min(integer(ds, "BitsStored") or allocated, allocated)
     high_bit = integer(ds, "HighBit")
     if stored < 1 or high_bit is None or not stored <= high_bit + 1 <= allocated:

@@ -21,6 +21,18 @@ from inference.findings import NotAnalysable
 from inference.geometry import SliceGeometry, StackShape, common_axes, is_localizer, slice_geometry, stack_shape
 from inference.hounsfield import is_inverted, pixel_format, write_hu
 
+__all__ = [
+    "NotAnalysable",
+    "SliceGeometry",
+    "SliceStack",
+    "StackShape",
+    "build_stack",
+    "patient_age_years",
+    "read_series",
+    "slice_geometry",
+    "stack_shape",
+]
+
 SAME_SPACING_RATIO = 1e-3
 DAYS_PER_UNIT = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 OLDEST_YEARS = 130
