@@ -1,0 +1,72 @@
+"""A result -> the objects it calls for.
+
+A suspected study gets segmentation, report, picture and key images; any other the report, so that silence never reads
+as failure. Pure functions: the same context always gives the same bytes.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pydicom.dataset import Dataset
+
+from reports.common import (
+    Identity,
+    Kind,
+    Replaced,
+    ReportContext,
+    ReportObject,
+    ReportOptions,
+    result_series_uid,
+    result_sop_uid,
+    written_time,
+)
+from reports.ko import build_ko
+from reports.sc import build_notice, build_sc
+from reports.seg import build_seg
+from reports.sr import build_sr
+
+
+def build_reports(context: ReportContext, options: ReportOptions) -> tuple[ReportObject, ...]:
+    """Every object of one result, in the order in which they refer to each other: SEG, SR, SC, KO."""
+    suspected = context.result.suspected
+    wanted = options.kinds if suspected else (Kind.SR,)
+    picture = Kind.SC in wanted or (not suspected and picture_due(options.picture_for_negative, context.replaces))
+    seg = build_seg(context, options) if Kind.SEG in wanted else None
+    made = (
+        (Kind.SEG, seg),
+        (Kind.SR, build_sr(context, options, seg) if Kind.SR in wanted else None),
+        (Kind.SC, build_sc(context, options) if picture else None),
+        (Kind.KO, build_ko(context, options) if Kind.KO in wanted else None),
+    )
+    return tuple(ReportObject(kind, dataset) for kind, dataset in made if dataset is not None)
+
+
+def build_not_analysed(
+    sources: Sequence[Dataset],
+    reason: str,
+    pipeline: str,
+    now: datetime,
+    version: int,
+    replaces: tuple[Replaced, ...],
+    options: ReportOptions,
+) -> tuple[ReportObject, ...]:
+    """The picture that says why there is no result, where it is configured or an earlier picture must be taken back."""
+    if not picture_due(options.picture_for_not_analysed, replaces):
+        return ()
+    source = sources[0]
+    study_uid, series_uid = str(source.StudyInstanceUID), str(source.SeriesInstanceUID)
+    who = Identity(
+        kind=Kind.SC,
+        pipeline=pipeline,
+        series_uid=result_series_uid(study_uid, pipeline, Kind.SC),
+        sop_uid=result_sop_uid(study_uid, pipeline, Kind.SC, version, series_uid),
+        version=version,
+        now=written_time(now, source),
+        model=None,
+    )
+    return (ReportObject(Kind.SC, build_notice(source, reason, who, replaces, options)),)
+
+
+def picture_due(configured: bool, replaces: Sequence[Replaced]) -> bool:
+    """Whether to draw a picture that is not suspected: an earlier picture must never be left as the last word."""
+    return configured or any(each.kind is Kind.SC for each in replaces)

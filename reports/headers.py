@@ -1,0 +1,102 @@
+"""Source headers made fit for highdicom: one per slice, of what a result refers to and nothing more.
+
+highdicom stops at a source that lacks a Type 2 element, has a birth date or sex outside the standard, or slices whose
+orientation differs in the last digit. So it is given the references and the geometry of the stack (PS3.3 C.7.6.2,
+C.7.6.16); the patient's own elements are copied afterwards, as they were sent.
+"""
+
+from collections.abc import Sequence
+
+from pydicom.dataset import Dataset
+from pydicom.valuerep import DSfloat
+
+from inference.elements import frame_macros, number, numbers, text
+from inference.stack import SliceStack
+from reports.common import TYPE_2, ReportContext, hashed_uid
+
+_LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+
+
+def ordered_sources(context: ReportContext) -> tuple[Dataset, ...]:
+    """The source of each slice of the stack, in its order; of a multi-frame series the one data set again and again."""
+    by_uid = {str(each.SOPInstanceUID): each for each in context.sources}
+    return tuple(by_uid[uid] for uid in context.stack.sop_uids)
+
+
+def is_multiframe(context: ReportContext) -> bool:
+    """Whether the slices are frames of one instance."""
+    return len(context.stack.sop_uids) > 1 and len(set(context.stack.sop_uids)) == 1
+
+
+def slice_headers(context: ReportContext) -> tuple[Dataset, ...]:
+    """One header per slice in the stack's order. In a multi-frame series all have the same UID."""
+    stack, sources = context.stack, ordered_sources(context)
+    orientation = _orientation(sources[0], stack)
+    spacing = [_decimal(each) for each in stack.pixel_spacing]
+    thickness = _decimal(_thickness(sources[0], stack))
+    result = []
+    for source, position in zip(sources, stack.positions, strict=True):
+        header = _reference(source, stack)
+        header.ImagePositionPatient = [_decimal(each) for each in position]
+        header.ImageOrientationPatient, header.PixelSpacing = orientation, spacing
+        header.SliceThickness = thickness
+        result.append(header)
+    return tuple(result)
+
+
+def multiframe_header(context: ReportContext, slices: Sequence[Dataset]) -> Dataset:
+    """One multi-frame header whose frame i is slice i of the stack."""
+    header = _reference(ordered_sources(context)[0], context.stack)
+    header.NumberOfFrames = len(slices)
+    orientation, measures, shared = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = slices[0].ImageOrientationPatient
+    measures.PixelSpacing, measures.SliceThickness = slices[0].PixelSpacing, slices[0].SliceThickness
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    header.SharedFunctionalGroupsSequence = [shared]
+    header.PerFrameFunctionalGroupsSequence = [_frame_group(each) for each in slices]
+    return header
+
+
+def _frame_group(header: Dataset) -> Dataset:
+    position, group = Dataset(), Dataset()
+    position.ImagePositionPatient = header.ImagePositionPatient
+    group.PlanePositionSequence = [position]
+    return group
+
+
+def _reference(source: Dataset, stack: SliceStack) -> Dataset:
+    header = Dataset()
+    for keyword in TYPE_2.split():
+        setattr(header, keyword, "")
+    header.SOPClassUID, header.SOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    header.StudyInstanceUID, header.SeriesInstanceUID = stack.study_uid, stack.series_uid
+    # A CT without a frame of reference breaks the standard, yet its slices have one space in common.
+    header.FrameOfReferenceUID = text(source, "FrameOfReferenceUID") or hashed_uid("space", stack.series_uid)
+    header.PositionReferenceIndicator = text(source, "PositionReferenceIndicator")
+    header.Modality = text(source, "Modality") or "CT"
+    header.Rows, header.Columns = stack.hu.shape[1:]
+    for keyword in _LOSSY:
+        if keyword in source:
+            setattr(header, keyword, source.get(keyword))
+    return header
+
+
+def _orientation(source: Dataset, stack: SliceStack) -> list[DSfloat]:
+    """The source's own words where they can be read: viewers compare them with the images'."""
+    macros = frame_macros(source, "PlaneOrientationSequence")
+    frame = stack.frames[0] - 1
+    sent = numbers(macros[frame], "ImageOrientationPatient", 6) if frame < len(macros) else None
+    return [_decimal(each) for each in sent or (*stack.row_direction, *stack.column_direction)]
+
+
+def _thickness(source: Dataset, stack: SliceStack) -> float:
+    """Slice Thickness may be empty (Type 2); then the median share of the normal."""
+    macros = frame_macros(source, "PixelMeasuresSequence")
+    frame = stack.frames[0] - 1
+    sent = number(macros[frame], "SliceThickness") if frame < len(macros) else None
+    extents = sorted(float(each) for each in stack.extents_mm)
+    return sent if sent and sent > 0 else extents[len(extents) // 2]
+
+
+def _decimal(value: float) -> DSfloat:
+    return DSfloat(float(value), auto_format=True)

@@ -1,0 +1,48 @@
+"""The key slices of a suspected study -> Key Object Selection "Of Interest" (PS3.3 A.35.4, PS3.16 TID 2010)."""
+
+from highdicom import sr
+from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from reports import codes, words
+from reports.common import Kind, ReportContext, ReportOptions, finish, identify
+from reports.headers import is_multiframe, ordered_sources, slice_headers
+from reports.observer import observer_context
+
+
+def build_ko(context: ReportContext, options: ReportOptions) -> Dataset | None:
+    """The selection, or None where no slice stands out."""
+    keys = context.result.key_slices
+    if not keys:
+        return None
+    who = identify(Kind.KO, context)
+    headers = slice_headers(context)
+    selected = [headers[i] for i in keys]
+    content = KeyObjectSelection(
+        document_title=codes.OF_INTEREST,
+        referenced_objects=selected,
+        observer_device_context=observer_context(who, options),
+        description=f"{words.with_disclaimer(words.headline(context.result.suspected))}. {words.RESEARCH}",
+    )
+    if is_multiframe(context):
+        _name_frames(content[0], [context.stack.frames[i] for i in keys])
+    made = KeyObjectSelectionDocument(
+        evidence=list({str(each.SOPInstanceUID): each for each in selected}.values()),
+        content=content,
+        series_instance_uid=who.series_uid,
+        series_number=who.series_number,
+        sop_instance_uid=who.sop_uid,
+        instance_number=who.version,
+        manufacturer=options.manufacturer,
+        series_description=who.series_description,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+    return finish(made, ordered_sources(context)[0], who, options)
+
+
+def _name_frames(root: Dataset, frames: list[int]) -> None:
+    """highdicom selects whole images; of a multi-frame image only these frames are meant."""
+    images = [each for each in root.ContentSequence if each.ValueType == sr.ValueTypeValues.IMAGE.value]
+    for image, frame in zip(images, frames, strict=True):
+        image.ReferencedSOPSequence[0].ReferencedFrameNumber = frame

@@ -1,0 +1,247 @@
+"""One page that reads at a glance, as a thumbnail too: the verdict, the most telling slices, the outlines, who says so.
+
+Slices are shown as they lie in the series, in a brain window, cropped to the head, with the patient's sides marked. No
+name, number or date of the patient is drawn: viewers show those from the header, and a picture may leave the house.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from inference.findings import Finding
+from reports import words
+from reports.colours import COLOURS, RGB
+
+WIDTH, HEIGHT = 1280, 1024
+_BANNER = 232
+_STRIP = 54
+_LARGE = (640, HEIGHT - _BANNER)
+_SMALL = (320, (HEIGHT - _BANNER) // 2)
+_COLUMN = _LARGE[0] + _SMALL[0] + 18
+_WINDOW_LOW, _WINDOW_HIGH = 0.0, 80.0
+_AIR_HU = -1000.0
+_HEAD_HU = -200.0
+_WHITE: RGB = (255, 255, 255)
+_SOFT: RGB = (200, 206, 212)
+_WARNING: RGB = (255, 214, 102)
+_BLACK: RGB = (0, 0, 0)
+RED: RGB = (190, 18, 34)
+SLATE: RGB = (52, 72, 92)
+AMBER: RGB = (158, 92, 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tile:
+    """One slice to draw: HU (row, column), the mask of each finding outlined on it, and its caption."""
+
+    hu: NDArray[np.float32]
+    outlines: tuple[tuple[Finding, NDArray[np.bool_]], ...]
+    caption: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Page:
+    """What one page says. `sides` are the letters of the left, right, top and bottom edge of every slice."""
+
+    banner: RGB
+    headline: tuple[str, str]
+    tiles: tuple[Tile, ...]
+    pixel_spacing: tuple[float, float]
+    sides: tuple[str, str, str, str]
+    legend: tuple[Finding, ...]
+    facts: tuple[str, ...]
+    warnings: tuple[str, ...]
+    small_print: tuple[str, ...]
+
+
+def draw_page(page: Page) -> NDArray[np.uint8]:
+    """The page as (row, column, RGB)."""
+    canvas = Image.new("RGB", (WIDTH, HEIGHT), _BLACK)
+    draw = ImageDraw.Draw(canvas)
+    _draw_banner(draw, page.banner, page.headline)
+    head = _head_box([each.hu for each in page.tiles], page.pixel_spacing)
+    corners = ((0, _BANNER), (_LARGE[0], _BANNER), (_LARGE[0], _BANNER + _SMALL[1]))
+    for i, (tile, corner) in enumerate(zip(page.tiles, corners, strict=False)):
+        size = _LARGE if i == 0 else _SMALL
+        canvas.paste(_draw_tile(tile, size, head, page), corner)
+    draw.line([(_LARGE[0], _BANNER), (_LARGE[0], HEIGHT)], fill=(60, 60, 60), width=2)
+    _draw_column(draw, page)
+    return np.asarray(canvas)
+
+
+def draw_notice(headline: str, reason: str, small_print: Sequence[str]) -> NDArray[np.uint8]:
+    """A page without slices: why nothing was analysed."""
+    canvas = Image.new("RGB", (WIDTH, HEIGHT), _BLACK)
+    draw = ImageDraw.Draw(canvas)
+    _draw_banner(draw, AMBER, (headline, ""))
+    below = _write(draw, (60, _BANNER + 60), reason, 54, _WHITE, WIDTH - 120, HEIGHT - 330)
+    below = _write(draw, (60, below + 50), words.NOTHING_LOOKED_FOR, 40, _WARNING, WIDTH - 120, HEIGHT - 150)
+    for line in small_print:
+        below = _write(draw, (60, max(below + 8, HEIGHT - 130)), line, 26, _SOFT, WIDTH - 120, HEIGHT)
+    return np.asarray(canvas)
+
+
+def sides_of(row_direction: NDArray[np.float64], column_direction: NDArray[np.float64]) -> tuple[str, str, str, str]:
+    """The letters for the left, right, top and bottom edge of slices with these directions (LPS)."""
+    return _letter(-row_direction), _letter(row_direction), _letter(-column_direction), _letter(column_direction)
+
+
+def _letter(direction: NDArray[np.float64]) -> str:
+    axis = int(np.abs(direction).argmax())
+    return ("LPH" if direction[axis] > 0 else "RAF")[axis]
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=size)
+
+
+def _draw_banner(draw: ImageDraw.ImageDraw, colour: RGB, headline: tuple[str, str]) -> None:
+    draw.rectangle([(0, 0), (WIDTH, _BANNER)], fill=colour)
+    draw.rectangle([(0, _BANNER - _STRIP), (WIDTH, _BANNER)], fill=(24, 24, 24))
+    lines = [each for each in headline if each]
+    space = (_BANNER - _STRIP) // len(lines)
+    size = min(_largest_font(draw, each, WIDTH - 60, space) for each in lines)
+    for i, line in enumerate(lines):
+        centre = (WIDTH // 2, i * space + space // 2)
+        draw.text(centre, line, font=_font(size), fill=_WHITE, anchor="mm", stroke_width=2, stroke_fill=_WHITE)
+    below = (WIDTH // 2, _BANNER - _STRIP // 2)
+    draw.text(below, words.NOT_DIAGNOSTIC, font=_font(40), fill=_WHITE, anchor="mm", stroke_width=1)
+
+
+def _largest_font(draw: ImageDraw.ImageDraw, line: str, width: int, height: int) -> int:
+    size = int(height * 0.94)
+    return min(size, int(size * width / max(draw.textlength(line, font=_font(size)), 1)))
+
+
+def _draw_column(draw: ImageDraw.ImageDraw, page: Page) -> None:
+    """Legend, then what the flag rests on, then warnings, then the small print, as far as there is room."""
+    width, top = WIDTH - _COLUMN - 14, _BANNER + 20
+    for finding in page.legend:
+        colour = COLOURS[finding.name]
+        draw.rectangle([(_COLUMN, top + 3), (_COLUMN + 28, top + 31)], fill=colour)
+        name = finding.name.capitalize()
+        draw.text((_COLUMN + 40, top), name, font=_font(30), fill=_WHITE, stroke_width=1)
+        draw.text((_COLUMN + 40, top + 36), words.volume(finding.volume_ml), font=_font(36), fill=colour)
+        top += 88
+    for lines, size, colour in ((page.facts, 26, _WHITE), (page.warnings, 23, _WARNING), (page.small_print, 20, _SOFT)):
+        for line in lines:
+            top = _write(draw, (_COLUMN, top), line, size, colour, width, HEIGHT - 6) + 4
+        top += 14 if lines else 0
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, size: int, colour: RGB, width: int, bottom: int
+) -> int:
+    """Write wrapped text from a corner, smaller where it would pass the bottom; returns where the next text starts."""
+    while True:
+        lines, pitch = _wrap(draw, text, size, width), round(size * 1.28)
+        if corner[1] + len(lines) * pitch <= bottom or size <= 14:
+            break
+        size -= 1
+    for i, line in enumerate(lines):
+        draw.text((corner[0], corner[1] + i * pitch), line, font=_font(size), fill=colour)
+    return corner[1] + len(lines) * pitch
+
+
+def _wrap(draw: ImageDraw.ImageDraw, text: str, size: int, width: int) -> list[str]:
+    font, lines = _font(size), [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and draw.textlength(longer, font=font) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _head_box(planes: Sequence[NDArray[np.float32]], spacing: tuple[float, float]) -> tuple[float, float, float, float]:
+    """Top, left, bottom, right in pixels of the head on all these slices together; all of it where no head is found."""
+    rows, columns = planes[0].shape
+    found = ndimage.binary_opening(np.any([each[::4, ::4] > _HEAD_HU for each in planes], axis=0))
+    labelled, count = ndimage.label(found)
+    if count == 0:
+        return 0.0, 0.0, float(rows), float(columns)
+    largest = int(np.bincount(labelled.ravel())[1:].argmax())
+    down, across = ndimage.find_objects(labelled)[largest]
+    margin = 0.03 * max(rows, columns)
+    return 4 * down.start - margin, 4 * across.start - margin, 4 * down.stop + margin, 4 * across.stop + margin
+
+
+def _draw_tile(tile: Tile, size: tuple[int, int], head: tuple[float, float, float, float], page: Page) -> Image.Image:
+    box = _fit(head, size, page.pixel_spacing)
+    grey = np.clip((tile.hu - _WINDOW_LOW) / (_WINDOW_HIGH - _WINDOW_LOW), 0, 1) * 255
+    plane = _resample(grey.astype(np.uint8), box, size, Image.Resampling.BICUBIC)
+    pixels = np.repeat(plane[..., None], 3, axis=2).astype(np.float32)
+    labels = []
+    for finding, mask in tile.outlines:
+        zoomed = _resample(mask.astype(np.uint8) * 255, box, size, Image.Resampling.BILINEAR)
+        corner = _outline(pixels, zoomed, COLOURS[finding.name])
+        labels.append((finding, corner))
+    picture = Image.fromarray(pixels.astype(np.uint8))
+    draw = ImageDraw.Draw(picture)
+    large = size == _LARGE
+    for finding, corner in labels if large else ():
+        _stamp(draw, corner, words.abbreviation(finding), 30, COLOURS[finding.name], "lb")
+    _mark_sides(draw, size, page.sides, large)
+    _stamp(draw, (10, size[1] - 8), tile.caption, 28 if large else 22, _WHITE, "lb")
+    return picture
+
+
+def _fit(
+    head: tuple[float, float, float, float], size: tuple[int, int], spacing: tuple[float, float]
+) -> tuple[float, float, float, float]:
+    """The head's box, widened to the tile's shape in mm: left, top, right, bottom in pixels."""
+    top, left, bottom, right = head
+    high, wide = (bottom - top) * spacing[0], (right - left) * spacing[1]
+    scale = max(wide / size[0], high / size[1])
+    half_wide, half_high = scale * size[0] / spacing[1] / 2, scale * size[1] / spacing[0] / 2
+    middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
+    return middle_x - half_wide, middle_y - half_high, middle_x + half_wide, middle_y + half_high
+
+
+def _resample(
+    plane: NDArray[np.uint8], box: tuple[float, float, float, float], size: tuple[int, int], how: Image.Resampling
+) -> NDArray[np.uint8]:
+    """The part of a plane inside a box, which may reach beyond it, at the tile's size."""
+    beyond = int(max(0, -box[0], -box[1], box[2] - plane.shape[1], box[3] - plane.shape[0])) + 1
+    padded = Image.fromarray(np.pad(plane, beyond))
+    moved = (box[0] + beyond, box[1] + beyond, box[2] + beyond, box[3] + beyond)
+    return np.asarray(padded.resize(size, how, box=moved))
+
+
+def _outline(pixels: NDArray[np.float32], zoomed: NDArray[np.uint8], colour: RGB) -> tuple[int, int]:
+    """Draw a ring just outside a region, so that its edge stays visible; returns where a label may stand."""
+    inside = zoomed > 110
+    if not inside.any():
+        inside = zoomed > 0
+    if not inside.any():
+        return 0, 0
+    ys, xs = np.nonzero(inside.any(1))[0], np.nonzero(inside.any(0))[0]
+    window = (slice(max(ys[0] - 9, 0), ys[-1] + 10), slice(max(xs[0] - 9, 0), xs[-1] + 10))
+    away = ndimage.distance_transform_edt(~inside[window])
+    for inner, outer, strength, ink in ((0.5, 7.0, 0.55, _BLACK), (1.5, 6.0, 1.0, colour)):
+        alpha = (strength * np.clip(np.minimum(away - inner, outer - away), 0, 1))[..., None]
+        pixels[window] = pixels[window] * (1 - alpha) + np.array(ink, np.float32) * alpha
+    return int(xs[-1]) + 10, int(ys[0]) + 14
+
+
+def _mark_sides(
+    draw: ImageDraw.ImageDraw, size: tuple[int, int], sides: tuple[str, str, str, str], large: bool
+) -> None:
+    wide, high = size
+    font = 40 if large else 28
+    _stamp(draw, (10, high // 2), sides[0], font, _WHITE, "lm")
+    _stamp(draw, (wide - 10, high // 2), sides[1], font, _WHITE, "rm")
+    if large:
+        _stamp(draw, (wide // 2, 8), sides[2], font - 10, _SOFT, "mt")
+        _stamp(draw, (wide // 2, high - 8), sides[3], font - 10, _SOFT, "mb")
+
+
+def _stamp(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: RGB, anchor: str) -> None:
+    draw.text(at, text, font=_font(size), fill=colour, anchor=anchor, stroke_width=3, stroke_fill=_BLACK)

@@ -1,0 +1,133 @@
+"""Result -> one picture as Secondary Capture (PS3.3 A.8.1), RGB, Explicit VR Little Endian: what every PACS shows."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from highdicom.sc import SCImage
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from inference.elements import integer, text
+from inference.findings import Finding
+from reports import codes, picture, words
+from reports.common import Identity, Kind, Replaced, ReportContext, ReportOptions, finish, identify, plain
+from reports.headers import is_multiframe, ordered_sources
+from reports.seg import segmented_findings
+
+_SLICES_SHOWN = 3
+
+
+def build_sc(context: ReportContext, options: ReportOptions) -> Dataset:
+    """The picture of a result, suspected or not."""
+    who = identify(Kind.SC, context)
+    sources = ordered_sources(context)
+    shown = shown_slices(context)
+    pixels = picture.draw_page(_page(context, who, shown))
+    made = _capture(pixels, sources[0], who, options, words.headline(context.result.suspected))
+    made.SourceImageSequence = _references(context, shown)
+    return made
+
+
+def build_notice(
+    source: Dataset, reason: str, who: Identity, replaces: tuple[Replaced, ...], options: ReportOptions
+) -> Dataset:
+    """The picture that says why a study was not analysed."""
+    earlier = words.replacement(replaces, who)
+    small_print = (*([earlier] if earlier else []), f"{words.model(who)}, {words.clock(who.now)}", words.RESEARCH)
+    pixels = picture.draw_notice(words.headline_not_analysed(), plain(reason), small_print)
+    return _capture(pixels, source, who, options, words.headline_not_analysed())
+
+
+def shown_slices(context: ReportContext) -> tuple[int, ...]:
+    """The slices drawn: the key slices, or where there are none the middle of the head."""
+    keys = context.result.key_slices[:_SLICES_SHOWN]
+    if keys:
+        return keys
+    count = len(context.stack.sop_uids)
+    return tuple(dict.fromkeys(count * each // 10 for each in (5, 6, 4)))
+
+
+def _page(context: ReportContext, who: Identity, shown: Sequence[int]) -> picture.Page:
+    result, stack = context.result, context.stack
+    findings = segmented_findings(context)
+    earlier = words.replacement(context.replaces, who)
+    return picture.Page(
+        banner=picture.RED if result.suspected else picture.SLATE,
+        headline=words.headline_lines(result.suspected),
+        tiles=tuple(_tile(context, i, findings) for i in shown),
+        pixel_spacing=stack.pixel_spacing,
+        sides=picture.sides_of(stack.row_direction, stack.column_direction),
+        legend=findings,
+        facts=(
+            *(["No region is outlined."] if not findings else []),
+            f"Probability {result.probability:.2f}",
+            f"Threshold {result.threshold:.2f}",
+        ),
+        warnings=(*([earlier] if earlier else []), *(plain(each) for each in result.warnings)),
+        small_print=(f"Model {words.model(who)}", _series(context), f"Analysed {words.clock(who.now)}", words.RESEARCH),
+    )
+
+
+def _tile(context: ReportContext, index: int, findings: Sequence[Finding]) -> picture.Tile:
+    outlines = [(each, each.mask[index]) for each in findings if each.mask is not None and each.mask[index].any()]
+    return picture.Tile(context.stack.hu[index], tuple(outlines), _caption(context, index))
+
+
+def _caption(context: ReportContext, index: int) -> str:
+    """The slice as the viewer numbers it."""
+    if is_multiframe(context):
+        return f"Frame {context.stack.frames[index]}"
+    number = integer(ordered_sources(context)[index], "InstanceNumber")
+    return f"Image {number}" if number is not None else f"Slice {index + 1} of {len(context.stack.sop_uids)}"
+
+
+def _series(context: ReportContext) -> str:
+    source = ordered_sources(context)[0]
+    return plain(f"Series {text(source, 'SeriesNumber')} {text(source, 'SeriesDescription')}".strip())
+
+
+def _references(context: ReportContext, shown: Sequence[int]) -> list[Dataset]:
+    sources, items = ordered_sources(context), []
+    for i in shown:
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sources[i].SOPClassUID, sources[i].SOPInstanceUID
+        if is_multiframe(context):
+            item.ReferencedFrameNumber = context.stack.frames[i]
+        item.PurposeOfReferenceCodeSequence = [codes.as_item(codes.SOURCE_IMAGE)]
+        items.append(item)
+    return items
+
+
+def _capture(
+    pixels: NDArray[np.uint8], source: Dataset, who: Identity, options: ReportOptions, headline: str
+) -> Dataset:
+    made = SCImage(
+        pixel_array=pixels,
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        study_instance_uid=source.StudyInstanceUID,
+        series_instance_uid=who.series_uid,
+        series_number=who.series_number,
+        sop_instance_uid=who.sop_uid,
+        instance_number=who.version,
+        manufacturer=options.manufacturer,
+        patient_orientation=("L", "P"),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        series_description=who.series_description,
+    )
+    result = finish(made, source, who, options)
+    # A page of several slices has no orientation of its own; each slice carries its letters.
+    result.PatientOrientation = None
+    result.BodyPartExamined = text(source, "BodyPartExamined") or "HEAD"
+    result.ConversionType = "WSD"
+    result.BurnedInAnnotation = "NO"
+    result.DateOfSecondaryCapture, result.TimeOfSecondaryCapture = result.ContentDate, result.ContentTime
+    result.SecondaryCaptureDeviceManufacturer = result.Manufacturer
+    result.SecondaryCaptureDeviceManufacturerModelName = result.ManufacturerModelName
+    result.SecondaryCaptureDeviceSoftwareVersions = result.SoftwareVersions
+    result.ImageComments = words.with_disclaimer(headline)
+    if text(source, "LossyImageCompression") == "01":
+        result.LossyImageCompression = "01"
+    return result

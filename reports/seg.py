@@ -1,0 +1,110 @@
+"""Findings -> one Segmentation (PS3.3 A.51), BINARY, Explicit VR Little Endian, on the source slices' own grid.
+
+Built from the source slices themselves, so tilted and unevenly spaced series keep their geometry; frame by frame it
+names the source image that it lies on. One segment per type found.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from highdicom import AlgorithmIdentificationSequence
+from highdicom.color import CIELabColor
+from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from inference.findings import Finding
+from reports import codes, words
+from reports.colours import COLOURS, cielab
+from reports.common import Identity, Kind, ReportContext, ReportOptions, finish, hashed_uid, identify, plain
+from reports.headers import is_multiframe, multiframe_header, ordered_sources, slice_headers
+
+
+def segmented_findings(context: ReportContext) -> tuple[Finding, ...]:
+    """The findings that get a segment, in the order of their segment numbers, which count from 1."""
+    if not context.result.suspected:
+        return ()
+    return tuple(each for each in context.result.findings if each.present and each.mask is not None and each.mask.any())
+
+
+def tracking_uid(who: Identity, finding: Finding) -> str:
+    """Names one finding of one result, in the segmentation and in the report alike."""
+    return hashed_uid("finding", who.sop_uid, finding.name)
+
+
+def build_seg(context: ReportContext, options: ReportOptions) -> Dataset | None:
+    """The segmentation, or None for a study that is not suspected or has no mask."""
+    findings = segmented_findings(context)
+    if not findings:
+        return None
+    who = identify(Kind.SEG, context)
+    slices = slice_headers(context)
+    multiframe = is_multiframe(context)
+    made = Segmentation(
+        source_images=[multiframe_header(context, slices)] if multiframe else list(slices),
+        pixel_array=np.stack([each.mask for each in findings if each.mask is not None], axis=-1).astype(np.uint8),
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=_descriptions(findings, who, context, options),
+        series_instance_uid=who.series_uid,
+        series_number=who.series_number,
+        sop_instance_uid=who.sop_uid,
+        instance_number=who.version,
+        manufacturer=options.manufacturer,
+        manufacturer_model_name=who.model_name,
+        software_versions=who.software_versions,  # type: ignore[arg-type]  # highdicom means any length
+        device_serial_number=options.device_serial_number,
+        series_description=who.series_description,
+        content_label="HAEMORRHAGE",
+        content_description="Suspected intracranial haemorrhage, not for diagnostic use",
+        content_creator_name="",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        omit_empty_frames=options.omit_empty_frames,
+    )
+    if multiframe:
+        _restore_frame_numbers(made, context.stack.frames)
+    _fix_dimension_uid(made, who)
+    return finish(made, ordered_sources(context)[0], who, options)
+
+
+def _descriptions(
+    findings: Sequence[Finding], who: Identity, context: ReportContext, options: ReportOptions
+) -> list[SegmentDescription]:
+    model = context.result.model
+    algorithm = AlgorithmIdentificationSequence(
+        name=plain(model.name)[:64],
+        family=codes.ARTIFICIAL_INTELLIGENCE,
+        version=plain(model.version)[:64],
+        source=plain(options.manufacturer)[:64],
+        parameters={"weights_sha256": model.sha256, "threshold": f"{context.result.threshold:g}"},
+    )
+    return [
+        SegmentDescription(
+            segment_number=number,
+            segment_label=words.title(finding),
+            segmented_property_category=codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE,
+            segmented_property_type=codes.HAEMORRHAGE,
+            algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=algorithm,
+            tracking_uid=tracking_uid(who, finding),
+            tracking_id=words.title(finding),
+            anatomic_regions=[codes.BRAIN],
+            display_color=CIELabColor(*cielab(COLOURS[finding.name])),
+        )
+        for number, finding in enumerate(findings, start=1)
+    ]
+
+
+def _restore_frame_numbers(made: Dataset, frames: Sequence[int]) -> None:
+    """The header given had only the stack's frames, numbered from 1; name the source's own."""
+    for group in made.PerFrameFunctionalGroupsSequence:
+        for derivation in group.DerivationImageSequence:
+            for source in derivation.SourceImageSequence:
+                source.ReferencedFrameNumber = frames[int(source.ReferencedFrameNumber) - 1]
+
+
+def _fix_dimension_uid(made: Dataset, who: Identity) -> None:
+    """Not a new one at each run: the same job done again makes the same object."""
+    uid = hashed_uid("dimensions", who.sop_uid)
+    made.DimensionOrganizationSequence[0].DimensionOrganizationUID = uid
+    for index in made.DimensionIndexSequence:
+        index.DimensionOrganizationUID = uid

@@ -1,0 +1,164 @@
+"""Result -> Comprehensive 3D SR (PS3.3 A.35.13) as an Imaging Measurement Report (PS3.16 TID 1500; IHE AI Results).
+
+One group (TID 1501) says whether intracranial haemorrhage is suspected or absent, how probable it is, and all of it
+once more in plain words; one group (TID 1411) per type found carries the volume and points at its segment.
+"""
+
+from collections.abc import Sequence
+
+from highdicom import sr
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from inference.findings import Finding
+from reports import codes, words
+from reports.common import (
+    Identity,
+    Kind,
+    Replaced,
+    ReportContext,
+    ReportOptions,
+    finish,
+    hashed_uid,
+    identify,
+    plain,
+)
+from reports.headers import is_multiframe, ordered_sources, slice_headers
+from reports.observer import observer_context
+from reports.seg import segmented_findings, tracking_uid
+
+
+def build_sr(context: ReportContext, options: ReportOptions, seg: Dataset | None) -> Dataset:
+    """The report, of a negative result too; `seg` is the segmentation whose segments it measures, if there is one."""
+    who = identify(Kind.SR, context)
+    headers = slice_headers(context)
+    evidence = list({str(each.SOPInstanceUID): each for each in headers}.values())
+    predecessors = [_predecessor(each, context) for each in context.replaces if each.kind is Kind.SR]
+    made = sr.Comprehensive3DSR(
+        evidence=[*evidence, *([seg] if seg is not None else [])],
+        content=_report(context, who, options, headers, seg),
+        series_instance_uid=who.series_uid,
+        series_number=who.series_number,
+        sop_instance_uid=who.sop_uid,
+        instance_number=who.version,
+        manufacturer=options.manufacturer,
+        series_description=who.series_description,
+        is_complete=True,
+        previous_versions=predecessors or None,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+    return finish(made, ordered_sources(context)[0], who, options)
+
+
+def _report(
+    context: ReportContext, who: Identity, options: ReportOptions, headers: Sequence[Dataset], seg: Dataset | None
+) -> sr.MeasurementReport:
+    keys = [headers[i] for i in context.result.key_slices]
+    groups: list[sr.MeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations]
+    groups = [_study_group(context, who, options, headers)]
+    if seg is not None:
+        seg_who = identify(Kind.SEG, context)
+        groups += [
+            _type_group(finding, number, seg, seg_who, context, options)
+            for number, finding in enumerate(segmented_findings(context), start=1)
+        ]
+    return sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=observer_context(who, options)),
+        procedure_reported=codes.CT_OF_HEAD,
+        imaging_measurements=groups,
+        title=codes.IMAGING_MEASUREMENT_REPORT,
+        referenced_images=_library(keys, context),
+    )
+
+
+def _algorithm(context: ReportContext, options: ReportOptions) -> sr.AlgorithmIdentification:
+    """TID 4019."""
+    model = context.result.model
+    return sr.AlgorithmIdentification(
+        name=plain(model.name),
+        version=plain(model.version),
+        manufacturer=plain(options.manufacturer),
+        parameters=[f"weights sha256 {model.sha256}", f"threshold {context.result.threshold:g}"],
+    )
+
+
+def _study_group(
+    context: ReportContext, who: Identity, options: ReportOptions, headers: Sequence[Dataset]
+) -> sr.MeasurementsAndQualitativeEvaluations:
+    """Suspected or absent, with the probability, the slices that show it, and the words."""
+    result = context.result
+    algorithm = _algorithm(context, options)
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=hashed_uid("finding", who.sop_uid, "study"), identifier="Intracranial haemorrhage"
+        ),
+        finding_type=codes.INTRACRANIAL_HAEMORRHAGE,
+        algorithm_id=algorithm,
+        finding_sites=[sr.FindingSite(codes.BRAIN)],
+        measurements=[sr.Measurement(codes.PROBABILITY, round(result.probability, 4), codes.NO_UNITS)],
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(
+                codes.INTRACRANIAL_HAEMORRHAGE, codes.SUSPECTED if result.suspected else codes.ABSENT
+            )
+        ],
+        source_images=_source_images(context, headers),
+    )
+    for sentence in words.account(result, who, context.replaces):
+        group[0].ContentSequence.append(sr.TextContentItem(codes.COMMENT, sentence, sr.RelationshipTypeValues.CONTAINS))
+    return group
+
+
+def _type_group(
+    finding: Finding, number: int, seg: Dataset, seg_who: Identity, context: ReportContext, options: ReportOptions
+) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
+    """One type: what, where, how large, and which segment shows it."""
+    code = codes.finding_code(finding.name)
+    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=tracking_uid(seg_who, finding), identifier=words.title(finding)),
+        referenced_segment=sr.ReferencedSegment(
+            sop_class_uid=seg.SOPClassUID,
+            sop_instance_uid=seg.SOPInstanceUID,
+            segment_number=number,
+            source_series=sr.SourceSeriesForSegmentation(context.stack.series_uid),
+        ),
+        finding_type=code,
+        algorithm_id=_algorithm(context, options),
+        finding_sites=[sr.FindingSite(codes.finding_site(finding.name))],
+        measurements=[
+            sr.Measurement(codes.VOLUME, round(finding.volume_ml, 3), codes.CUBIC_CENTIMETRE),
+            sr.Measurement(codes.PROBABILITY, round(finding.probability, 4), codes.NO_UNITS),
+        ],
+        qualitative_evaluations=[sr.QualitativeEvaluation(code, codes.SUSPECTED)],
+    )
+
+
+def _source_images(context: ReportContext, headers: Sequence[Dataset]) -> list[sr.SourceImageForMeasurementGroup]:
+    """The key slices; of a multi-frame series the frames."""
+    keys, multiframe = context.result.key_slices, is_multiframe(context)
+    return [
+        sr.SourceImageForMeasurementGroup(
+            referenced_sop_class_uid=headers[i].SOPClassUID,
+            referenced_sop_instance_uid=headers[i].SOPInstanceUID,
+            referenced_frame_numbers=[context.stack.frames[i]] if multiframe else None,
+        )
+        for i in keys
+    ]
+
+
+def _library(keys: Sequence[Dataset], context: ReportContext) -> list[Dataset] | None:
+    """The key slices only, as each entry costs 15 ms; a multi-frame image once, without a position of its own."""
+    if not keys:
+        return None
+    if not is_multiframe(context):
+        return list(keys)
+    whole = Dataset()
+    whole.update(keys[0])
+    whole.Modality = ""
+    return [whole]
+
+
+def _predecessor(earlier: Replaced, context: ReportContext) -> Dataset:
+    item = Dataset()
+    item.SOPClassUID, item.SOPInstanceUID = earlier.sop_class_uid, earlier.sop_uid
+    item.StudyInstanceUID, item.SeriesInstanceUID = context.stack.study_uid, earlier.series_uid
+    return item

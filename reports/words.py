@@ -1,0 +1,105 @@
+"""Every sentence that a result says to a reader, once, so that report, picture and key images agree."""
+
+from datetime import datetime
+
+from inference.findings import Finding, Result
+from reports.common import Identity, Replaced, plain
+
+NOT_DIAGNOSTIC = "NOT FOR DIAGNOSTIC USE"
+NOTHING_LOOKED_FOR = "No haemorrhage was looked for in these images. Read them as usual."
+RESEARCH = "Research software, not a medical device, not for diagnostic use. Every image must still be read."
+_SUSPECTED = ("AI: SUSPECTED", "INTRACRANIAL HAEMORRHAGE")
+_NEGATIVE = ("AI: NO SUSPICION OF", "INTRACRANIAL HAEMORRHAGE")
+_NOT_ANALYSED = "AI: NOT ANALYSED"
+_ABBREVIATIONS = {
+    "epidural": "EDH",
+    "subdural": "SDH",
+    "subarachnoid": "SAH",
+    "intraparenchymal": "IPH",
+    "intraventricular": "IVH",
+}
+
+
+def headline(suspected: bool) -> str:
+    """What the result says in one line, without the disclaimer."""
+    return " ".join(headline_lines(suspected))
+
+
+def headline_lines(suspected: bool) -> tuple[str, str]:
+    """The headline on two lines, to be read from afar."""
+    return _SUSPECTED if suspected else _NEGATIVE
+
+
+def headline_not_analysed() -> str:
+    """The headline of a study without a result."""
+    return _NOT_ANALYSED
+
+
+def with_disclaimer(line: str) -> str:
+    """The headline as it must never be seen without."""
+    return f"{line} - {NOT_DIAGNOSTIC}"
+
+
+def abbreviation(finding: Finding) -> str:
+    """What radiologists write for a type of haemorrhage."""
+    return _ABBREVIATIONS.get(finding.name, finding.name[:3].upper())
+
+
+def title(finding: Finding) -> str:
+    """A finding's name as a label, e.g. "Subdural haemorrhage"."""
+    return plain(f"{finding.name} haemorrhage").capitalize()
+
+
+def volume(millilitres: float) -> str:
+    """A volume no more exact than it is."""
+    if millilitres < 0.1:
+        return "< 0.1 ml"
+    return f"{millilitres:.0f} ml" if millilitres >= 20 else f"{millilitres:.1f} ml"
+
+
+def finding_line(finding: Finding) -> str:
+    """One finding in words."""
+    if not finding.present:
+        return f"{title(finding)}: not suspected (probability {finding.probability:.2f})."
+    size = f", about {volume(finding.volume_ml)}" if finding.mask is not None and finding.mask.any() else ""
+    return f"{title(finding)}: suspected (probability {finding.probability:.2f}){size}."
+
+
+def basis(result: Result) -> str:
+    """What the flag rests on."""
+    return f"Probability {result.probability:.2f}, threshold {result.threshold:.2f}"
+
+
+def model(who: Identity) -> str:
+    """Which model spoke."""
+    if who.model is None:
+        return who.software_versions[0]
+    return plain(f"{who.model.name} {who.model.version} ({who.model.sha256[:12]})")
+
+
+def clock(moment: datetime) -> str:
+    """A time with its zone."""
+    zone = moment.strftime("%z")
+    return f"{moment:%Y-%m-%d %H:%M} UTC{zone[:3]}:{zone[3:5]}" if zone else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def replacement(replaces: tuple[Replaced, ...], who: Identity) -> str | None:
+    """Which earlier result this one takes the place of, or None."""
+    if not replaces:
+        return None
+    made_at = max(each.made_at for each in replaces)
+    return f"Version {who.version}; replaces the result of {clock(made_at.astimezone(who.now.tzinfo))}"
+
+
+def account(result: Result, who: Identity, replaces: tuple[Replaced, ...]) -> tuple[str, ...]:
+    """The whole result in sentences, for readers that show a report as text."""
+    earlier = replacement(replaces, who)
+    return (
+        f"{with_disclaimer(headline(result.suspected))}.",
+        f"{basis(result)}.",
+        *(finding_line(each) for each in result.findings),
+        *(plain(f"Note: {each}") for each in result.warnings),
+        *([f"{earlier}."] if earlier else []),
+        f"Model {model(who)}, {clock(who.now)}.",
+        RESEARCH,
+    )
