@@ -12,12 +12,13 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
+from pydicom.uid import UID as Uid
 
 from dicom_node.errors import CannotUnderstand, OutOfResources
 
@@ -115,10 +116,10 @@ def _meta_template(sop_class_uid: str, transfer_syntax_uid: str, source_aet: str
     """The elements before and after Media Storage SOP Instance UID: the same for a whole series, so written once."""
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = sop_class_uid
+    meta.MediaStorageSOPClassUID = Uid(sop_class_uid)
     before = _elements(meta)
     rest = FileMetaDataset()
-    rest.TransferSyntaxUID = transfer_syntax_uid
+    rest.TransferSyntaxUID = Uid(transfer_syntax_uid)
     rest.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
     rest.ImplementationVersionName = "TRIAGE_NODE"
     if source_aet:
@@ -127,7 +128,7 @@ def _meta_template(sop_class_uid: str, transfer_syntax_uid: str, source_aet: str
 
 
 def _elements(meta: FileMetaDataset) -> bytes:
-    buffer = BytesIO()
+    buffer = DicomBytesIO()
     write_file_meta_info(buffer, meta, enforce_standard=False)
     return buffer.getvalue()
 

@@ -41,12 +41,17 @@ class Ticker:
     def __init__(self) -> None:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._running: dict[str, float] = {}  # name -> when it began
 
     def every(self, seconds: float, function: Callable[[], object], name: str) -> None:
         """Start calling `function`."""
         thread = threading.Thread(target=self._loop, args=(seconds, function, name), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
+
+    def stuck(self, limit_s: float) -> list[str]:
+        """Names of functions that have been running for longer than that."""
+        return [name for name, began in list(self._running.items()) if monotonic() - began > limit_s]
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Ask all to end and wait for them."""
@@ -56,8 +61,10 @@ class Ticker:
 
     def _loop(self, seconds: float, function: Callable[[], object], name: str) -> None:
         while not self._stopping.is_set():
+            self._running[name] = monotonic()
             try:
                 function()
             except Exception:
                 log.exception("a clock job failed and will run again", job=name)
+            self._running.pop(name, None)
             self._stopping.wait(seconds)

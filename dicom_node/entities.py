@@ -111,7 +111,10 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series. `last_at` is monotonic seconds (see clock.monotonic); `revision` grows with every change of content."""
+    """One series.
+
+    `last_at` is in monotonic seconds (see clock.monotonic); `revision` grows with every change of content.
+    """
 
     series_uid: str
     study_uid: str

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dicom_node.errors import SettingsError
 
@@ -35,6 +35,17 @@ class Node(Section):
     port: Port
     data: Path
     max_associations: Annotated[int, Field(ge=1)]
+
+
+class Route(Section):
+    """[route]"""
+
+    rules: Path | None
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
 
 
 class Access(Section):
@@ -107,7 +118,7 @@ class Retention(Section):
 class Peer(Section):
     """[[peer]]: a scanner or PACS. One that is sent to or asked needs an address."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: Annotated[str, Field(pattern=r"^[\w. -]+$")]
     ae_title: AeTitle
     host: str | None = None
     port: Port | None = None
@@ -128,6 +139,7 @@ class Settings(Section):
     node: Node
     access: Access
     complete: Complete
+    route: Route
     analyse: Analyse
     report: Report
     deliver: Deliver
@@ -147,6 +159,11 @@ class Settings(Section):
     def database_path(self) -> Path:
         """The SQLite file."""
         return self.node.data / "node.sqlite"
+
+    @property
+    def routes_path(self) -> Path | None:
+        """The site's own routing rules; None for the ones that come with the node."""
+        return self.route.rules
 
     @property
     def destinations(self) -> tuple[Peer, ...]:

@@ -1,7 +1,7 @@
 """C-STORE and C-ECHO provider (PS3.4 Annexes A and B). Hands on the bytes as sent; never decodes pixels.
 
 Every storage SOP class is accepted, private ones too, in whatever transfer syntax comes first: a refused presentation
-context can fail a scanner's whole send job. What becomes of an object is for the handlers that `StorageServer` is given.
+context can fail a scanner's whole send job. What becomes of an object is for the functions that the server is given.
 """
 
 import socket
@@ -11,7 +11,6 @@ from typing import Any
 
 import structlog
 from pynetdicom import AE, _config, evt
-from pynetdicom.sop_class import Verification
 
 from dicom_node.entities import Incoming
 from dicom_node.errors import Refused
@@ -19,6 +18,7 @@ from dicom_node.settings import Settings
 
 _config.UNRESTRICTED_STORAGE_SERVICE = True
 _config.LOG_HANDLER_LEVEL = "none"
+VERIFICATION = "1.2.840.10008.1.1"
 MAXIMUM_PDU_BYTES = 131072
 REJECTED_PERMANENT, SERVICE_USER = 1, 1
 CALLING_AET_UNKNOWN, CALLED_AET_UNKNOWN = 3, 7  # PS3.8 Table 9-21
@@ -45,8 +45,8 @@ class StorageServer:
         entity.maximum_pdu_size = MAXIMUM_PDU_BYTES
         entity.maximum_associations = settings.node.max_associations
         entity.network_timeout, entity.dimse_timeout = 120, 60
-        entity.add_supported_context(Verification)
-        handlers = [
+        entity.add_supported_context(VERIFICATION)
+        handlers: list[Any] = [
             (evt.EVT_CONN_OPEN, self._on_open),
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_REJECTED, self._on_rejected),
@@ -56,7 +56,8 @@ class StorageServer:
             (evt.EVT_ABORTED, self._on_aborted),
             (evt.EVT_CONN_CLOSE, self._on_aborted),
         ]
-        self._server = entity.start_server((settings.node.host, settings.node.port), block=False, evt_handlers=handlers)
+        place = (settings.node.host, settings.node.port)
+        self._server: Any = entity.start_server(place, block=False, evt_handlers=handlers)
         self.port = int(self._server.socket.getsockname()[1])
 
     def close(self) -> None:

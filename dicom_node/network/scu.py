@@ -11,15 +11,16 @@ from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 
 from dicom_node.entities import SendStatus
 from dicom_node.errors import PeerError
 from dicom_node.settings import Peer
 
+VERIFICATION = UID("1.2.840.10008.1.1")
+STUDY_ROOT_FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
 MAXIMUM_PDU_BYTES = 131072
 MAXIMUM_CONTEXTS = 128
 PENDING = (0xFF00, 0xFF01)
@@ -31,27 +32,23 @@ def send(paths: Sequence[Path], peer: Peer, ae_title: str, timeout_s: float) -> 
 
     A file that the peer took no context for, or an association that breaks, gives a status of None with the reason.
     """
-    wanted: dict[tuple[str, str], None] = {}
-    files: list[tuple[Path, Dataset]] = []
-    for path in paths:
-        dataset = dcmread(path)
-        wanted[str(dataset.SOPClassUID), str(dataset.file_meta.TransferSyntaxUID)] = None
-        files.append((path, dataset))
+    metas = [dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True) for path in paths]
+    wanted = dict.fromkeys((str(meta.SOPClassUID), str(meta.file_meta.TransferSyntaxUID)) for meta in metas)
     contexts = [build_context(*pair) for pair in wanted][:MAXIMUM_CONTEXTS]
     association = _associate(peer, ae_title, timeout_s, contexts)
     try:
-        for path, dataset in files:
-            yield _store(association, path, dataset)
+        for path in paths:
+            yield _store(association, path)
     finally:
         if association.is_established:
             association.release()
 
 
-def _store(association: Association, path: Path, dataset: Dataset) -> SendStatus:
+def _store(association: Association, path: Path) -> SendStatus:
     if not association.is_established:
         return SendStatus(path, None, "the association ended before this object")
     try:
-        answer = association.send_c_store(dataset)
+        answer = association.send_c_store(dcmread(path))
     except ValueError as error:
         return SendStatus(path, None, f"the destination does not take this kind of object: {error}")
     except RuntimeError as error:
@@ -63,7 +60,7 @@ def _store(association: Association, path: Path, dataset: Dataset) -> SendStatus
 
 def echo(peer: Peer, ae_title: str, timeout_s: float) -> None:
     """C-ECHO; returns when the peer answered, PeerError otherwise."""
-    association = _associate(peer, ae_title, timeout_s, [build_context(Verification)])
+    association = _associate(peer, ae_title, timeout_s, [build_context(VERIFICATION)])
     try:
         answer = association.send_c_echo()
         if answer.get("Status") != 0x0000:
@@ -79,12 +76,10 @@ def count_instances(peer: Peer, ae_title: str, timeout_s: float, study_uid: str,
     identifier.QueryRetrieveLevel = "SERIES"
     identifier.StudyInstanceUID, identifier.SeriesInstanceUID = study_uid, series_uid
     identifier.NumberOfSeriesRelatedInstances = None
-    association = _associate(
-        peer, ae_title, timeout_s, [build_context(StudyRootQueryRetrieveInformationModelFind, list(UNCOMPRESSED))]
-    )
+    association = _associate(peer, ae_title, timeout_s, [build_context(STUDY_ROOT_FIND, list(UNCOMPRESSED))])
     found: int | None = None
     try:
-        for status, match in association.send_c_find(identifier, StudyRootQueryRetrieveInformationModelFind):
+        for status, match in association.send_c_find(identifier, STUDY_ROOT_FIND):
             if status.get("Status") in PENDING and match is not None and match.get("NumberOfSeriesRelatedInstances"):
                 found = int(match.NumberOfSeriesRelatedInstances)
     finally:
@@ -110,7 +105,8 @@ def _associate(peer: Peer, ae_title: str, timeout_s: float, contexts: list[Any])
     if association.is_established:
         return association
     if association.is_rejected:
-        reason = association.acceptor.primitive.reason_str
+        answer = association.acceptor.primitive
+        reason = answer.reason_str if answer else "no reason given"
         raise PeerError(f"{peer.name} rejected the association from {ae_title}: {reason} ({_where(peer)})")
     if association.is_aborted and association.acceptor.primitive is not None:
         raise PeerError(f"{peer.name} accepts none of these objects ({_where(peer)})")

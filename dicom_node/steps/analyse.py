@@ -17,7 +17,6 @@ import structlog
 from inference.engine import Engine
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
-from reports.build import build_not_analysed, build_reports
 
 from dicom_node import clock
 from dicom_node.archive import Archive
@@ -30,6 +29,7 @@ from dicom_node.tables.database import Database, Transaction
 from inference.findings import Finding, NotAnalysable, Result
 from inference.stack import SliceStack, build_stack, read_series
 from reports import codes
+from reports.build import build_not_analysed, build_reports
 from reports.common import Kind, Replaced, ReportContext, ReportObject, ReportOptions
 
 RETRY_WAIT_S = 5.0

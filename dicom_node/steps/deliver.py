@@ -75,7 +75,7 @@ def said(answer: SendStatus) -> str:
 
 def due_again(delivery: Delivery, settings: Deliver, jitter: random.Random) -> float:
     """Monotonic seconds of the next attempt: doubling waits, each up to a quarter longer or shorter."""
-    wait_s = min(settings.longest_wait_s, settings.first_wait_s * 2 ** min(delivery.attempts, 30))
+    wait_s = min(settings.longest_wait_s, settings.first_wait_s * 2.0 ** min(delivery.attempts, 30))
     return clock.monotonic() + wait_s * jitter.uniform(0.75, 1.25)
 
 

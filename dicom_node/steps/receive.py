@@ -39,7 +39,26 @@ UNREADABLE = (
     IndexError,
     NotImplementedError,
 )
-GEOMETRY = ["Rows", "Columns", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept", "BitsStored", "PixelRepresentation", "PhotometricInterpretation", "SeriesInstanceUID", "InstanceNumber", "ImageType", "ConvolutionKernel", "ContrastBolusAgent", "BodyPartExamined"]
+GEOMETRY = [
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "BitsStored",
+    "PixelRepresentation",
+    "PhotometricInterpretation",
+    "SeriesInstanceUID",
+    "InstanceNumber",
+    "ImageType",
+    "ConvolutionKernel",
+    "ContrastBolusAgent",
+    "BodyPartExamined",
+]
 NOT_IMAGES = {"SEG", "SR", "KO", "PR", "DOC", "REG", "RTSTRUCT", "RTPLAN", "RTDOSE", "FID", "AU", "ECG", "PLAN"}
 
 log = structlog.get_logger()

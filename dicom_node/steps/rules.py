@@ -49,6 +49,7 @@ class Features:
         return bool(self.missing)
 
 
+NOTHING = Features("", "", "", "", "", "", "", "", "", "", "", 0, 0.0, 0.0, None, "", "", False)
 FIELDS = {field.name for field in fields(Features)} | {"text", "gaps"}
 
 
@@ -100,7 +101,7 @@ class Rule(BaseModel):
             raise ValueError("a rule has exactly one of pipeline, decline, ignore")
         if unknown := sorted(self.when.keys() - FIELDS):
             raise ValueError(f"no such field: {', '.join(unknown)} (there are: {', '.join(sorted(FIELDS))})")
-        self.reason_for(Features(*[""] * 11, 0, 0.0, 0.0, None, "", "", False))
+        self.reason_for(NOTHING)
         return self
 
     def fits(self, features: Features) -> bool:

@@ -123,7 +123,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
-        """One atomic change. BEGIN IMMEDIATE: waits for other writers at the start and cannot fail half-way for them."""
+        """One atomic change. BEGIN IMMEDIATE waits for other writers at the start and cannot fail half-way for them."""
         database = self._connection()
         database.conn.execute("BEGIN IMMEDIATE")
         try:

@@ -58,8 +58,8 @@ def put_off(tx: Transaction, delivery: Delivery, error: str, next_at: float, lim
 
 def revive(tx: Transaction, delivery_id: int) -> bool:
     """Make a failed delivery due again, as if new."""
-    sql = "UPDATE deliveries SET state = 'waiting', attempts = 0, next_at = 0 WHERE delivery_id = :id AND state = 'failed'"
-    return bool(tx.run(sql, id=delivery_id))
+    sql = "UPDATE deliveries SET state = 'waiting', attempts = 0, next_at = 0 WHERE delivery_id = :id"
+    return bool(tx.run(f"{sql} AND state = 'failed'", id=delivery_id))
 
 
 def of_study(tx: Transaction, study_uid: str) -> list[Delivery]:

@@ -56,8 +56,8 @@ def add_instance(tx: Transaction, instance: Instance) -> None:
     tx.run(
         "INSERT INTO instances (sop_uid, version, study_uid, series_uid, sop_class_uid, transfer_syntax_uid, modality,"
         " path, bytes, sha256, geometry, received_at, calling_aet, called_aet) VALUES (:sop_uid, :version, :study_uid,"
-        " :series_uid, :sop_class_uid, :transfer_syntax_uid, :modality, :path, :bytes, :sha256, :geometry, :received_at,"
-        " :calling_aet, :called_aet)",
+        " :series_uid, :sop_class_uid, :transfer_syntax_uid, :modality, :path, :bytes, :sha256, :geometry,"
+        " :received_at, :calling_aet, :called_aet)",
         sop_uid=instance.sop_uid,
         version=instance.version,
         study_uid=instance.study_uid,

@@ -101,6 +101,11 @@ def put_back(tx: Transaction, job: Job, owner: str, error: str, not_before: floa
     return state
 
 
+def any_expired(tx: Transaction, now: float) -> bool:
+    """Whether a lease has run out; cheap, for every second."""
+    return tx.row("SELECT 1 FROM jobs WHERE state = 'running' AND lease_until <= :now LIMIT 1", now=now) is not None
+
+
 def expire(tx: Transaction, now: float, limit: int) -> list[Job]:
     """Jobs whose lease has run out: queued again, or failed after `limit` attempts. Returns them as they then stand."""
     rows = tx.rows(
@@ -115,8 +120,13 @@ def expire(tx: Transaction, now: float, limit: int) -> list[Job]:
 
 def revive(tx: Transaction, job_id: int) -> bool:
     """Queue a failed job again, as if new."""
-    sql = "UPDATE jobs SET state = 'queued', attempts = 0, not_before = 0, error = NULL WHERE job_id = :id AND state = 'failed'"
-    return bool(tx.run(sql, id=job_id))
+    sql = "UPDATE jobs SET state = 'queued', attempts = 0, not_before = 0, error = NULL WHERE job_id = :id"
+    return bool(tx.run(f"{sql} AND state = 'failed'", id=job_id))
+
+
+def study_of(tx: Transaction, job_id: int) -> str:
+    """The study of a job."""
+    return str((tx.row("SELECT study_uid FROM jobs WHERE job_id = :id", id=job_id) or {"study_uid": ""})["study_uid"])
 
 
 def of_study(tx: Transaction, study_uid: str) -> list[Job]:

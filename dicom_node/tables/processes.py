@@ -41,6 +41,25 @@ def forget_beat(tx: Transaction, process: str) -> None:
     tx.run("DELETE FROM beats WHERE process = :process", process=process)
 
 
+def publish(tx: Transaction, key: str, value: str) -> None:
+    """Let the other processes know something about this one, such as the port it was given."""
+    tx.run(
+        "INSERT INTO node VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = :value", key=key, value=value
+    )
+
+
+def published(tx: Transaction, key: str) -> str | None:
+    """What was published under this name, or None."""
+    row = tx.row("SELECT value FROM node WHERE key = :key", key=key)
+    return str(row["value"]) if row else None
+
+
+def unpublish(tx: Transaction, *keys: str) -> None:
+    """Take back what was published under these names."""
+    for key in keys:
+        tx.run("DELETE FROM node WHERE key = :key", key=key)
+
+
 def refuse(tx: Transaction, refusal: Refusal) -> None:
     """Remember a refusal; the last few hundred are kept."""
     tx.run(

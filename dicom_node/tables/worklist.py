@@ -54,7 +54,8 @@ def acknowledge(tx: Transaction, study_uid: str, now: datetime) -> bool:
     """A reader has seen the result; False when there is none to see."""
     return bool(
         tx.run(
-            "UPDATE worklist SET state = 'acknowledged', acknowledged_at = :now WHERE study_uid = :uid AND state = 'unread'",
+            "UPDATE worklist SET state = 'acknowledged', acknowledged_at = :now"
+            " WHERE study_uid = :uid AND state = 'unread'",
             uid=study_uid,
             now=_text(now),
         )

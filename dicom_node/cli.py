@@ -1,0 +1,278 @@
+"""The commands. Errors are one clear line: exit code 2 for misuse (settings included), 1 for what failed."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dicom_node import listing
+from dicom_node.errors import CommandError, SettingsError, TriageNodeError
+from dicom_node.logs import configure_logs
+from dicom_node.settings import Peer, Settings, load_settings, site_file
+
+DISCLAIMER = "Research software, not a medical device: its results are not for diagnostic use."
+
+
+class Group(click.Group):
+    """A click group that turns the node's own errors into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            raise click.UsageError(str(error), ctx) from None
+        except TriageNodeError as error:
+            raise click.ClickException(str(error)) from None
+        except BrokenPipeError:
+            sys.stderr.close()
+            raise SystemExit(0) from None
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=DISCLAIMER)
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="The site's settings file (default: ./triage-node.toml)."
+)
+@click.version_option(package_name="triage-node")
+@click.pass_context
+def main(context: click.Context, config: Path | None) -> None:
+    """A DICOM node that finds suspected intracranial haemorrhage on head CT and puts those studies first.
+
+    Example: triage-node serve
+    """
+    context.obj = config
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Hand the settings to a command as its first argument."""
+
+    @click.pass_obj
+    @wraps(command)
+    def wrapped(config: Path | None, /, *args: Any, **kwargs: Any) -> None:
+        command(load_settings(config), *args, **kwargs)
+
+    return wrapped
+
+
+@main.command()
+@click.pass_obj
+def serve(config: Path | None) -> None:
+    """Run the whole node: DICOM receiver, worker and page; restart what crashes or hangs.
+
+    Example: triage-node --config site.toml serve
+    """
+    from dicom_node.serving import serve as run
+
+    configure_logs("serve")
+    settings, where = load_settings(config), site_file(config)
+    run(settings, ["--config", str(where.absolute())] if where else [], click.echo)
+
+
+@main.command()
+@with_settings
+def node(settings: Settings) -> None:
+    """Run only the DICOM side: receive, complete, route, deliver.
+
+    Example: triage-node node
+    """
+    from dicom_node.node import running_node
+
+    configure_logs("node")
+    with running_node(settings) as (_, life):
+        life.end_on_signals()
+        life.ending.wait()
+
+
+@main.command()
+@with_settings
+def worker(settings: Settings) -> None:
+    """Run only a worker: analyses what is queued; several may run.
+
+    Example: triage-node worker
+    """
+    from dicom_node.node import run_worker
+
+    configure_logs("worker")
+    run_worker(settings)
+
+
+@main.command()
+@with_settings
+def web(settings: Settings) -> None:
+    """Run only the worklist page.
+
+    Example: triage-node web
+    """
+    from dicom_node.node import run_web
+
+    configure_logs("web")
+    run_web(settings)
+
+
+@main.command()
+@click.argument("folder", required=False, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--once", is_flag=True, help="End when all studies have their result; exit 0 only if the flags are right."
+)
+@click.option("--port", default=8080, show_default=True, help="Port of the page; 0 takes a free one.")
+def demo(folder: Path | None, once: bool, port: int) -> None:
+    """Start a node of its own, push head CTs to it and show the worklist as it fills.
+
+    Example: triage-node demo          (synthetic heads)
+             triage-node demo FOLDER   (the DICOM files in FOLDER)
+    """
+    from dicom_node.demo import run_demo
+
+    configure_logs("demo", quiet=True)
+    run_demo(folder, once, port, click.echo)
+
+
+@main.command()
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a series.")
+@with_settings
+def analyse(settings: Settings, path: Path, out: Path, as_json: bool) -> None:
+    """Analyse DICOM files without any network; writes SEG, SR, SC and KO files.
+
+    Example: triage-node analyse /data/ct --out /data/results
+    """
+    from inference.engine import Engine
+
+    from dicom_node.offline import analyse_files
+
+    configure_logs("analyse", quiet=True)
+    answers = []
+    for answer in analyse_files(path, out, settings, Engine(settings.analyse.device, settings.analyse.threads or None)):
+        answers.append(answer)
+        click.echo(listing.answer_line(answer), err=as_json)
+    if as_json:
+        click.echo(listing.to_json(answers))
+    click.echo(DISCLAIMER, err=True)
+
+
+@main.command()
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--aet", default="SUBMIT", show_default=True, help="The calling AE title.")
+@with_settings
+def submit(settings: Settings, path: Path, aet: str) -> None:
+    """Send DICOM files to the running node by C-STORE, as a scanner would.
+
+    Example: triage-node submit /data/ct
+    """
+    from dicom_node.archive import find_dicom
+    from dicom_node.network.scu import send
+    from dicom_node.steps.deliver import is_stored, said
+
+    configure_logs("submit", quiet=True)
+    files = find_dicom(path)
+    if not files:
+        raise CommandError(f"no DICOM files under {path}")
+    refused = []
+    with click.progressbar(send(files, own_node(settings), aet, 60.0), length=len(files), file=sys.stderr) as answers:
+        refused = [answer for answer in answers if not is_stored(answer.status)]
+    for answer in refused:
+        click.echo(f"{answer.path}: {said(answer)}", err=True)
+    click.echo(f"{len(files) - len(refused)} of {len(files)} objects stored")
+    if refused:
+        raise CommandError(f"{len(refused)} objects were not stored")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a study.")
+@with_settings
+def worklist(settings: Settings, as_json: bool) -> None:
+    """Print the worklist in reading order.
+
+    Example: triage-node worklist
+    """
+    entries = listing.worklist(settings)
+    click.echo(listing.to_json(entries) if as_json else listing.worklist_text(entries))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, analyses and deliveries.")
+@click.option("--limit", default=50, show_default=True, help="How many of each, the newest first.")
+@with_settings
+def jobs(settings: Settings, as_json: bool, limit: int) -> None:
+    """Print the last analyses (A...) and deliveries (D...), with what went wrong.
+
+    Example: triage-node jobs
+    """
+    entries = listing.jobs(settings, limit)
+    click.echo(listing.to_json(entries) if as_json else listing.jobs_text(entries))
+
+
+@main.command()
+@click.argument("job_id")
+@with_settings
+def retry(settings: Settings, job_id: str) -> None:
+    """Revive a failed analysis or delivery by its ID from `jobs`.
+
+    Example: triage-node retry D17
+    """
+    listing.retry(settings, job_id)
+    click.echo(f"{job_id} is due again")
+
+
+@main.command()
+@click.argument("peer", required=False)
+@with_settings
+def echo(settings: Settings, peer: str | None) -> None:
+    """Test a peer with C-ECHO; without a name, this node itself.
+
+    Example: triage-node echo pacs
+    """
+    from dicom_node.network import scu
+
+    target = settings.peer_named(peer) if peer else own_node(settings)
+    scu.echo(target, settings.node.ae_title, settings.deliver.timeout_s)
+    click.echo(f"{target.name} ({target.ae_title} at {target.host}:{target.port}) answers")
+
+
+@main.group()
+def config() -> None:
+    """Look at the settings."""
+
+
+@config.command("show")
+@with_settings
+def config_show(settings: Settings) -> None:
+    """Print every setting in force, as TOML.
+
+    Example: triage-node config show
+    """
+    click.echo(listing.to_toml(settings))
+
+
+@config.command("check")
+@with_settings
+def config_check(settings: Settings) -> None:
+    """Check settings, routing rules, data folder and model before the node is started.
+
+    Example: triage-node --config site.toml config check
+    """
+    from inference.engine import Engine
+
+    from dicom_node.steps.rules import load_rules
+
+    rules = load_rules(settings.routes_path)
+    click.echo(f"settings: {site_file() or 'the embedded defaults'}")
+    click.echo(f"rules: {len(rules.rule)}")
+    settings.node.data.mkdir(parents=True, exist_ok=True)
+    click.echo(f"data: {settings.node.data.absolute()}")
+    engine = Engine("cpu")
+    for pipeline in sorted({rule.pipeline for rule in rules.rule if rule.pipeline}):
+        model = engine.model(pipeline)
+        click.echo(f"model: {pipeline} {model.name} {model.version}")
+    for peer in settings.peer:
+        click.echo(f"peer: {peer.name} {peer.ae_title} {f'{peer.host}:{peer.port}' if peer.host else 'only sends'}")
+
+
+def own_node(settings: Settings) -> Peer:
+    """The running node as a peer, at the port it was given."""
+    host = settings.node.host if settings.node.host not in ("0.0.0.0", "::", "") else "127.0.0.1"
+    return Peer(name="this node", ae_title=settings.node.ae_title, host=host, port=listing.dicom_port(settings))

@@ -1,0 +1,175 @@
+"""Composition root: settings -> running processes. The only file, beside the commands, that knows everyone."""
+
+import os
+import random
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from dicom_node import clock
+from dicom_node.archive import Archive
+from dicom_node.entities import Job
+from dicom_node.errors import PeerError
+from dicom_node.life import BEAT_EVERY_S, BEAT_LASTS_S, Life, only_one
+from dicom_node.network import scu
+from dicom_node.network.scp import StorageServer
+from dicom_node.settings import Peer, Settings
+from dicom_node.steps.complete import ask_senders, complete_due
+from dicom_node.steps.deliver import deliver_due
+from dicom_node.steps.receive import Receiver, reconcile
+from dicom_node.steps.retain import retain
+from dicom_node.steps.route import route_due
+from dicom_node.steps.rules import Rules, load_rules
+from dicom_node.steps.watch import expire_leases
+from dicom_node.tables import processes
+from dicom_node.tables.database import Database, open_database
+
+STUCK_S = 180.0
+log = structlog.get_logger()
+
+
+@contextmanager
+def running_node(settings: Settings) -> Iterator[tuple[StorageServer, Life]]:
+    """The DICOM side: receives, completes, routes and delivers while the body runs."""
+    with only_one(settings.node.data, "node"):
+        database, archive = open_database(settings.database_path), Archive(settings.node.data)
+        archive.clear_incoming()
+        adopted, lost = reconcile(database, archive, clock.utc_now())
+        if adopted or lost:
+            log.warning("files and rows differed at start", files_adopted=adopted, rows_dropped=lost)
+        life, ticker = Life(database, "node"), clock.Ticker()
+        receiver = Receiver(database, archive)
+        server = StorageServer(settings, receiver.store, receiver.ended, partial(note_refusal, database))
+        with database.write() as tx:
+            processes.publish(tx, "dicom_port", str(server.port))
+        scheduler = start_clock(settings, database, archive, load_rules(settings.routes_path), ticker, life)
+        log.info("listening", ae_title=settings.node.ae_title, host=settings.node.host, port=server.port)
+        try:
+            yield server, life
+        finally:
+            server.close()
+            scheduler.shutdown(wait=False)
+            ticker.stop()
+            life.finish()
+
+
+def start_clock(
+    settings: Settings, database: Database, archive: Archive, rules: Rules, ticker: clock.Ticker, life: Life
+) -> BackgroundScheduler:
+    """Everything that happens by time: what is urgent on the monotonic ticker, housekeeping on APScheduler."""
+    counted = partial(count_at_sender, settings)
+    ticker.every(0.2, lambda: complete_due(database, settings.complete, clock.monotonic()), "complete")
+    ticker.every(0.2, lambda: route_due(database, rules, clock.utc_now()), "route")
+    ticker.every(0.5, lambda: ask_senders(database, counted, settings.complete, clock.monotonic()), "ask senders")
+    ticker.every(1.0, lambda: expire_leases(database, settings.analyse, clock.monotonic()), "leases")
+    for peer in settings.destinations:
+        ticker.every(0.2, partial(empty_outbox, settings, database, peer), f"deliver to {peer.name}")
+    ticker.every(BEAT_EVERY_S, lambda: show_life(life, ticker), "beat")
+    scheduler = BackgroundScheduler(timezone="UTC")
+    scheduler.add_job(
+        retain, "interval", [database, archive, settings.retention.keep_gb], minutes=settings.retention.every_minutes
+    )
+    scheduler.start()
+    return scheduler
+
+
+def empty_outbox(settings: Settings, database: Database, peer: Peer) -> None:
+    """Send what is due for one destination."""
+    send = partial(scu.send, peer=peer, ae_title=settings.node.ae_title, timeout_s=settings.deliver.timeout_s)
+    deliver_due(database, peer.name, send, settings.deliver, random.Random())
+
+
+def count_at_sender(settings: Settings, calling_aet: str, study_uid: str, series_uid: str) -> int | None:
+    """Ask the peer that sent a series how many images it has; None where it cannot be asked or does not say."""
+    for peer in settings.peer:
+        if peer.query and peer.ae_title == calling_aet:
+            try:
+                return scu.count_instances(
+                    peer, settings.node.ae_title, settings.deliver.timeout_s, study_uid, series_uid
+                )
+            except PeerError as error:
+                log.warning("the sender could not be asked how many images there are", error=str(error))
+    return None
+
+
+def note_refusal(database: Database, calling_aet: str, called_aet: str, address: str, reason: str) -> None:
+    """Log a refused association or object and keep it for the status page."""
+    log.warning("refused", calling_aet=calling_aet, called_aet=called_aet, address=address, reason=reason)
+    with database.write() as tx:
+        processes.refuse(tx, processes.Refusal(clock.utc_now(), calling_aet, called_aet, address, reason))
+
+
+def show_life(life: Life, ticker: clock.Ticker) -> None:
+    """A sign of life, unless a clock job hangs."""
+    life.check_parent()
+    if stuck := ticker.stuck(STUCK_S):
+        log.error("a clock job hangs", jobs=stuck)
+    else:
+        life.promise()
+
+
+def run_worker(settings: Settings) -> None:
+    """The analysing side: runs queued jobs until told to end."""
+    from inference.engine import Engine
+
+    from dicom_node.steps.analyse import analyse_next
+
+    database, archive = open_database(settings.database_path), Archive(settings.node.data)
+    life = Life(database, "worker")
+    life.end_on_signals()
+    life.promise(settings.analyse.timeout_s, "loading the model")
+    engine = Engine(settings.analyse.device, settings.analyse.threads or None)
+    engine.warm_up()
+    log.info("ready to analyse", device=str(engine.device))
+    owner = f"worker {os.getpid()} {uuid.uuid4().hex[:8]}"
+
+    def begin(job: Job) -> None:
+        life.promise(settings.analyse.timeout_s, f"analysing job {job.job_id}")
+
+    next_beat = 0.0
+    while not life.ending.is_set():
+        life.check_parent()
+        if clock.monotonic() >= next_beat:
+            life.promise(BEAT_LASTS_S, "waiting for work")
+            next_beat = clock.monotonic() + BEAT_EVERY_S
+        if analyse_next(database, archive, settings, engine, owner, begin):
+            next_beat = 0.0
+        else:
+            life.ending.wait(0.1)
+    life.finish()
+
+
+def run_web(settings: Settings) -> None:
+    """The page, until told to end."""
+    import uvicorn
+
+    from dicom_node.web.app import build_app
+
+    database, archive = open_database(settings.database_path), Archive(settings.node.data)
+    life, ticker = Life(database, "web"), clock.Ticker()
+    config = uvicorn.Config(
+        build_app(database, archive, settings),
+        host=settings.web.host,
+        port=settings.web.port,
+        log_level="warning",
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(config)
+
+    def beat() -> None:
+        life.check_parent()
+        server.should_exit = server.should_exit or life.ending.is_set()
+        if server.started:
+            port = server.servers[0].sockets[0].getsockname()[1]
+            with database.write() as tx:
+                processes.publish(tx, "web_port", str(port))
+            life.promise()
+
+    ticker.every(BEAT_EVERY_S / 4, beat, "beat")
+    server.run()
+    ticker.stop()
+    life.finish()
