@@ -80,6 +80,8 @@ def slice_geometry(ds: Dataset) -> tuple[SliceGeometry, ...]:
     positions = frame_macros(ds, "PlanePositionSequence")
     orientations = frame_macros(ds, "PlaneOrientationSequence")
     measures = frame_macros(ds, "PixelMeasuresSequence")
+    if not len(positions) == len(orientations) == len(measures):
+        return ()
     instance_number = integer(ds, "InstanceNumber") if len(positions) == 1 else None
     result = []
     for place, direction, measure in zip(positions, orientations, measures, strict=True):

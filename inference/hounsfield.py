@@ -20,6 +20,7 @@ Stored: TypeAlias = NDArray[np.integer[Any]]
 
 AIR_HU = -1024.0
 LARGEST_SIDE = 4096
+LARGEST_RESCALE = 1e6
 # Rescale Types of CT images whose numbers are no Hounsfield units (PS3.3 C.11.1.1.2), e.g. of dual energy CT.
 NOT_HOUNSFIELD = frozenset({"OD", "Z_EFF", "ED", "EDW", "PCT", "MGML"})
 
@@ -66,16 +67,20 @@ def pixel_format(ds: Dataset) -> PixelFormat:
 def write_hu(ds: Dataset, planes: Sequence[NDArray[np.float32]], *, inverted: bool = False) -> None:
     """Decode each frame into the plane of the same place; in CT padding and what is below air become air.
 
-    `inverted` takes the stored values as negatives (see `is_inverted`). Other modalities get their rescaled values,
-    which are no Hounsfield units, and 0 for padding.
+    `inverted` takes the stored values of a MONOCHROME1 CT as negatives (see `is_inverted`). Other modalities get their
+    rescaled values, which are no Hounsfield units, and 0 for padding.
     """
     form = pixel_format(ds)
     stored = stored_values(ds, form)
+    rescale = rescales(ds)
+    if not len(stored) == len(rescale) == len(planes):
+        raise NotAnalysable("A multi-frame image does not describe each of its frames.")
     padding = _padding_range(ds, form)
     is_ct = text(ds, "Modality") == "CT"
-    for raw, plane, (slope, intercept) in zip(stored, planes, rescales(ds), strict=True):
+    is_negative = inverted and _may_be_inverted(ds)
+    for raw, plane, (slope, intercept) in zip(stored, planes, rescale, strict=True):
         plane[...] = raw
-        if inverted:
+        if is_negative:
             np.subtract(np.float32(form.range_sum), plane, out=plane)
         if slope != 1:
             plane *= np.float32(slope)
@@ -97,11 +102,11 @@ def is_inverted(datasets: Sequence[Dataset]) -> bool:
     """
     upright = negative = 0
     for ds in datasets:
-        if text(ds, "PhotometricInterpretation") != "MONOCHROME1" or text(ds, "Modality") != "CT":
+        if not _may_be_inverted(ds):
             continue
         form = pixel_format(ds)
         padding = _padding_range(ds, form) or (1, 0)
-        for raw, (slope, intercept) in zip(stored_values(ds, form), rescales(ds), strict=True):
+        for raw, (slope, intercept) in zip(stored_values(ds, form), rescales(ds), strict=False):
             real = raw[(raw < padding[0]) | (raw > padding[1])].astype(np.float32)
             upright += int(np.count_nonzero(real * slope + intercept < -500))
             negative += int(np.count_nonzero((form.range_sum - real) * slope + intercept < -500))
@@ -117,10 +122,14 @@ def rescales(ds: Dataset) -> list[tuple[float, float]]:
             unit = text(macro, "RescaleType").upper()
             if unit in NOT_HOUNSFIELD:
                 raise NotAnalysable(f"The values of the images are not Hounsfield units ({unit}).")
-            if not slope or intercept is None:
+            if not slope or intercept is None or max(abs(slope), abs(intercept)) > LARGEST_RESCALE:
                 raise NotAnalysable("An image does not say how its values become Hounsfield units.")
         result.append((slope or 1.0, intercept or 0.0))
     return result
+
+
+def _may_be_inverted(ds: Dataset) -> bool:
+    return text(ds, "PhotometricInterpretation") == "MONOCHROME1" and text(ds, "Modality") == "CT"
 
 
 def stored_values(ds: Dataset, form: PixelFormat) -> Stored:

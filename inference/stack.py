@@ -178,12 +178,12 @@ def _is_same_image(one: Dataset, other: Dataset) -> bool:
 
 def _frames(instance: int, ds: Dataset) -> list[_Frame]:
     pixel_format(ds)
-    geometries = slice_geometry(ds)
-    if not geometries:
+    geometries, measures = slice_geometry(ds), frame_macros(ds, "PixelMeasuresSequence")
+    if not geometries or len(geometries) != len(measures):
         raise NotAnalysable("An image does not say, or not in readable numbers, where in the patient it lies.")
     result = []
-    for i, measures in enumerate(frame_macros(ds, "PixelMeasuresSequence")):
-        spacing = numbers(measures, "PixelSpacing", 2)
+    for i, measure in enumerate(measures):
+        spacing = numbers(measure, "PixelSpacing", 2)
         if spacing is None or min(spacing) <= 0:
             raise NotAnalysable("An image does not state its pixel spacing, so nothing can be measured on it.")
         result.append(_Frame(instance, text(ds, "SOPInstanceUID"), i + 1, geometries[i], (spacing[0], spacing[1])))

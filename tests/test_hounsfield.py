@@ -118,7 +118,9 @@ def test_monochrome1_by_the_standard_and_as_negatives(attributes: dict[str, Any]
     for ds in (right, wrong, undone):
         assert np.array_equal(hu_of(ds, inverted=is_inverted([ds])), true)
     assert is_inverted([wrong]) and not is_inverted([right]) and not is_inverted([undone])
-    assert not is_inverted([ct_slice(0, negative, **attributes)])
+    plain = ct_slice(0, upright, **attributes)
+    assert not is_inverted([plain])
+    assert np.array_equal(hu_of(plain, inverted=is_inverted([plain, wrong])), true)
 
 
 def test_padding_is_no_evidence_for_negatives() -> None:
@@ -144,7 +146,9 @@ def test_padding_is_no_evidence_for_negatives() -> None:
         ({"RescaleSlope": None}, "Hounsfield"),
         ({"RescaleSlope": 0}, "Hounsfield"),
         ({"RescaleIntercept": ""}, "Hounsfield"),
+        ({"RescaleSlope": 1e30}, "Hounsfield"),
         ({"RescaleType": "Z_EFF"}, "Z_EFF"),
+        ({"NumberOfFrames": 2, "PixelData": b"\0" * 96}, "each of its frames"),
         ({"BitsAllocated": 12}, "cannot be read"),
     ],
 )
