@@ -20,8 +20,9 @@ from reports.colours import COLOURS, RGB
 WIDTH, HEIGHT = 1280, 1024
 _BANNER = 232
 _STRIP = 54
-_LARGE = (640, HEIGHT - _BANNER)
-_SMALL = (320, (HEIGHT - _BANNER) // 2)
+_FOOTER = 68
+_LARGE = (640, HEIGHT - _BANNER - _FOOTER)
+_SMALL = (320, _LARGE[1] // 2)
 _COLUMN = _LARGE[0] + _SMALL[0] + 18
 _WINDOW_LOW, _WINDOW_HIGH = 0.0, 80.0
 _AIR_HU = -1000.0
@@ -30,6 +31,8 @@ _WHITE: RGB = (255, 255, 255)
 _SOFT: RGB = (200, 206, 212)
 _WARNING: RGB = (255, 214, 102)
 _BLACK: RGB = (0, 0, 0)
+_DARK: RGB = (24, 24, 24)
+_EDGE: RGB = (60, 60, 60)
 RED: RGB = (190, 18, 34)
 SLATE: RGB = (52, 72, 92)
 AMBER: RGB = (158, 92, 0)
@@ -69,20 +72,20 @@ def draw_page(page: Page) -> NDArray[np.uint8]:
     for i, (tile, corner) in enumerate(zip(page.tiles, corners, strict=False)):
         size = _LARGE if i == 0 else _SMALL
         canvas.paste(_draw_tile(tile, size, head, page), corner)
-    draw.line([(_LARGE[0], _BANNER), (_LARGE[0], HEIGHT)], fill=(60, 60, 60), width=2)
+    draw.line([(_LARGE[0], _BANNER), (_LARGE[0], HEIGHT)], fill=_EDGE, width=2)
     _draw_column(draw, page)
+    _draw_footer(draw, page.small_print)
     return np.asarray(canvas)
 
 
-def draw_notice(headline: str, reason: str, small_print: Sequence[str]) -> NDArray[np.uint8]:
+def draw_notice(headline: str, paragraphs: Sequence[str], small_print: Sequence[str]) -> NDArray[np.uint8]:
     """A page without slices: why nothing was analysed."""
     canvas = Image.new("RGB", (WIDTH, HEIGHT), _BLACK)
     draw = ImageDraw.Draw(canvas)
     _draw_banner(draw, AMBER, (headline, ""))
-    below = _write(draw, (60, _BANNER + 60), reason, 54, _WHITE, WIDTH - 120, HEIGHT - 330)
-    below = _write(draw, (60, below + 50), words.NOTHING_LOOKED_FOR, 40, _WARNING, WIDTH - 120, HEIGHT - 150)
-    for line in small_print:
-        below = _write(draw, (60, max(below + 8, HEIGHT - 130)), line, 26, _SOFT, WIDTH - 120, HEIGHT)
+    _write(draw, (60, _BANNER + 60), paragraphs, 54, _WHITE, (WIDTH - 120, 350))
+    _write(draw, (60, HEIGHT - _FOOTER - 200), [words.NOTHING_LOOKED_FOR], 40, _WARNING, (WIDTH - 120, 190))
+    _draw_footer(draw, small_print)
     return np.asarray(canvas)
 
 
@@ -103,7 +106,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _draw_banner(draw: ImageDraw.ImageDraw, colour: RGB, headline: tuple[str, str]) -> None:
     draw.rectangle([(0, 0), (WIDTH, _BANNER)], fill=colour)
-    draw.rectangle([(0, _BANNER - _STRIP), (WIDTH, _BANNER)], fill=(24, 24, 24))
+    draw.rectangle([(0, _BANNER - _STRIP), (WIDTH, _BANNER)], fill=_DARK)
     lines = [each for each in headline if each]
     space = (_BANNER - _STRIP) // len(lines)
     size = min(_largest_font(draw, each, WIDTH - 60, space) for each in lines)
@@ -120,32 +123,47 @@ def _largest_font(draw: ImageDraw.ImageDraw, line: str, width: int, height: int)
 
 
 def _draw_column(draw: ImageDraw.ImageDraw, page: Page) -> None:
-    """Legend, then what the flag rests on, then warnings, then the small print, as far as there is room."""
-    width, top = WIDTH - _COLUMN - 14, _BANNER + 20
+    """Legend, then what the flag rests on, then what to know about it."""
+    width, top, pitch = WIDTH - _COLUMN - 12, _BANNER + 16, 88 if len(page.legend) <= 3 else 76
     for finding in page.legend:
         colour = COLOURS[finding.name]
         draw.rectangle([(_COLUMN, top + 3), (_COLUMN + 28, top + 31)], fill=colour)
         name = finding.name.capitalize()
         draw.text((_COLUMN + 40, top), name, font=_font(30), fill=_WHITE, stroke_width=1)
-        draw.text((_COLUMN + 40, top + 36), words.volume(finding.volume_ml), font=_font(36), fill=colour)
-        top += 88
-    for lines, size, colour in ((page.facts, 26, _WHITE), (page.warnings, 23, _WARNING), (page.small_print, 20, _SOFT)):
-        for line in lines:
-            top = _write(draw, (_COLUMN, top), line, size, colour, width, HEIGHT - 6) + 4
-        top += 14 if lines else 0
+        draw.text((_COLUMN + 40, top + 34), words.volume(finding.volume_ml), font=_font(34), fill=colour)
+        top += pitch
+    top = _write(draw, (_COLUMN, top + 4), page.facts, 27, _WHITE, (width, 160)) + 14
+    _write(draw, (_COLUMN, top), page.warnings, 24, _WARNING, (width, HEIGHT - _FOOTER - top - 4))
+
+
+def _draw_footer(draw: ImageDraw.ImageDraw, lines: Sequence[str]) -> None:
+    draw.rectangle([(0, HEIGHT - _FOOTER), (WIDTH, HEIGHT)], fill=_DARK)
+    pitch = (_FOOTER - 8) // max(len(lines), 1)
+    for i, line in enumerate(lines):
+        size = min(24, _largest_font(draw, line, WIDTH - 32, pitch))
+        draw.text((16, HEIGHT - _FOOTER + 4 + i * pitch + pitch // 2), line, font=_font(size), fill=_SOFT, anchor="lm")
 
 
 def _write(
-    draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, size: int, colour: RGB, width: int, bottom: int
+    draw: ImageDraw.ImageDraw,
+    corner: tuple[int, int],
+    paragraphs: Sequence[str],
+    size: int,
+    colour: RGB,
+    room: tuple[int, int],
 ) -> int:
-    """Write wrapped text from a corner, smaller where it would pass the bottom; returns where the next text starts."""
-    while True:
-        lines, pitch = _wrap(draw, text, size, width), round(size * 1.28)
-        if corner[1] + len(lines) * pitch <= bottom or size <= 14:
+    """Write wrapped paragraphs into a room (width, height), smaller where they need it; returns where they end.
+
+    What does not fit at the smallest size is cut, as the report has all of it.
+    """
+    width, height = room
+    for smaller in range(size, 15, -1):
+        lines = [line for each in paragraphs for line in _wrap(draw, each, smaller, width)]
+        pitch = round(smaller * 1.28)
+        if len(lines) * pitch <= height:
             break
-        size -= 1
-    for i, line in enumerate(lines):
-        draw.text((corner[0], corner[1] + i * pitch), line, font=_font(size), fill=colour)
+    for i, line in enumerate(lines[: max(height // pitch, 0)]):
+        draw.text((corner[0], corner[1] + i * pitch), line, font=_font(smaller), fill=colour)
     return corner[1] + len(lines) * pitch
 
 
@@ -216,7 +234,7 @@ def _resample(
 
 
 def _outline(pixels: NDArray[np.float32], zoomed: NDArray[np.uint8], colour: RGB) -> tuple[int, int]:
-    """Draw a ring just outside a region, so that its edge stays visible; returns where a label may stand."""
+    """Draw a ring just outside a region, so that its edge stays visible; returns where its label may stand."""
     inside = zoomed > 110
     if not inside.any():
         inside = zoomed > 0
@@ -228,7 +246,8 @@ def _outline(pixels: NDArray[np.float32], zoomed: NDArray[np.uint8], colour: RGB
     for inner, outer, strength, ink in ((0.5, 7.0, 0.55, _BLACK), (1.5, 6.0, 1.0, colour)):
         alpha = (strength * np.clip(np.minimum(away - inner, outer - away), 0, 1))[..., None]
         pixels[window] = pixels[window] * (1 - alpha) + np.array(ink, np.float32) * alpha
-    return int(xs[-1]) + 10, int(ys[0]) + 14
+    tip = np.nonzero(inside[ys[0]])[0]
+    return min(int(tip.mean()) + 8, zoomed.shape[1] - 90), max(int(ys[0]) - 8, 40)
 
 
 def _mark_sides(

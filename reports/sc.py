@@ -34,8 +34,9 @@ def build_notice(
 ) -> Dataset:
     """The picture that says why a study was not analysed."""
     earlier = words.replacement(replaces, who)
-    small_print = (*([earlier] if earlier else []), f"{words.model(who)}, {words.clock(who.now)}", words.RESEARCH)
-    pixels = picture.draw_notice(words.headline_not_analysed(), plain(reason), small_print)
+    paragraphs = (plain(reason), *([f"{earlier}."] if earlier else []))
+    small_print = (f"{words.model(who)}, {words.clock(who.now)}", words.RESEARCH)
+    pixels = picture.draw_notice(words.headline_not_analysed(), paragraphs, small_print)
     return _capture(pixels, source, who, options, words.headline_not_analysed())
 
 
@@ -65,7 +66,11 @@ def _page(context: ReportContext, who: Identity, shown: Sequence[int]) -> pictur
             f"Threshold {result.threshold:.2f}",
         ),
         warnings=(*([earlier] if earlier else []), *(plain(each) for each in result.warnings)),
-        small_print=(f"Model {words.model(who)}", _series(context), f"Analysed {words.clock(who.now)}", words.RESEARCH),
+        small_print=(
+            f"Model {words.model(who)}, threshold {result.threshold:.2f}. Analysed {words.clock(who.now)}. "
+            f"{_series(context)}",
+            words.RESEARCH,
+        ),
     )
 
 

@@ -96,10 +96,15 @@ def _descriptions(
 
 def _restore_frame_numbers(made: Dataset, frames: Sequence[int]) -> None:
     """The header given had only the stack's frames, numbered from 1; name the source's own."""
-    for group in made.PerFrameFunctionalGroupsSequence:
-        for derivation in group.DerivationImageSequence:
-            for source in derivation.SourceImageSequence:
-                source.ReferencedFrameNumber = frames[int(source.ReferencedFrameNumber) - 1]
+    # highdicom shares these items between the segments, so each is renumbered once.
+    items = {
+        id(source): source
+        for group in made.PerFrameFunctionalGroupsSequence
+        for derivation in group.DerivationImageSequence
+        for source in derivation.SourceImageSequence
+    }
+    for source in items.values():
+        source.ReferencedFrameNumber = frames[int(source.ReferencedFrameNumber) - 1]
 
 
 def _fix_dimension_uid(made: Dataset, who: Identity) -> None:

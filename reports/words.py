@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from inference.findings import Finding, Result
-from reports.common import Identity, Replaced, plain
+from reports.common import Identity, Kind, Replaced, plain
 
 NOT_DIAGNOSTIC = "NOT FOR DIAGNOSTIC USE"
 NOTHING_LOOKED_FOR = "No haemorrhage was looked for in these images. Read them as usual."
@@ -88,7 +88,10 @@ def replacement(replaces: tuple[Replaced, ...], who: Identity) -> str | None:
     if not replaces:
         return None
     made_at = max(each.made_at for each in replaces)
-    return f"Version {who.version}; replaces the result of {clock(made_at.astimezone(who.now.tzinfo))}"
+    earlier = f"Version {who.version}; replaces the result of {clock(made_at.astimezone(who.now.tzinfo))}"
+    # Only a suspected study has a segmentation or key images: a flag is never lowered without a word.
+    flagged = any(each.kind in (Kind.SEG, Kind.KO) for each in replaces)
+    return f"{earlier}, which suspected haemorrhage" if flagged else earlier
 
 
 def account(result: Result, who: Identity, replaces: tuple[Replaced, ...]) -> tuple[str, ...]:
