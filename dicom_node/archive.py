@@ -17,19 +17,18 @@ from pathlib import Path
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
-from pydicom.uid import UID as Uid
+from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID
 
 from dicom_node.errors import CannotUnderstand, OutOfResources
 
-UID = re.compile(r"\d+(\.\d+)*")
+UID_FORM = re.compile(r"\d+(\.\d+)*")
 OUT_OF_SPACE = (28, 122)  # ENOSPC, EDQUOT
 
 
 def checked_uid(text: object) -> str:
     """The text if it has the form of a UID (PS3.5 9.1; leading zeros, which scanners send, are let pass)."""
     uid = str(text or "").rstrip("\0 ")
-    if len(uid) > 64 or not UID.fullmatch(uid):
+    if len(uid) > 64 or not UID_FORM.fullmatch(uid):
         raise CannotUnderstand(f"not a UID: {uid[:80]!r}")
     return uid
 
@@ -116,10 +115,10 @@ def _meta_template(sop_class_uid: str, transfer_syntax_uid: str, source_aet: str
     """The elements before and after Media Storage SOP Instance UID: the same for a whole series, so written once."""
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = Uid(sop_class_uid)
+    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
     before = _elements(meta)
     rest = FileMetaDataset()
-    rest.TransferSyntaxUID = Uid(transfer_syntax_uid)
+    rest.TransferSyntaxUID = UID(transfer_syntax_uid)
     rest.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
     rest.ImplementationVersionName = "TRIAGE_NODE"
     if source_aet:

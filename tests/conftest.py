@@ -1,10 +1,23 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests: the real data beside the checkout, a node's database and archive, series as DICOM files."""
 
+import importlib.util
+import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """In CI a skipped test is a failed one: every peer and all data are there."""
+    outcome = yield
+    report = outcome.get_result()
+    if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +26,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"the test data are not on this machine ({SHARED} is missing)")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def ct_ich(shared: Path) -> ModuleType:
+    """The script of the CT-ICH data, which writes its patients as DICOM."""
+    spec = importlib.util.spec_from_file_location("ct_ich", shared / "ct_ich" / "ct_ich.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

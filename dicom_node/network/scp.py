@@ -57,8 +57,9 @@ class StorageServer:
             (evt.EVT_CONN_CLOSE, self._on_aborted),
         ]
         place = (settings.node.host, settings.node.port)
-        self._server: Any = entity.start_server(place, block=False, evt_handlers=handlers)
-        self.port = int(self._server.socket.getsockname()[1])
+        server: Any = entity.start_server(place, block=False, evt_handlers=handlers)
+        self._server = server
+        self.port = int(server.socket.getsockname()[1])
 
     def close(self) -> None:
         """Stop listening and end open associations."""

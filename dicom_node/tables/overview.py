@@ -1,0 +1,156 @@
+"""Read-only views over several tables, each one query: what the pages show beside the rows of a single table."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from dicom_node.entities import ResultObject, Study, WorklistItem
+from dicom_node.tables.database import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class WorklistRow:
+    """A study of the worklist with what stands about it elsewhere.
+
+    `suspected` and `probability` are the latest result's, None where there is none; `picture` is the number of the
+    result whose picture may be shown beside the headline; `images` is counted while the study waits, otherwise 0.
+    """
+
+    item: WorklistItem
+    study: Study
+    suspected: bool | None
+    probability: float | None
+    picture: int | None
+    analysis_failed: bool
+    images: int
+    deliveries_waiting: int
+    deliveries_failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRow:
+    """A series with the number of its images. `last_at` is monotonic seconds, 0 when before the last boot."""
+
+    series_uid: str
+    study_uid: str
+    modality: str
+    calling_aet: str
+    state: str
+    last_at: float
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """How many objects for one destination stand in each state, and what it answered last when it refused."""
+
+    destination: str
+    waiting: int
+    sent: int
+    failed: int
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MadeAt:
+    """One result's number, when its objects were made, and whether a picture is among them."""
+
+    version: int
+    made_at: datetime
+    picture: bool
+
+
+def rows(tx: Transaction, items: Sequence[WorklistItem]) -> list[WorklistRow]:
+    """The items, in their order, with what stands about them elsewhere; a study that is just being removed is left out."""
+    found = tx.rows(
+        "SELECT s.*, a.suspected, a.probability,"
+        " (SELECT max(version) FROM results r WHERE r.study_uid = s.study_uid AND r.kind = 'SC') AS picture,"
+        " EXISTS (SELECT 1 FROM jobs j WHERE j.study_uid = s.study_uid AND j.state = 'failed') AS analysis_failed,"
+        " CASE WHEN w.state = 'waiting' THEN (SELECT count(*) FROM series e JOIN instances i USING (series_uid)"
+        " WHERE e.study_uid = s.study_uid AND i.current) ELSE 0 END AS images,"
+        " (SELECT count(*) FROM deliveries d WHERE d.study_uid = s.study_uid AND d.state = 'waiting') AS waiting,"
+        " (SELECT count(*) FROM deliveries d WHERE d.study_uid = s.study_uid AND d.state = 'failed') AS failed"
+        " FROM json_each(:uids) u JOIN studies s ON s.study_uid = u.value JOIN worklist w ON w.study_uid = u.value"
+        " LEFT JOIN analyses a ON a.study_uid = u.value"
+        " AND a.version = (SELECT max(version) FROM analyses WHERE study_uid = u.value)",
+        uids=json.dumps([item.study_uid for item in items]),
+    )
+    by_uid = {row["study_uid"]: row for row in found}
+    return [_row(item, by_uid[item.study_uid]) for item in items if item.study_uid in by_uid]
+
+
+def series(tx: Transaction, study_uid: str | None = None, receiving: bool = False) -> list[SeriesRow]:
+    """The series of a study, or those that are being received, the quietest last."""
+    found = tx.rows(
+        "SELECT e.series_uid, e.study_uid, e.modality, e.calling_aet, e.state, e.last_at,"
+        " (SELECT count(*) FROM instances i WHERE i.series_uid = e.series_uid AND i.current) AS images"
+        " FROM series e WHERE (:study IS NULL OR e.study_uid = :study) AND (NOT :receiving OR e.state = 'receiving')"
+        " ORDER BY e.last_at DESC, e.series_uid",
+        study=study_uid,
+        receiving=receiving,
+    )
+    return [SeriesRow(**row) for row in found]
+
+
+def last_arrival(tx: Transaction) -> SeriesRow | None:
+    """The series that an image came for last."""
+    found = tx.row(
+        "SELECT series_uid, study_uid, modality, calling_aet, state, last_at, 0 AS images FROM series"
+        " ORDER BY last_at DESC LIMIT 1"
+    )
+    return SeriesRow(**found) if found else None
+
+
+def outbox(tx: Transaction) -> list[OutboxRow]:
+    """What waits for, has reached and did not reach each destination."""
+    found = tx.rows(
+        "SELECT destination, sum(state = 'waiting') AS waiting, sum(state = 'sent') AS sent,"
+        " sum(state = 'failed') AS failed, (SELECT error FROM deliveries e WHERE e.destination = d.destination"
+        " AND e.state <> 'sent' AND e.error IS NOT NULL ORDER BY e.delivery_id DESC LIMIT 1) AS last_error"
+        " FROM deliveries d GROUP BY destination ORDER BY destination"
+    )
+    return [OutboxRow(**row) for row in found]
+
+
+def jobs_by_state(tx: Transaction) -> dict[str, int]:
+    """How many analyses stand in each state."""
+    return {row["state"]: row["n"] for row in tx.rows("SELECT state, count(*) AS n FROM jobs GROUP BY state")}
+
+
+def made(tx: Transaction, study_uid: str) -> list[MadeAt]:
+    """The study's results that have objects, the newest first."""
+    found = tx.rows(
+        "SELECT version, max(made_at) AS made_at, max(kind = 'SC') AS picture FROM results WHERE study_uid = :uid"
+        " GROUP BY version ORDER BY version DESC",
+        uid=study_uid,
+    )
+    return [MadeAt(row["version"], datetime.fromisoformat(row["made_at"]), bool(row["picture"])) for row in found]
+
+
+def picture(tx: Transaction, study_uid: str, version: int | None) -> ResultObject | None:
+    """The picture (SC) of one result, or of the latest that has one."""
+    found = tx.row(
+        "SELECT kind, sop_uid, sop_class_uid, series_uid, path FROM results WHERE study_uid = :uid AND kind = 'SC'"
+        " AND (:version IS NULL OR version = :version) ORDER BY version DESC LIMIT 1",
+        uid=study_uid,
+        version=version,
+    )
+    return ResultObject(**found | {"path": Path(found["path"])}) if found else None
+
+
+def _row(item: WorklistItem, found: dict[str, object]) -> WorklistRow:
+    picture_version, suspected, probability = found["picture"], found["suspected"], found["probability"]
+    current = isinstance(picture_version, int) and picture_version >= item.version
+    return WorklistRow(
+        item=item,
+        study=Study(**{name: str(found[name]) for name in Study.__slots__}),
+        suspected=None if suspected is None else bool(suspected),
+        probability=probability if isinstance(probability, float) else None,
+        picture=picture_version if current and isinstance(picture_version, int) else None,
+        analysis_failed=bool(found["analysis_failed"]),
+        images=int(str(found["images"])),
+        deliveries_waiting=int(str(found["waiting"])),
+        deliveries_failed=int(str(found["failed"])),
+    )

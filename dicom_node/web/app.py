@@ -1,0 +1,58 @@
+"""The web process in one view: routes, middleware, and what runs while it is up. Starlette; no login, so bound to loopback."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from dicom_node import clock
+from dicom_node.archive import Archive
+from dicom_node.settings import Settings
+from dicom_node.tables.database import Database
+from dicom_node.web import events, pages, pictures, security, status
+from dicom_node.web.site import HERE, Site, make_templates
+
+ROUTES = [
+    Route("/", pages.show_worklist),
+    Route("/rows", pages.show_rows),
+    Route("/events", events.events),
+    Route("/studies/{study_uid}", pages.show_study),
+    Route("/studies/{study_uid}/picture.png", pictures.picture),
+    Route("/studies/{study_uid}/acknowledge", pages.acknowledge, methods=["POST"]),
+    Route("/studies/{study_uid}/close", pages.close, methods=["POST"]),
+    Route("/status", status.show_status),
+    Route("/health", status.health),
+    Mount("/static", StaticFiles(directory=HERE / "static")),
+]
+
+
+def build_app(database: Database, archive: Archive, settings: Settings) -> Starlette:
+    """The page of one node as an ASGI application."""
+    site = Site(database, archive, settings, make_templates(settings))
+    watcher = events.Watcher(database, lambda tx: hash(tuple(site.listed(tx, clock.utc_now()))))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        watching = asyncio.create_task(watcher.run())
+        yield
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+    app = Starlette(
+        routes=ROUTES,
+        middleware=[
+            Middleware(security.Guard),
+            Middleware(TrustedHostMiddleware, allowed_hosts=security.allowed_hosts(settings.web.host), www_redirect=False),
+        ],
+        exception_handlers={HTTPException: pages.refuse, 500: pages.refuse},
+        lifespan=lifespan,
+    )
+    app.state.site, app.state.watcher = site, watcher
+    return app

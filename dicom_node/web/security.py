@@ -1,0 +1,69 @@
+"""What keeps other web sites out of a page without login: host check, same-origin check, response headers.
+
+The host check (against DNS rebinding) holds while the page is bound to loopback; the same-origin check (against forged
+requests) always. A script that is no browser sends `Sec-Fetch-Site: same-origin`.
+"""
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+POLICY = (
+    "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types page"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def allowed_hosts(host: str) -> list[str]:
+    """The names under which the page may be asked for: any, unless it is bound to loopback."""
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    named = f"[{host}]" if ":" in host else host
+    return ["localhost", "127.0.0.1", "[::1]", named] if loopback else ["*"]
+
+
+class Guard:
+    """Refuses what another site's page sends, and puts the security headers on every response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        if scope["method"] in ("GET", "HEAD") or same_origin(Headers(scope=scope)):
+            await self.app(scope, receive, send_with_headers)
+        else:
+            refusal = PlainTextResponse("Refused: this request did not come from the worklist page itself.", 403)
+            await refusal(scope, receive, send_with_headers)
+
+
+def same_origin(headers: Headers) -> bool:
+    """Whether the page itself sent a request; without either header (no browser does that) it counts as foreign."""
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    return urlsplit(headers.get("origin", "")).netloc == headers.get("host")

@@ -1,0 +1,180 @@
+"""The page for IT and the health check: does the node live, and if nothing arrives, why."""
+
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from dicom_node import clock
+from dicom_node.entities import Beat, JobState
+from dicom_node.settings import Settings
+from dicom_node.tables import jobs, overview, processes
+from dicom_node.tables.database import Transaction
+from dicom_node.web import words
+from dicom_node.web.site import Site, site_of
+
+NEEDED = {
+    "node": "The receiving process does not run: no images can arrive and no results are delivered.",
+    "worker": "The analysing process does not run: studies arrive but are not analysed.",
+}
+START = "Start it with: triage-node serve"
+LITTLE_SPACE_GB = 2.0
+RECENT = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One sentence that IT should read, and what to do about it. `level` is bad, warn or good."""
+
+    level: str
+    text: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process and whether it has kept its word."""
+
+    name: str
+    living: bool
+    doing: str
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the page for IT shows."""
+
+    notices: tuple[Notice, ...]
+    processes: tuple[Process, ...]
+    dicom_port: str
+    receiving: tuple[overview.SeriesRow, ...]
+    refusals: tuple[processes.Refusal, ...]
+    jobs: dict[str, int]
+    troubled_jobs: tuple[jobs.Job, ...]
+    outbox: tuple[overview.OutboxRow, ...]
+    free_gb: float
+    monotonic: float
+
+
+def show_status(request: Request) -> Response:
+    """GET /status; only the part that changes when asked by the page's own script."""
+    from dicom_node.web.pages import render
+
+    site, now = site_of(request), clock.utc_now()
+    with site.database.read() as tx:
+        status = gather(tx, site, now, clock.monotonic())
+    context = {"status": status, "settings": site.settings, "now": now}
+    return render(request, "status_body.html" if "part" in request.query_params else "status.html", context)
+
+
+def health(request: Request) -> Response:
+    """GET /health: 200 while the processes that a flag depends on live, otherwise 503 and which do not."""
+    with site_of(request).database.read() as tx:
+        known = living(processes.beats(tx), clock.monotonic())
+    missing = [each.name for each in known if each.name in NEEDED and not each.living]
+    answer = {"healthy": not missing, "missing": missing, "processes": {each.name: each.living for each in known}}
+    return JSONResponse(answer, 503 if missing else 200)
+
+
+def living(beats: list[Beat], now: float) -> list[Process]:
+    """Every needed or known process, and whether its last word still holds at `now` (monotonic seconds)."""
+    known = [Process(beat.process, beat.until >= now, beat.doing, beat.pid) for beat in beats]
+    names = {each.name for each in known}
+    return known + [Process(name, False, "", None) for name in NEEDED if name not in names]
+
+
+def not_living(tx: Transaction) -> list[Notice]:
+    """A notice for each needed process that does not live."""
+    known = living(processes.beats(tx), clock.monotonic())
+    return [Notice("bad", NEEDED[each.name], START) for each in known if each.name in NEEDED and not each.living]
+
+
+def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Status:
+    """Read what the page shows."""
+    refusals = processes.refusals(tx, 20)
+    port = site.settings.node.port or processes.published(tx, "dicom_port") or "chosen at the start"
+    outbox = overview.outbox(tx)
+    free_gb = shutil.disk_usage(site.archive.root).free / 1e9
+    troubled = [job for job in jobs.recent(tx, 200) if job.error and job.state is not JobState.DONE][:20]
+    counts = overview.jobs_by_state(tx)
+    notices = [
+        *not_living(tx),
+        *on_arrival(overview.last_arrival(tx), monotonic),
+        *on_refusals(refusals, now),
+        *on_work(counts, outbox),
+        *on_space(free_gb),
+    ]
+    return Status(
+        notices=tuple(notices),
+        processes=tuple(living(processes.beats(tx), monotonic)),
+        dicom_port=str(port),
+        receiving=tuple(overview.series(tx, receiving=True)),
+        refusals=tuple(refusals),
+        jobs=counts,
+        troubled_jobs=tuple(troubled),
+        outbox=tuple(outbox),
+        free_gb=free_gb,
+        monotonic=monotonic,
+    )
+
+
+def on_arrival(last: overview.SeriesRow | None, monotonic: float) -> list[Notice]:
+    """When the last image came."""
+    if last is None:
+        hint = "Send a test image, or ask the sender for its log: an association that never reaches us is not seen here."
+        return [Notice("warn", "No image has ever arrived.", hint)]
+    if not last.last_at:
+        return [Notice("warn", "No image has arrived since this machine was started.")]
+    ago = words.duration(monotonic - last.last_at)
+    return [Notice("good", f"The last image came {ago} ago from {last.calling_aet or 'an unnamed sender'}.")]
+
+
+def on_refusals(refusals: list[processes.Refusal], now: datetime) -> list[Notice]:
+    """What was refused in the last hour, each sender and reason once."""
+    recent = [each for each in refusals if now - each.at <= RECENT]
+    once = {(each.calling_aet, each.address, each.reason): each for each in reversed(recent)}
+    return [
+        Notice(
+            "warn",
+            f"Refused {words.since(each.at, now)} ago: {each.calling_aet or 'an unnamed sender'} at {each.address}: {each.reason}.",
+            "Add the sender as a [[peer]] or correct the AE title it calls, then restart the node."
+            if "AE title" in each.reason
+            else "",
+        )
+        for each in reversed(once.values())
+    ][:5]
+
+
+def on_work(counts: dict[str, int], outbox: list[overview.OutboxRow]) -> list[Notice]:
+    """Analyses and deliveries that have failed or are held up."""
+    notices = []
+    if failed := counts.get(JobState.FAILED, 0):
+        notices.append(Notice("bad", f"{failed} analyses have failed.", "After the cause is mended: triage-node retry ID"))
+    for row in outbox:
+        if row.failed:
+            text = f"{row.failed} objects could not be delivered to {row.destination}: {row.last_error or 'no reason given'}."
+            notices.append(Notice("bad", text, "Once the destination answers: triage-node jobs, triage-node retry ID"))
+        elif row.waiting and row.last_error:
+            text = f"{row.waiting} objects wait for {row.destination}, which last said: {row.last_error}."
+            notices.append(Notice("warn", text, f"Test it with: triage-node echo {row.destination}"))
+    return notices
+
+
+def on_space(free_gb: float) -> list[Notice]:
+    """Whether the disk is about to fill."""
+    if free_gb >= LITTLE_SPACE_GB:
+        return []
+    return [Notice("bad", f"Only {free_gb:.1f} GB are free: images will be refused (0xA700) when the disk is full.")]
+
+
+def callers(settings: Settings) -> str:
+    """Who may send, in words."""
+    access = settings.access
+    if access.any_caller:
+        return "anybody"
+    named = [f"{peer.ae_title} ({peer.name})" for peer in settings.peer]
+    here = ["any program on this machine"] if access.any_caller_on_loopback else []
+    return ", ".join(named + here) or "nobody: add a [[peer]] to the settings"

@@ -1,0 +1,126 @@
+"""How the page says things: names, ages, times and what a study's row means. Pure functions of rows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from dicom_node.entities import ItemState, Study, Urgency
+from dicom_node.tables.overview import WorklistRow
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """The mark of a row: `kind` picks colour and shape, `label` says the same in words, `note` what follows from it."""
+
+    kind: str
+    label: str
+    note: str
+
+
+NOT_A_CLEARANCE = "Not a clearance: read as usual."
+NOTHING_LOOKED_FOR = "No haemorrhage was looked for: read as usual."
+STATES = {
+    ItemState.WAITING: "No result yet",
+    ItemState.UNREAD: "Unread",
+    ItemState.ACKNOWLEDGED: "Acknowledged",
+    ItemState.CLOSED: "Closed",
+}
+
+
+def sign(row: WorklistRow) -> Sign:
+    """What a row is, at a glance. A negative has no tick: it must not look like an all-clear."""
+    if row.item.urgency is Urgency.HIGH:
+        lowered = row.suspected is False
+        return Sign("suspected", "Please look" if lowered else "Suspected", NOT_A_CLEARANCE if lowered else "")
+    if row.item.urgency is Urgency.LOW:
+        return Sign("negative", "Not suspected", NOT_A_CLEARANCE)
+    if row.item.state is ItemState.WAITING:
+        note = f"{row.images} image{'' if row.images == 1 else 's'} so far" if row.images else ""
+        return Sign("waiting", "In progress", note)
+    if row.analysis_failed:
+        return Sign("failed", "Failed", NOTHING_LOOKED_FOR)
+    return Sign("declined", "Not analysed", NOTHING_LOOKED_FOR)
+
+
+def state(row: WorklistRow) -> str:
+    """Where the study stands with the reader."""
+    return STATES[row.item.state]
+
+
+def patient_name(study: Study) -> str:
+    """PS3.5 6.2.1 person name as people write it: "DOE, Jane Mary"; the first component group that says something."""
+    group = next((group for group in study.patient_name.split("=") if group.strip("^ ")), "")
+    family, *others = [part.strip() for part in group.split("^")]
+    given = " ".join(part for part in others[:2] if part)
+    return ", ".join(part for part in (family, given) if part) or "No name"
+
+
+def age_and_sex(study: Study) -> str:
+    """E.g. "63 y F", the age on the day of the study; empty where neither is known."""
+    return " ".join(part for part in (_age(study), study.sex.upper()[:1]) if part)
+
+
+def _age(study: Study) -> str:
+    born, at = _date(study.birth_date), _date(study.study_date) or datetime.now(UTC).date()
+    if born is None or born > at:
+        return ""
+    years = at.year - born.year - ((at.month, at.day) < (born.month, born.day))
+    if years >= 2:
+        return f"{years} y"
+    days = (at - born).days
+    return f"{int(days / 30.44)} mo" if days >= 61 else f"{days} d"
+
+
+def _date(text: str) -> date | None:
+    try:
+        return datetime.strptime(text[:8], "%Y%m%d").date()
+    except ValueError:
+        return None
+
+
+def day(text: str) -> str:
+    """A DICOM date as ISO 8601; what is no date stays as it is."""
+    found = _date(text)
+    return found.isoformat() if found else text
+
+
+def duration(seconds: float) -> str:
+    """A length of time, no more exact than it is useful: "45 s", "12 min", "1 h 05 min", "2 d 3 h"."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, hours = whole // 60 % 60, whole // 3600
+    if hours < 1:
+        return f"{minutes} min"
+    return f"{hours} h {minutes:02d} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
+
+
+def since(moment: datetime, now: datetime) -> str:
+    """How long ago a moment is."""
+    return duration((now - moment) / timedelta(seconds=1))
+
+
+def clock_time(moment: datetime) -> str:
+    """A moment in UTC; the page's script turns it into the reader's local time."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def volume(millilitres: float) -> str:
+    """A volume no more exact than it is."""
+    if millilitres <= 0:
+        return "–"
+    return "< 0.1 ml" if millilitres < 0.1 else f"{millilitres:.1f} ml" if millilitres < 20 else f"{millilitres:.0f} ml"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "sign": sign,
+    "state": state,
+    "patient_name": patient_name,
+    "age_and_sex": age_and_sex,
+    "day": day,
+    "duration": duration,
+    "since": since,
+    "clock_time": clock_time,
+    "volume": volume,
+}
