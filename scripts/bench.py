@@ -1,0 +1,105 @@
+"""Turnaround: from the last C-STORE response to the flag on the worklist and to all results stored in Orthanc.
+
+Synthetic head CTs with a bleed (30 slices of 512 x 512) are sent one after another to `triage-node serve` with its
+default settings. The wait for completeness is part of the turnaround and is stated apart.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from peers import Orthanc, Served, pacs_peer, running_node, running_orthanc, wait_until  # noqa: E402
+
+from dicom_node import phantom  # noqa: E402
+from dicom_node.archive import find_dicom  # noqa: E402
+from dicom_node.network.scu import send  # noqa: E402
+from dicom_node.settings import Peer  # noqa: E402
+from dicom_node.tables.database import Database  # noqa: E402
+from inference.findings import HaemorrhageType  # noqa: E402
+from inference.heads import synthetic_head  # noqa: E402
+
+OBJECTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Turnaround:
+    """Seconds from the last C-STORE response, and the rate at which the images were taken."""
+
+    complete: float
+    flagged: float
+    stored: float
+    images_per_s: float
+
+
+def measure(folder: Path, served: Served, orthanc: Orthanc) -> Turnaround:
+    """Send one study and watch it."""
+    database = Database(served.data / "node.sqlite")
+    node = Peer(name="node", ae_title="TRIAGE", host="127.0.0.1", port=served.port)
+    before, files = orthanc.count(), find_dicom(folder)
+    began = time.time()
+    last = began
+    for answer in send(files, node, "BENCH_CT", 60.0):
+        assert answer.status == 0x0000, answer
+        last = time.time()
+
+    def flagged() -> list[dict[str, str]]:
+        with database.read() as tx:
+            return tx.rows(
+                "SELECT jobs.created_at, worklist.flagged_at FROM worklist JOIN jobs USING (study_uid)"
+                " WHERE flagged_at IS NOT NULL ORDER BY jobs.job_id DESC LIMIT 1"
+            )
+
+    study = wait_until(
+        lambda: [row for row in flagged() if moment(row["created_at"]) > last], 60, "the study is flagged"
+    )[0]
+    while orthanc.count() < before + OBJECTS:
+        time.sleep(0.01)
+    stored = time.time()
+    return Turnaround(
+        moment(study["created_at"]) - last,
+        moment(study["flagged_at"]) - last,
+        stored - last,
+        len(files) / (last - began),
+    )
+
+
+def moment(text: str) -> float:
+    """Seconds since the epoch."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    repeats = parser.parse_args().repeats
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        for number in range(repeats):
+            head = synthetic_head(100 + number, HaemorrhageType.SUBDURAL, "large")
+            phantom.write_series(head, place / "scans" / str(number), number)
+        with running_orthanc(place / "pacs") as orthanc, running_node(place / "node", pacs_peer(orthanc)) as served:
+            measured = [measure(place / "scans" / str(number), served, orthanc) for number in range(repeats)]
+    print(f"{repeats} head CTs of 30 slices, seconds after the last C-STORE response: median (minimum to maximum)")
+    for title, name in (
+        ("taken as complete", "complete"),
+        ("flagged on the worklist", "flagged"),
+        ("SEG, SR, SC and KO stored in Orthanc", "stored"),
+    ):
+        values = [getattr(each, name) for each in measured]
+        print(f"  {title:40} {median(values):6.2f}  ({min(values):.2f} to {max(values):.2f})")
+    share = median(each.complete / each.stored for each in measured)
+    print(f"  share of the wait for completeness in the whole {share:.0%}")
+    print(f"images received per second: {median(each.images_per_s for each in measured):.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Killed at any point and started again, the node loses nothing, doubles nothing and stands still nowhere."""
+
+import json
+import os
+import random
+import threading
+import time
+from pathlib import Path
+
+from peers import Orthanc, Served, pacs_peer, running_orthanc, storescu, wait_until
+
+from dicom_node.tables.database import Database
+
+KILLS = int(os.environ.get("TRIAGE_KILLS", "20"))
+SETTINGS = "[complete]\nquiet_s = 8.0\n[analyse]\nlease_s = 2.0\nattempts = 100\n[deliver]\nfirst_wait_s = 0.5\n"
+
+
+class Scanner(threading.Thread):
+    """Sends each folder until the node has taken all of it, as scanners do."""
+
+    def __init__(self, folders: list[Path], port: int) -> None:
+        super().__init__(daemon=True)
+        self._folders, self._port = folders, port
+        self.sent = 0
+        self.hurry = threading.Event()
+
+    def run(self) -> None:
+        """Send everything, with pauses so that the kills meet every stage."""
+        for folder in self._folders:
+            while storescu(folder, self._port).wait() != 0:
+                time.sleep(0.3)
+            self.sent += 1
+            self.hurry.wait(4)
+
+
+def test_random_kills(ct_ich, shared: Path, tmp_path: Path) -> None:
+    """At least 20 SIGKILLs of the whole node or one of its processes while studies arrive, are analysed and delivered."""
+    chance = random.Random(20)
+    patients = [81, 94, 66, 54, 75, 91, 87, 55][: max(4, KILLS // 3)]
+    folders = [ct_ich.write_dicom(patient, tmp_path / "scans" / str(patient)) for patient in patients]
+    with running_orthanc(tmp_path / "pacs") as orthanc:
+        served = Served(tmp_path / "node", SETTINGS + pacs_peer(orthanc))
+        served.start()
+        scanner = Scanner(folders, served.port)
+        try:
+            served.wait_ready()
+            scanner.start()
+            for number in range(KILLS):
+                time.sleep(chance.uniform(0.05, 4.0))
+                kill(served, chance.choice(["serve", "node", "node", "worker", "worker"]), number)
+            scanner.hurry.set()
+            wait_until(lambda: scanner.sent == len(folders), 120, "the scanner has sent everything")
+            wait_until(lambda: settled(served, len(folders)), 180, "everything is analysed and delivered")
+            check(served, orthanc, folders)
+        finally:
+            served.stop()
+
+
+def kill(served: Served, what: str, number: int) -> None:
+    """Kill a process, or all of them at once as a power cut would."""
+    if what == "serve" and number % 2:
+        for each in ("node", "worker", "web"):
+            served.kill(each)
+    served.kill(what)
+    if what == "serve":
+        served.start()
+
+
+def settled(served: Served, studies: int) -> bool:
+    """Every study has a result and nothing is under way."""
+    if len(served.worklist()) != studies:
+        return False
+    listed = json.loads(served.command("jobs", "--json", "--limit", "1000"))
+    states = {entry["state"] for entry in listed} | {entry["state"] for entry in served.worklist()}
+    return not states & {"queued", "running", "waiting", "failed"}
+
+
+def check(served: Served, orthanc: Orthanc, folders: list[Path]) -> None:
+    """Every image once, every result once, here and in the PACS, and no leftovers."""
+    images = sum(len(list(folder.glob("*.dcm"))) for folder in folders)
+    with Database(served.data / "node.sqlite").read() as tx:
+        assert tx.number("SELECT count(*) FROM instances") == images
+        results = {row["sop_uid"]: row["kind"] for row in tx.rows("SELECT sop_uid, kind FROM results")}
+        analyses = tx.rows(
+            "SELECT study_uid, max(version) AS version, count(*) AS number FROM analyses GROUP BY study_uid"
+        )
+        done = tx.number("SELECT count(*) FROM jobs WHERE state = 'done'")
+    assert len(list((served.data / "instances").rglob("*.dcm"))) == images
+    assert len(analyses) == len(folders)
+    assert all(row["version"] == row["number"] for row in analyses)
+    assert done == sum(row["number"] for row in analyses)
+    stored = [tags["SOPInstanceUID"] for tags in orthanc.instances()]
+    assert sorted(stored) == sorted(results)
+    assert not list((served.data / "incoming").iterdir())
