@@ -14,11 +14,12 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 
 from highdicom import ContributingEquipment
-from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.valuerep import DA, DT, TM
+from pydicom.tag import Tag
+from pydicom.valuerep import DT
 
-from inference.elements import text
+from inference.elements import UNREADABLE, text
 from inference.findings import ModelIdentity, Result
 from inference.stack import SliceStack
 from reports import codes
@@ -210,8 +211,8 @@ def finish(made: Dataset, source: Dataset, who: Identity, options: ReportOptions
     result.update(made)
     result.preamble, result.file_meta = b"\0" * 128, made.file_meta
     _inherit(result, source)
-    result.InstanceCreationDate = result.ContentDate = DA(who.now.date())
-    result.InstanceCreationTime = result.ContentTime = TM(who.now.time().replace(microsecond=0))
+    result.InstanceCreationDate = result.ContentDate = f"{who.now:%Y%m%d}"
+    result.InstanceCreationTime = result.ContentTime = f"{who.now:%H%M%S}"
     result.Manufacturer = plain(options.manufacturer)[:64]
     result.ManufacturerModelName = who.model_name
     result.SoftwareVersions = who.software_versions
@@ -225,16 +226,25 @@ def finish(made: Dataset, source: Dataset, who: Identity, options: ReportOptions
 def _inherit(result: Dataset, source: Dataset) -> None:
     """Copy patient and study as sent; an optional element that is empty is left out, as some may not be empty."""
     for keyword in ("SpecificCharacterSet", *TYPE_2.split(), *_OPTIONAL.split()):
-        tag = tag_for_keyword(keyword)
-        if tag is None:
-            raise KeyError(keyword)
-        if tag in source and not source[tag].is_empty:
-            result[tag] = deepcopy(source[tag])
+        sent = _element(source, keyword)
+        if sent is not None:
+            result[sent.tag] = deepcopy(sent)
         elif keyword in TYPE_2.split():
             setattr(result, keyword, None)
-        elif tag in result:
-            del result[tag]
+        else:
+            result.pop(Tag(keyword), None)
+    if not (result.get("DeidentificationMethod") or result.get("DeidentificationMethodCodeSequence")):
+        # May not stand without its method (Type 1C), and some senders leave that empty.
+        result.pop(Tag("PatientIdentityRemoved"), None)
     result.StudyInstanceUID = source.StudyInstanceUID
+
+
+def _element(source: Dataset, keyword: str) -> DataElement | None:
+    """The element, or None where it is absent, empty or cannot be read."""
+    try:
+        return source[keyword] if keyword in source and not source[keyword].is_empty else None
+    except UNREADABLE:
+        return None
 
 
 def _acquisition_equipment(source: Dataset) -> Sequence[ContributingEquipment]:

@@ -39,7 +39,7 @@ def ct_series(
         ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = "Doe^Jane", "P1", "19500102", "F"
         ds.PatientAge, ds.IssuerOfPatientID = "076Y", "HOSPITAL"
         ds.StudyDate, ds.StudyTime, ds.StudyID, ds.AccessionNumber = "20260304", "095900", "1", "A1"
-        ds.ReferringPhysicianName, ds.StudyDescription = "", "CT HEAD"
+        ds.ReferringPhysicianName, ds.StudyDescription = "Roe^Richard", "CT HEAD"
         ds.Modality, ds.Manufacturer, ds.SeriesNumber, ds.InstanceNumber = "CT", "ACME", 2, i + 1
         ds.SeriesDescription, ds.BodyPartExamined, ds.PatientPosition = "HEAD 5 MM", "HEAD", "HFS"
         ds.ImageType, ds.KVP, ds.AcquisitionNumber = ["ORIGINAL", "PRIMARY", "AXIAL"], "120", "1"

@@ -40,10 +40,10 @@ def test_code_means_what_the_standard_says(name: str) -> None:
 
 def test_codes_that_are_easily_mistaken() -> None:
     assert codes.PROBABILITY == standard.DCM.Probability != standard.DCM.ProbabilityOfCancer
-    assert codes.INTRACRANIAL_HAEMORRHAGE == standard.SCT.IntracranialHemorrhage
-    assert codes.SUSPECTED == standard.SCT.Suspected
-    assert codes.ABSENT == standard.SCT.Absent
-    assert codes.OF_INTEREST == standard.DCM.OfInterest
+    assert standard.SCT.IntracranialHemorrhage == codes.INTRACRANIAL_HAEMORRHAGE
+    assert standard.SCT.Suspected == codes.SUSPECTED
+    assert standard.SCT.Absent == codes.ABSENT
+    assert standard.DCM.OfInterest == codes.OF_INTEREST
     assert codes.finding_site("intraventricular") == standard.SCT.BrainVentricle
     assert codes.finding_code("intraventricular") == standard.SCT.IntracranialHemorrhage
 

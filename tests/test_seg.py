@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
-
-from inference.findings import HaemorrhageType
-from reports.common import Kind, ReportContext, ReportOptions
-from tests.reports_support import (
+from reports_support import (
     MODEL,
     NOW,
     as_bytes,
@@ -31,6 +28,9 @@ from tests.reports_support import (
     write_all,
 )
 
+from inference.findings import HaemorrhageType
+from reports.common import Kind, ReportContext, ReportOptions
+
 SPARSE = ReportOptions(omit_empty_frames=True)
 
 
@@ -43,7 +43,9 @@ def assert_same_masks(seg: Dataset, context: ReportContext) -> None:
     back = Segmentation.from_dataset(read(as_bytes(seg)))
     stack = context.stack
     if len(set(stack.sop_uids)) == 1:
-        planes = back.get_pixels_by_source_frame(stack.sop_uids[0], list(stack.frames), assert_missing_frames_are_empty=True)
+        planes = back.get_pixels_by_source_frame(
+            stack.sop_uids[0], list(stack.frames), assert_missing_frames_are_empty=True
+        )
     else:
         planes = back.get_pixels_by_source_instance(list(stack.sop_uids), assert_missing_frames_are_empty=True)
     for number, mask in enumerate(masks_in(context)):
@@ -76,7 +78,9 @@ def test_round_trip(options: ReportOptions, columns: int) -> None:
 
 def test_round_trip_of_an_uneven_and_tilted_series(shared: Path) -> None:
     """The real GE head: gantry tilt of 18.5 degrees and slices 4.00, 1.08 and 7.00 mm apart."""
-    sources = [dcmread(path, stop_before_pixels=True) for path in sorted((shared / "dicom/gantry_tilt_head").glob("*.dcm"))]
+    sources = [
+        dcmread(path, stop_before_pixels=True) for path in sorted((shared / "dicom/gantry_tilt_head").glob("*.dcm"))
+    ]
     context = suspected_context(sources)
     for options in (ReportOptions(), SPARSE):
         seg = reports(context, options)[Kind.SEG]
@@ -103,9 +107,7 @@ def test_empty_frames_stay_unless_asked_otherwise() -> None:
     stack = stack_of(sources)
     mask = np.zeros((12, 64, 64), bool)
     mask[3:5, 10:20, 10:20] = True
-    context = ReportContext(
-        tuple(sources), stack, result_for(stack, {HaemorrhageType.EPIDURAL: mask}), NOW, version=1
-    )
+    context = ReportContext(tuple(sources), stack, result_for(stack, {HaemorrhageType.EPIDURAL: mask}), NOW, version=1)
     assert reports(context)[Kind.SEG].NumberOfFrames == 12
     assert reports(context, SPARSE)[Kind.SEG].NumberOfFrames == 2
 
@@ -114,7 +116,10 @@ def test_segments_are_coded_and_name_the_algorithm() -> None:
     seg = reports(suspected_context(ct_series()))[Kind.SEG]
     assert seg.SegmentationType == "BINARY"
     assert seg.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
-    assert [each.SegmentLabel for each in seg.SegmentSequence] == ["Subdural haemorrhage", "Intraventricular haemorrhage"]
+    assert [each.SegmentLabel for each in seg.SegmentSequence] == [
+        "Subdural haemorrhage",
+        "Intraventricular haemorrhage",
+    ]
     for number, segment in enumerate(seg.SegmentSequence, start=1):
         assert segment.SegmentNumber == number
         assert segment.SegmentAlgorithmType == "AUTOMATIC"
@@ -145,7 +150,8 @@ def test_no_segmentation_without_a_mask_or_a_suspicion() -> None:
 def test_a_type_that_is_not_present_gets_no_segment() -> None:
     context = suspected_context(ct_series())
     findings = tuple(
-        dataclasses.replace(each, present=False) if each.name == "subdural" else each for each in context.result.findings
+        dataclasses.replace(each, present=False) if each.name == "subdural" else each
+        for each in context.result.findings
     )
     result = dataclasses.replace(context.result, findings=findings)
     seg = reports(dataclasses.replace(context, result=result))[Kind.SEG]
@@ -154,7 +160,12 @@ def test_a_type_that_is_not_present_gets_no_segment() -> None:
 
 @pytest.mark.parametrize(
     "elements",
-    [{"SliceThickness": None}, {"SliceThickness": ""}, {"FrameOfReferenceUID": None}, {"PositionReferenceIndicator": None}],
+    [
+        {"SliceThickness": None},
+        {"SliceThickness": ""},
+        {"FrameOfReferenceUID": None},
+        {"PositionReferenceIndicator": None},
+    ],
     ids=lambda each: next(iter(each)),
 )
 def test_sources_that_leave_something_out(elements: dict[str, object], tmp_path: Path) -> None:
