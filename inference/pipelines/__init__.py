@@ -1,0 +1,1 @@
+"""One file per clinical question; `registry` names them."""

@@ -1,0 +1,50 @@
+"""Where a pipeline runs: in this process, on the CPU or a CUDA device; pipelines are loaded once, on first use."""
+
+import threading
+
+import torch
+
+from inference.findings import ModelIdentity, Result
+from inference.pipelines.base import Pipeline
+from inference.pipelines.registry import PIPELINES
+from inference.stack import SliceStack
+
+
+class UnknownPipelineError(Exception):
+    """No pipeline of that name exists; the message lists those that do."""
+
+
+class Engine:
+    """Keeps loaded pipelines. `device` is "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
+
+    `threads` sets how many CPU threads torch uses in this whole process; None leaves torch's own choice.
+    """
+
+    def __init__(self, device: str = "auto", threads: int | None = None) -> None:
+        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self.device = torch.device(chosen)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._pipelines: dict[str, Pipeline] = {}
+        self._loading = threading.Lock()
+
+    def run(self, pipeline_name: str, stack: SliceStack) -> Result:
+        """The pipeline's answer; UnknownPipelineError, ModelError, or NotAnalysable from the pipeline."""
+        return self._pipeline(pipeline_name).run(stack)
+
+    def model(self, pipeline_name: str) -> ModelIdentity:
+        """Which weights the pipeline uses."""
+        return self._pipeline(pipeline_name).model
+
+    def warm_up(self) -> None:
+        """Loads every pipeline, so that the first study does not wait for it."""
+        for name in PIPELINES:
+            self._pipeline(name)
+
+    def _pipeline(self, name: str) -> Pipeline:
+        if name not in PIPELINES:
+            raise UnknownPipelineError(f"there is no pipeline '{name}'; there is: {', '.join(sorted(PIPELINES))}")
+        with self._loading:
+            if name not in self._pipelines:
+                self._pipelines[name] = PIPELINES[name](self.device)
+            return self._pipelines[name]

@@ -1,0 +1,135 @@
+"""Out-of-fold figures: AUC, sensitivity and specificity with bootstrap intervals by patient, and the calibration.
+
+Whatever is fitted here (Platt calibration, operating point) is fitted on predictions for patients whom the predicting
+network never saw, neither themselves nor as carriers of simulated bleeds.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+from numpy.typing import NDArray
+
+from inference.network import plane_logits
+from inference.preprocess import features, triplets
+from inference.training.data import PLANE_ML_PER_PIXEL, TrainingHead
+from inference.weights import Figure, Platt
+
+Floats = NDArray[np.float64]
+BOOTSTRAPS = 2000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """One head's out-of-fold answer and the truth: `planes` (plane, 6) log-odds, `labels` bool (plane, 5)."""
+
+    patient: int
+    planes: Floats
+    bleed_ml: float
+    labels: NDArray[np.bool_]
+    judged: NDArray[np.bool_]
+
+
+@torch.inference_mode()
+def predict(networks: Sequence[torch.nn.Module], head: TrainingHead, voxel_threshold: float) -> tuple[Floats, float]:
+    """(plane, 6) pooled log-odds of the averaged networks, and the volume in ml above the voxel threshold."""
+    three = triplets(torch.from_numpy(head.image.astype(np.float32)))
+    depth = torch.from_numpy(head.depth_mm)
+    planes, pixels = [], 0
+    for start in range(0, len(three), 16):
+        part = slice(start, start + 16)
+        inputs = features(three[part], depth[part]).contiguous(memory_format=torch.channels_last)
+        logits = torch.stack([net(inputs).float() for net in networks]).mean(0)
+        planes.append(plane_logits(logits))
+        full = nnf.interpolate(logits, size=three.shape[2:], mode="bilinear", align_corners=False)
+        pixels += int((full.softmax(1)[:, 0] < 1 - voxel_threshold).sum())
+    return torch.cat(planes).numpy().astype(np.float64), pixels * PLANE_ML_PER_PIXEL
+
+
+def auc(scores: Floats, truth: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve (Mann-Whitney), ties counted half; nan without both classes."""
+    if truth.all() or not truth.any():
+        return float("nan")
+    order = np.argsort(scores, kind="stable")
+    _, start = np.unique(scores[order], return_index=True)
+    ends = np.append(start[1:], len(scores))
+    ranks = np.empty(len(scores))
+    for s, e in zip(start, ends, strict=True):
+        ranks[order[s:e]] = (s + 1 + e) / 2
+    positives = int(truth.sum())
+    return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * (len(truth) - positives)))
+
+
+def fit_platt(inputs: Floats, truth: NDArray[np.bool_], ridge: float = 1e-2, clusters: Floats | None = None) -> Platt:
+    """Logistic regression by Newton's method on (n, feature), with a light ridge on the slopes."""
+    design = np.column_stack([np.ones(len(inputs)), inputs])
+    weights = np.zeros(design.shape[1])
+    penalty = ridge * np.eye(len(weights))
+    penalty[0, 0] = 1e-6
+    case = np.ones(len(truth)) if clusters is None else clusters
+    for _ in range(50):
+        probability = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
+        gradient = design.T @ (case * (truth - probability)) - penalty @ weights
+        curvature = (design * (case * probability * (1 - probability))[:, None]).T @ design + penalty
+        weights = weights + np.linalg.solve(curvature, gradient)
+    return Platt(tuple(float(w) for w in weights[1:]), float(weights[0]))
+
+
+def bootstrap(
+    name: str, count: int, statistic: Callable[[NDArray[np.intp]], float], seed: int, rounds: int = BOOTSTRAPS
+) -> Figure:
+    """The statistic over all patients, with the 95 % percentile interval of resampled patients."""
+    rng = np.random.default_rng(seed)
+    whole = statistic(np.arange(count))
+    values = np.array([statistic(rng.integers(count, size=count)) for _ in range(rounds)])
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return Figure(name, whole, float(low), float(high))
+
+
+def choose_threshold(probability: Floats, truth: NDArray[np.bool_], sensitivity: float) -> float:
+    """The highest threshold, midway between two probabilities, that reaches this sensitivity."""
+    needed = int(np.ceil(sensitivity * truth.sum()))
+    lowest_kept = np.sort(probability[truth])[::-1][needed - 1]
+    below = probability[probability < lowest_kept]
+    return float((lowest_kept + below.max()) / 2) if len(below) else float(lowest_kept / 2)
+
+
+def nested_decisions(scores: Floats, truth: NDArray[np.bool_], sensitivity: float) -> NDArray[np.bool_]:
+    """Each patient judged by a threshold chosen on all the others."""
+    out = np.zeros(len(scores), bool)
+    for i in range(len(scores)):
+        others = np.arange(len(scores)) != i
+        out[i] = scores[i] >= choose_threshold(scores[others], truth[others], sensitivity)
+    return out
+
+
+def figures(
+    predictions: Sequence[Prediction], study: Floats, decided: NDArray[np.bool_], seed: int, slices_at: float
+) -> list[Figure]:
+    """Study and slice AUC, sensitivity and specificity; `slices_at` is the slice log-odds taken as positive."""
+    truth = np.array([p.labels.any() for p in predictions])
+    slice_scores = [p.planes[p.judged, 0] for p in predictions]
+    slice_truth = [p.labels[p.judged].any(1) for p in predictions]
+
+    def joined(which: NDArray[np.intp]) -> tuple[Floats, NDArray[np.bool_]]:
+        return np.concatenate([slice_scores[i] for i in which]), np.concatenate([slice_truth[i] for i in which])
+
+    def slice_rate(which: NDArray[np.intp], positive: bool) -> float:
+        scores, marked = joined(which)
+        return float(((scores >= slices_at) == positive)[marked == positive].mean())
+
+    def study_rate(which: NDArray[np.intp], positive: bool) -> float:
+        chosen = which[truth[which] == positive]
+        return float((decided[chosen] == positive).mean()) if len(chosen) else float("nan")
+
+    count = len(predictions)
+    return [
+        bootstrap("study_auc", count, lambda w: auc(study[w], truth[w]), seed),
+        bootstrap("study_sensitivity", count, lambda w: study_rate(w, True), seed),
+        bootstrap("study_specificity", count, lambda w: study_rate(w, False), seed),
+        bootstrap("slice_auc", count, lambda w: auc(*joined(w)), seed),
+        bootstrap("slice_sensitivity", count, lambda w: slice_rate(w, True), seed),
+        bootstrap("slice_specificity", count, lambda w: slice_rate(w, False), seed),
+    ]

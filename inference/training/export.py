@@ -1,0 +1,117 @@
+"""Writes what is shipped: the networks in one safetensors file, and the model card beside it."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from inference.findings import HaemorrhageType
+from inference.weights import Figure, Platt
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Calibration and operating point, as measured out of fold."""
+
+    study: Platt
+    slice: Platt
+    types: tuple[Platt, ...]
+    study_threshold: float
+    slice_threshold: float
+    type_thresholds: tuple[float, ...]
+    voxel_threshold: float
+    minimum_ml: float
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The card's own words; `training` says how, with which seeds and for how long."""
+
+    version: str
+    training: str
+    operating_point: str
+    children: str
+    limits: tuple[str, ...]
+
+
+def pack(networks: Sequence[torch.nn.Module]) -> bytes:
+    """All networks in one safetensors file: convolutions in float16, normalisation statistics as they are."""
+    tensors = {}
+    for number, network in enumerate(networks):
+        for name, value in network.state_dict().items():
+            small = value.dtype == torch.float32 and value.dim() == 4
+            tensors[f"{number}.{name}"] = (value.half() if small else value).contiguous().clone()
+    return save(tensors)
+
+
+def _text(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _platt(name: str, platt: Platt) -> list[str]:
+    slopes = ", ".join(f"{s:.5f}" for s in platt.slopes)
+    return [f"[calibration.{name}]", f"slopes = [{slopes}]", f"intercept = {platt.intercept:.5f}", ""]
+
+
+def card_text(sha256: str, networks: int, decisions: Decisions, figures: Sequence[Figure], words: Words) -> str:
+    """The model card as TOML."""
+    kinds = list(HaemorrhageType)
+    lines = [
+        "# Model card. Research use only; not a medical device.",
+        'name = "haemorrhage"',
+        f"version = {_text(words.version)}",
+        'weights = "haemorrhage.safetensors"',
+        f"sha256 = {_text(sha256)}",
+        f"networks = {networks}",
+        "",
+        "[decision]",
+        "# Probabilities; a study is suspected from study_threshold on. Bodies under minimum_ml are not drawn.",
+        f"study_threshold = {decisions.study_threshold:.4f}",
+        f"slice_threshold = {decisions.slice_threshold:.4f}",
+        f"voxel_threshold = {decisions.voxel_threshold:.2f}",
+        f"minimum_ml = {decisions.minimum_ml:.2f}",
+        "",
+        "[decision.type_thresholds]",
+        *(f"{k.value} = {t:.4f}" for k, t in zip(kinds, decisions.type_thresholds, strict=True)),
+        "",
+        "# Logistic calibration. Features: study = mean log-odds of the three highest planes, log(1 + ml);",
+        "# slice = log-odds of the plane; each type = mean of its three highest planes.",
+        *_platt("study", decisions.study),
+        *_platt("slice", decisions.slice),
+        *(line for k, p in zip(kinds, decisions.types, strict=True) for line in _platt(k.value, p)),
+        "[words]",
+        'summary = "Suspected intracranial haemorrhage on non-contrast head CT: five types; voxel, slice and study."',
+        'intended_use = "Research only. Not a medical device; not for diagnosis, triage or any other use on patients."',
+        'data = "CT-ICH 1.0.0 (Hssayeni, Croock, Al-Ani, Al-khafaji, Yahya; PhysioNet, doi 10.13026/w8q8-ky94), 57 of '
+        'its 82 patients, Creative Commons Attribution 4.0; simulated bleeds in its normal scans; synthetic heads."',
+        'licence = "Apache-2.0; attribution of CT-ICH as under data."',
+        f"training = {_text(words.training)}",
+        f"operating_point = {_text(words.operating_point)}",
+        "children_below_years = 18.0",
+        f"children = {_text(words.children)}",
+        "limits = [",
+        *(f"  {_text(limit)}," for limit in words.limits),
+        "]",
+        "",
+    ]
+    for figure in figures:
+        lines += ["[[figures]]", f"name = {_text(figure.name)}", f"value = {figure.value:.3f}"]
+        lines += [f"low = {figure.low:.3f}", f"high = {figure.high:.3f}", ""]
+    return "\n".join(lines)
+
+
+def export(
+    networks: Sequence[torch.nn.Module], decisions: Decisions, figures: Sequence[Figure], words: Words, out: Path
+) -> Path:
+    """Writes haemorrhage.safetensors and haemorrhage.toml into `out`; the card's path."""
+    out.mkdir(parents=True, exist_ok=True)
+    content = pack(networks)
+    (out / "haemorrhage.safetensors").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    card = out / "haemorrhage.toml"
+    card.write_text(card_text(digest, len(networks), decisions, figures, words), encoding="utf-8")
+    return card

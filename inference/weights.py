@@ -1,0 +1,150 @@
+"""Weights and their model card: safetensors beside a TOML file, the SHA-256 in the card checked on every load.
+
+The card says what the weights are, how their logits become probabilities, where the operating point lies, how good they
+were and what they must not be used for. No pickle is ever loaded.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from inference.findings import HaemorrhageType, ModelIdentity
+
+
+class ModelError(Exception):
+    """A model card or its weights are missing, damaged or do not belong together; the message names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platt:
+    """Logistic calibration (Platt 1999): probability = sigmoid(intercept + slopes . features)."""
+
+    slopes: tuple[float, ...]
+    intercept: float
+
+    def __call__(self, *features: float) -> float:
+        """Probability in 0..1; as many features as slopes."""
+        logit = self.intercept + sum(s * f for s, f in zip(self.slopes, features, strict=True))
+        return float(torch.sigmoid(torch.tensor(logit, dtype=torch.float64)))
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured figure with its 95 % interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a card says. `study`, `slice` and each of `types` turn the network's features into probabilities."""
+
+    identity: ModelIdentity
+    summary: str
+    networks: int
+    threshold: float
+    type_thresholds: tuple[float, ...]
+    slice_threshold: float
+    study: Platt
+    slice: Platt
+    types: tuple[Platt, ...]
+    voxel_threshold: float
+    minimum_ml: float
+    children_below_years: float
+    children: str
+    intended_use: str
+    data: str
+    licence: str
+    limits: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    weights: Traversable
+
+
+def load_card(source: str | Path) -> ModelCard:
+    """The card of a model that came with the package (by name), or of any path to a TOML file; ModelError if unusable."""
+    place = source if isinstance(source, Path) else resources.files("config.models").joinpath(f"{source}.toml")
+    try:
+        content = tomllib.loads(place.read_text(encoding="utf-8"))
+        folder = source.parent if isinstance(source, Path) else resources.files("config.models")
+        return _card(content, folder.joinpath(str(content["weights"])))
+    except OSError as error:
+        raise ModelError(f"{place}: the model card cannot be read ({error.strerror or error})") from error
+    except KeyError as error:
+        raise ModelError(f"{place}: the model card lacks {error}") from error
+    except (tomllib.TOMLDecodeError, TypeError, ValueError) as error:
+        raise ModelError(f"{place}: the model card is not valid ({error})") from error
+
+
+def _platt(content: Mapping[str, Any]) -> Platt:
+    return Platt(tuple(float(v) for v in content["slopes"]), float(content["intercept"]))
+
+
+def _card(content: Mapping[str, Any], weights: Traversable) -> ModelCard:
+    calibration, decision, words = content["calibration"], content["decision"], content["words"]
+    figures = [
+        Figure(f["name"], float(f["value"]), float(f["low"]), float(f["high"])) for f in content.get("figures", [])
+    ]
+    return ModelCard(
+        identity=ModelIdentity(content["name"], content["version"], content["sha256"]),
+        summary=words["summary"],
+        networks=int(content["networks"]),
+        threshold=float(decision["study_threshold"]),
+        type_thresholds=tuple(float(decision["type_thresholds"][kind.value]) for kind in HaemorrhageType),
+        slice_threshold=float(decision["slice_threshold"]),
+        study=_platt(calibration["study"]),
+        slice=_platt(calibration["slice"]),
+        types=tuple(_platt(calibration[kind.value]) for kind in HaemorrhageType),
+        voxel_threshold=float(decision["voxel_threshold"]),
+        minimum_ml=float(decision["minimum_ml"]),
+        children_below_years=float(words["children_below_years"]),
+        children=words["children"],
+        intended_use=words["intended_use"],
+        data=words["data"],
+        licence=words["licence"],
+        limits=tuple(words["limits"]),
+        figures=tuple(figures),
+        weights=weights,
+    )
+
+
+def load_networks(
+    card: ModelCard, build: Callable[[], torch.nn.Module], device: torch.device
+) -> tuple[torch.nn.Module, ...]:
+    """The card's networks, ready for inference in float32 on the device; ModelError when the weights are not the card's."""
+    try:
+        content = card.weights.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{card.weights}: the weights cannot be read ({error.strerror or error})") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != card.identity.sha256:
+        raise ModelError(
+            f"{card.weights}: these are not the weights of the card (SHA-256 {digest[:12]}…, the card says "
+            f"{card.identity.sha256[:12]}…); install them again"
+        )
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise ModelError(f"{card.weights}: not a safetensors file ({error})") from error
+    networks = []
+    for number in range(card.networks):
+        prefix = f"{number}."
+        own = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+        network = build()
+        try:
+            network.load_state_dict(own)
+        except RuntimeError as error:
+            raise ModelError(f"{card.weights}: the weights do not fit the network ({error})") from error
+        networks.append(network.eval().to(device))
+    return tuple(networks)
