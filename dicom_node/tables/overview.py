@@ -63,7 +63,7 @@ class MadeAt:
 
 
 def rows(tx: Transaction, items: Sequence[WorklistItem]) -> list[WorklistRow]:
-    """The items, in their order, with what stands about them elsewhere; a study that is just being removed is left out."""
+    """The items, in their order, with what stands about them elsewhere; without a study that is just being removed."""
     found = tx.rows(
         "SELECT s.*, a.suspected, a.probability,"
         " (SELECT max(version) FROM results r WHERE r.study_uid = s.study_uid AND r.kind = 'SC') AS picture,"

@@ -1,4 +1,4 @@
-"""The web process in one view: routes, middleware, and what runs while it is up. Starlette; no login, so bound to loopback."""
+"""The web process in one view: routes, middleware, and what runs while it is up. No login: bound to loopback."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -49,7 +49,9 @@ def build_app(database: Database, archive: Archive, settings: Settings) -> Starl
         routes=ROUTES,
         middleware=[
             Middleware(security.Guard),
-            Middleware(TrustedHostMiddleware, allowed_hosts=security.allowed_hosts(settings.web.host), www_redirect=False),
+            Middleware(
+                TrustedHostMiddleware, allowed_hosts=security.allowed_hosts(settings.web.host), www_redirect=False
+            ),
         ],
         exception_handlers={HTTPException: pages.refuse, 500: pages.refuse},
         lifespan=lifespan,

@@ -1,7 +1,6 @@
 """The reader's pages: the worklist, one study, acknowledge and close."""
 
 from dataclasses import dataclass
-from hashlib import sha256
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -11,7 +10,7 @@ from dicom_node import clock
 from dicom_node.entities import Analysis, Choice, Delivery, ItemState, Job, Urgency
 from dicom_node.tables import deliveries, instances, jobs, overview, results, worklist
 from dicom_node.tables.database import Transaction
-from dicom_node.web.site import LONGEST_LIST, Site, site_of
+from dicom_node.web.site import LONGEST_LIST, Site, render, site_of
 from dicom_node.web.status import Notice, not_living
 
 NO_STUDY = "There is no such study here. It may have been removed to make room, or it has never been received."
@@ -88,7 +87,7 @@ def study_page(tx: Transaction, study_uid: str) -> StudyPage:
 
 
 def acknowledge(request: Request) -> Response:
-    """POST /studies/{study_uid}/acknowledge. Refused (409) when a newer result has come than the one the page showed."""
+    """POST /studies/{study_uid}/acknowledge. Refused (409) when the page showed an older result than the latest."""
     site, study_uid = site_of(request), request.path_params["study_uid"]
     with site.database.write() as tx:
         item = worklist.get(tx, study_uid)
@@ -119,16 +118,6 @@ def done(request: Request, study_uid: str, said: str) -> Response:
     if "application/json" in request.headers.get("accept", ""):
         return JSONResponse({"said": said})
     return RedirectResponse(f"/studies/{study_uid}" if "study" in request.query_params else "/", 303)
-
-
-def render(request: Request, template: str, context: dict[str, object]) -> Response:
-    """A page, or 304 when the browser says that it has exactly this one."""
-    response = site_of(request).templates.TemplateResponse(request, template, context)
-    etag = f'"{sha256(response.body).hexdigest()[:32]}"'
-    if request.headers.get("if-none-match") == etag:
-        return Response(status_code=304, headers={"ETag": etag})
-    response.headers["ETag"] = etag
-    return response
 
 
 def refuse(request: Request, error: Exception) -> Response:

@@ -54,7 +54,7 @@ def _thumb(path: Path, changed_at: int) -> bytes:
 
 
 def png(path: Path, changed_at: int, thumb: bool) -> bytes:
-    """The first frame of an RGB or grey 8-bit object as PNG; `changed_at` tells one content of the file from the next."""
+    """The first frame of an RGB or grey 8-bit object as PNG; `changed_at` tells contents of the file apart."""
     return _thumb(path, changed_at) if thumb else _encode(path, None)
 
 

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
 from dicom_node.archive import Archive
@@ -47,3 +49,13 @@ def make_templates(settings: Settings) -> Jinja2Templates:
     environment.filters.update(words.FILTERS)
     environment.globals.update(ae_title=settings.node.ae_title)
     return templates
+
+
+def render(request: Request, template: str, context: dict[str, object]) -> Response:
+    """A page, or 304 when the browser says that it has exactly this one."""
+    response = site_of(request).templates.TemplateResponse(request, template, context)
+    etag = f'"{sha256(response.body).hexdigest()[:32]}"'
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers={"ETag": etag})
+    response.headers["ETag"] = etag
+    return response

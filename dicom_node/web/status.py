@@ -8,12 +8,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from dicom_node import clock
-from dicom_node.entities import Beat, JobState
+from dicom_node.entities import Beat, Job, JobState
 from dicom_node.settings import Settings
 from dicom_node.tables import jobs, overview, processes
 from dicom_node.tables.database import Transaction
+from dicom_node.tables.processes import Refusal
 from dicom_node.web import words
-from dicom_node.web.site import Site, site_of
+from dicom_node.web.site import Site, render, site_of
 
 NEEDED = {
     "node": "The receiving process does not run: no images can arrive and no results are delivered.",
@@ -21,6 +22,7 @@ NEEDED = {
 }
 START = "Start it with: triage-node serve"
 LITTLE_SPACE_GB = 2.0
+LEVELS = ("bad", "warn", "good")
 RECENT = timedelta(hours=1)
 
 
@@ -51,9 +53,9 @@ class Status:
     processes: tuple[Process, ...]
     dicom_port: str
     receiving: tuple[overview.SeriesRow, ...]
-    refusals: tuple[processes.Refusal, ...]
+    refusals: tuple[Refusal, ...]
     jobs: dict[str, int]
-    troubled_jobs: tuple[jobs.Job, ...]
+    troubled_jobs: tuple[Job, ...]
     outbox: tuple[overview.OutboxRow, ...]
     free_gb: float
     monotonic: float
@@ -61,12 +63,10 @@ class Status:
 
 def show_status(request: Request) -> Response:
     """GET /status; only the part that changes when asked by the page's own script."""
-    from dicom_node.web.pages import render
-
     site, now = site_of(request), clock.utc_now()
     with site.database.read() as tx:
         status = gather(tx, site, now, clock.monotonic())
-    context = {"status": status, "settings": site.settings, "now": now}
+    context = {"status": status, "settings": site.settings, "callers": callers(site.settings), "now": now}
     return render(request, "status_body.html" if "part" in request.query_params else "status.html", context)
 
 
@@ -108,7 +108,7 @@ def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Stat
         *on_space(free_gb),
     ]
     return Status(
-        notices=tuple(notices),
+        notices=tuple(sorted(notices, key=lambda each: LEVELS.index(each.level))),
         processes=tuple(living(processes.beats(tx), monotonic)),
         dicom_port=str(port),
         receiving=tuple(overview.series(tx, receiving=True)),
@@ -124,7 +124,9 @@ def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Stat
 def on_arrival(last: overview.SeriesRow | None, monotonic: float) -> list[Notice]:
     """When the last image came."""
     if last is None:
-        hint = "Send a test image, or ask the sender for its log: an association that never reaches us is not seen here."
+        hint = (
+            "Send a test image, or ask the sender for its log: an association that never reaches us is not seen here."
+        )
         return [Notice("warn", "No image has ever arrived.", hint)]
     if not last.last_at:
         return [Notice("warn", "No image has arrived since this machine was started.")]
@@ -132,33 +134,34 @@ def on_arrival(last: overview.SeriesRow | None, monotonic: float) -> list[Notice
     return [Notice("good", f"The last image came {ago} ago from {last.calling_aet or 'an unnamed sender'}.")]
 
 
-def on_refusals(refusals: list[processes.Refusal], now: datetime) -> list[Notice]:
-    """What was refused in the last hour, each sender and reason once."""
+def on_refusals(refusals: list[Refusal], now: datetime) -> list[Notice]:
+    """What was refused in the last hour, each sender and reason once, the newest first."""
     recent = [each for each in refusals if now - each.at <= RECENT]
     once = {(each.calling_aet, each.address, each.reason): each for each in reversed(recent)}
-    return [
-        Notice(
-            "warn",
-            f"Refused {words.since(each.at, now)} ago: {each.calling_aet or 'an unnamed sender'} at {each.address}: {each.reason}.",
-            "Add the sender as a [[peer]] or correct the AE title it calls, then restart the node."
-            if "AE title" in each.reason
-            else "",
-        )
-        for each in reversed(once.values())
-    ][:5]
+    return [refused(each, now) for each in reversed(once.values())][:5]
+
+
+def refused(refusal: Refusal, now: datetime) -> Notice:
+    """One refusal, and what IT can do where it is a matter of names."""
+    who = f"{refusal.calling_aet or 'an unnamed sender'} at {refusal.address}"
+    names = "Add the sender as a [[peer]], or correct the AE title that it calls; then restart the node."
+    hint = names if "AE title" in refusal.reason else ""
+    return Notice("warn", f"Refused {words.since(refusal.at, now)} ago: {who}: {refusal.reason}.", hint)
 
 
 def on_work(counts: dict[str, int], outbox: list[overview.OutboxRow]) -> list[Notice]:
     """Analyses and deliveries that have failed or are held up."""
     notices = []
     if failed := counts.get(JobState.FAILED, 0):
-        notices.append(Notice("bad", f"{failed} analyses have failed.", "After the cause is mended: triage-node retry ID"))
+        notices.append(
+            Notice("bad", f"Analyses that failed: {failed}.", "When the cause is mended: triage-node retry ID")
+        )
     for row in outbox:
         if row.failed:
-            text = f"{row.failed} objects could not be delivered to {row.destination}: {row.last_error or 'no reason given'}."
-            notices.append(Notice("bad", text, "Once the destination answers: triage-node jobs, triage-node retry ID"))
+            text = f"Objects not delivered to {row.destination}: {row.failed}; {row.last_error or 'no reason given'}."
+            notices.append(Notice("bad", text, "When the destination answers again: triage-node retry ID"))
         elif row.waiting and row.last_error:
-            text = f"{row.waiting} objects wait for {row.destination}, which last said: {row.last_error}."
+            text = f"Objects waiting for {row.destination}: {row.waiting}. It last said: {row.last_error}."
             notices.append(Notice("warn", text, f"Test it with: triage-node echo {row.destination}"))
     return notices
 
