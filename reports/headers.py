@@ -5,8 +5,6 @@ orientation differs in the last digit. So it is given the references and the geo
 C.7.6.16); the patient's own elements are copied afterwards, as they were sent.
 """
 
-from collections.abc import Sequence
-
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 
@@ -24,12 +22,12 @@ def ordered_sources(context: ReportContext) -> tuple[Dataset, ...]:
 
 
 def is_multiframe(context: ReportContext) -> bool:
-    """Whether the slices are frames of one instance."""
-    return len(context.stack.sop_uids) > 1 and len(set(context.stack.sop_uids)) == 1
+    """Whether the slices are frames of multi-frame instances, which a reference then has to name."""
+    return "PerFrameFunctionalGroupsSequence" in ordered_sources(context)[0]
 
 
 def slice_headers(context: ReportContext) -> tuple[Dataset, ...]:
-    """One header per slice in the stack's order. In a multi-frame series all have the same UID."""
+    """One header per slice in the stack's order. Frames of one instance have the same UID."""
     stack, sources = context.stack, ordered_sources(context)
     orientation = _orientation(sources[0], stack)
     spacing = [_decimal(each) for each in stack.pixel_spacing]
@@ -42,26 +40,6 @@ def slice_headers(context: ReportContext) -> tuple[Dataset, ...]:
         header.SliceThickness = thickness
         result.append(header)
     return tuple(result)
-
-
-def multiframe_header(context: ReportContext, slices: Sequence[Dataset]) -> Dataset:
-    """One multi-frame header whose frame i is slice i of the stack."""
-    header = _reference(ordered_sources(context)[0], context.stack)
-    header.NumberOfFrames = len(slices)
-    orientation, measures, shared = Dataset(), Dataset(), Dataset()
-    orientation.ImageOrientationPatient = slices[0].ImageOrientationPatient
-    measures.PixelSpacing, measures.SliceThickness = slices[0].PixelSpacing, slices[0].SliceThickness
-    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
-    header.SharedFunctionalGroupsSequence = [shared]
-    header.PerFrameFunctionalGroupsSequence = [_frame_group(each) for each in slices]
-    return header
-
-
-def _frame_group(header: Dataset) -> Dataset:
-    position, group = Dataset(), Dataset()
-    position.ImagePositionPatient = header.ImagePositionPatient
-    group.PlanePositionSequence = [position]
-    return group
 
 
 def _reference(source: Dataset, stack: SliceStack) -> Dataset:

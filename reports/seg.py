@@ -5,19 +5,21 @@ names the source image that it lies on. One segment per type found.
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
 from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from inference.findings import Finding
 from reports import codes, words
 from reports.colours import COLOURS, cielab
 from reports.common import Identity, Kind, ReportContext, ReportOptions, finish, hashed_uid, identify, plain
-from reports.headers import is_multiframe, multiframe_header, ordered_sources, slice_headers
+from reports.headers import is_multiframe, ordered_sources, slice_headers
 
 
 def segmented_findings(context: ReportContext) -> tuple[Finding, ...]:
@@ -39,10 +41,11 @@ def build_seg(context: ReportContext, options: ReportOptions) -> Dataset | None:
         return None
     who = identify(Kind.SEG, context)
     slices = slice_headers(context)
-    multiframe = is_multiframe(context)
+    multiframe, frames = is_multiframe(context), context.stack.frames
+    sources = _stand_ins(slices, frames) if multiframe else list(slices)
     made = Segmentation(
-        source_images=[multiframe_header(context, slices)] if multiframe else list(slices),
-        pixel_array=np.stack([each.mask for each in findings if each.mask is not None], axis=-1).astype(np.uint8),
+        source_images=sources,
+        pixel_array=_pixels([each.mask for each in findings if each.mask is not None]),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=_descriptions(findings, who, context, options),
         series_instance_uid=who.series_uid,
@@ -61,7 +64,7 @@ def build_seg(context: ReportContext, options: ReportOptions) -> Dataset | None:
         omit_empty_frames=options.omit_empty_frames,
     )
     if multiframe:
-        _restore_frame_numbers(made, context.stack.frames)
+        _restore_references(made, sources, slices, frames)
     _fix_dimension_uid(made, who)
     return finish(made, ordered_sources(context)[0], who, options)
 
@@ -94,17 +97,50 @@ def _descriptions(
     ]
 
 
-def _restore_frame_numbers(made: Dataset, frames: Sequence[int]) -> None:
-    """The header given had only the stack's frames, numbered from 1; name the source's own."""
-    # highdicom shares these items between the segments, so each is renumbered once.
+def _pixels(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8]:
+    """One label per pixel where no types overlap, which is written twice as fast; else a last axis of types."""
+    labels = np.zeros(masks[0].shape, np.uint8)
+    for number, mask in enumerate(masks, start=1):
+        if labels[mask].any():
+            return np.stack(masks, axis=-1).astype(np.uint8)
+        labels[mask] = number
+    return labels
+
+
+def _stand_ins(slices: Sequence[Dataset], frames: Sequence[int]) -> list[Dataset]:
+    """Each frame as an image of its own: highdicom takes only one multi-frame image, and only all of its frames."""
+    result = []
+    for header, frame in zip(slices, frames, strict=True):
+        stand_in = deepcopy(header)
+        stand_in.SOPClassUID = CTImageStorage
+        stand_in.SOPInstanceUID = hashed_uid("frame", header.SOPInstanceUID, str(frame))
+        result.append(stand_in)
+    return result
+
+
+def _restore_references(
+    made: Dataset, stand_ins: Sequence[Dataset], slices: Sequence[Dataset], frames: Sequence[int]
+) -> None:
+    """Name the frames that the stand-ins stood for."""
+    meant = {each.SOPInstanceUID: pair for each, pair in zip(stand_ins, zip(slices, frames, strict=True), strict=True)}
+    # highdicom shares these items between the segments, so each is renamed once.
     items = {
         id(source): source
         for group in made.PerFrameFunctionalGroupsSequence
         for derivation in group.DerivationImageSequence
         for source in derivation.SourceImageSequence
     }
-    for source in items.values():
-        source.ReferencedFrameNumber = frames[int(source.ReferencedFrameNumber) - 1]
+    for item in items.values():
+        header, frame = meant[item.ReferencedSOPInstanceUID]
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+        item.ReferencedFrameNumber = frame
+    instances = []
+    for header in {str(each.SOPInstanceUID): each for each in slices}.values():
+        instance = Dataset()
+        instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+        instances.append(instance)
+    made.SourceImageSequence = instances
+    made.ReferencedSeriesSequence[0].ReferencedInstanceSequence = instances
 
 
 def _fix_dimension_uid(made: Dataset, who: Identity) -> None:

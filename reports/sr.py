@@ -5,6 +5,7 @@ once more in plain words; one group (TID 1411) per type found carries the volume
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 from highdicom import sr
 from pydicom.dataset import Dataset
@@ -151,10 +152,10 @@ def _library(keys: Sequence[Dataset], context: ReportContext) -> list[Dataset] |
         return None
     if not is_multiframe(context):
         return list(keys)
-    whole = Dataset()
-    whole.update(keys[0])
-    whole.Modality = ""
-    return [whole]
+    instances = [deepcopy(each) for each in {str(each.SOPInstanceUID): each for each in keys}.values()]
+    for instance in instances:
+        instance.Modality = ""
+    return instances
 
 
 def _predecessor(earlier: Replaced, context: ReportContext) -> Dataset:

@@ -1,5 +1,6 @@
 """Segmentations: the mask that comes back is the mask that went in, on the slices it was made on."""
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from reports_support import (
 )
 
 from inference.findings import HaemorrhageType
-from reports.common import Kind, ReportContext, ReportOptions
+from reports.common import Kind, ReportContext, ReportOptions, hashed_uid
 
 SPARSE = ReportOptions(omit_empty_frames=True)
 
@@ -42,7 +43,7 @@ def assert_same_masks(seg: Dataset, context: ReportContext) -> None:
     """Through bytes, and read by source instance or frame, as any receiver does."""
     back = Segmentation.from_dataset(read(as_bytes(seg)))
     stack = context.stack
-    if len(set(stack.sop_uids)) == 1:
+    if "PerFrameFunctionalGroupsSequence" in context.sources[0]:
         planes = back.get_pixels_by_source_frame(
             stack.sop_uids[0], list(stack.frames), assert_missing_frames_are_empty=True
         )
@@ -100,6 +101,31 @@ def test_round_trip_of_a_multiframe_image_counts_the_sources_own_frames() -> Non
     assert set(named) == set(stack.frames)
     for number, place in named.items():
         assert place == source.PerFrameFunctionalGroupsSequence[number - 1].PlanePositionSequence[0]
+
+
+def test_frames_of_several_multiframe_images() -> None:
+    """A stack may be cut into two multi-frame instances."""
+    source, stack = enhanced_ct()
+    other = copy.deepcopy(source)
+    other.SOPInstanceUID = hashed_uid("second half")
+    for ds, first in ((source, 4), (other, 0)):
+        ds.PerFrameFunctionalGroupsSequence = ds.PerFrameFunctionalGroupsSequence[first : first + 4]
+        ds.NumberOfFrames = 4
+    halves = (source.SOPInstanceUID,) * 4 + (other.SOPInstanceUID,) * 4
+    stack = dataclasses.replace(stack, sop_uids=halves, frames=(4, 3, 2, 1, 4, 3, 2, 1))
+    context = suspected_context([source, other], stack)
+    seg = read(as_bytes(reports(context)[Kind.SEG]))
+    listed = {each.ReferencedSOPInstanceUID for each in seg.SourceImageSequence}
+    assert listed == {source.SOPInstanceUID, other.SOPInstanceUID}
+    segments = masks_in(context)
+    for plane, frame in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        origin = frame.DerivationImageSequence[0].SourceImageSequence[0]
+        place = list(zip(stack.sop_uids, stack.frames, strict=True)).index(
+            (origin.ReferencedSOPInstanceUID, origin.ReferencedFrameNumber)
+        )
+        number = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        np.testing.assert_array_equal(plane.astype(bool), segments[number - 1][place])
+        assert frame.PlanePositionSequence[0].ImagePositionPatient[2] == stack.positions[place][2]
 
 
 def test_empty_frames_stay_unless_asked_otherwise() -> None:
