@@ -125,7 +125,7 @@ def _ventricles(x: Field, y: Field, z: Field, inside: Mask, rng: np.random.Gener
     size = rng.uniform(0.75, 1.3)
     side = np.abs(x).astype(np.float32)
     parts = [
-        _ellipsoid(side - 0.12 * np.abs(y), y, z, (7.5, -14, 78), (5 * size, 22, 8 * size)),
+        _ellipsoid((side - 0.12 * np.abs(y)).astype(np.float32), y, z, (7.5, -14, 78), (5 * size, 22, 8 * size)),
         _ellipsoid((side - 0.2 * np.clip(y, 0, 60)).astype(np.float32), y, z, (9, 18, 82), (5 * size, 24, 8 * size)),
         _ellipsoid(side, y, z, (24, 40, 70), (6 * size, 16, 7 * size)),
         _ellipsoid(x, y, z, (0, 2, 62), (2.2 * size, 12, 10)),

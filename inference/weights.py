@@ -73,7 +73,7 @@ class ModelCard:
 
 
 def load_card(source: str | Path) -> ModelCard:
-    """The card of a model that came with the package (by name), or of any path to a TOML file; ModelError if unusable."""
+    """The card of a model that came with the package (by name), or of any TOML file; ModelError if unusable."""
     place = source if isinstance(source, Path) else resources.files("config.models").joinpath(f"{source}.toml")
     try:
         content = tomllib.loads(place.read_text(encoding="utf-8"))
@@ -122,7 +122,7 @@ def _card(content: Mapping[str, Any], weights: Traversable) -> ModelCard:
 def load_networks(
     card: ModelCard, build: Callable[[], torch.nn.Module], device: torch.device
 ) -> tuple[torch.nn.Module, ...]:
-    """The card's networks, ready for inference in float32 on the device; ModelError when the weights are not the card's."""
+    """The card's networks, ready for inference in float32; ModelError when the weights are not the card's."""
     try:
         content = card.weights.read_bytes()
     except OSError as error:

@@ -158,14 +158,14 @@ def words(options: Options, count: int) -> Words:
     training = (
         f"{options.folds}-fold cross-validation by patient over {count} patients, one network of 1.0 M parameters "
         f"(2.5D U-Net, three planes in) per fold, {r.minutes:g} minutes each on {options.threads} CPU thread(s), seed "
-        f"{r.seed}; the shipped model averages the logits of all folds' networks. Simulated bleeds of five types in the "
-        "fold's own normal scans, real slice labels through top-k pooling, synthetic heads."
+        f"{r.seed}; the shipped model averages the logits of all folds' networks. Simulated bleeds of five types in "
+        "the fold's own normal scans, real slice labels through top-k pooling, synthetic heads."
     )
     point = (
         f"Chosen for a sensitivity of {SENSITIVITY:g} on out-of-fold predictions of single networks. The figures are "
         "out of fold; study sensitivity and specificity are nested (calibration and threshold chosen on all other "
-        "patients), the slice threshold is not. Intervals: 95 %, bootstrap by patient. The averaged networks themselves "
-        "have no figures, for no patient is new to all of them."
+        "patients), the slice threshold is not. Intervals: 95 %, bootstrap by patient. The averaged networks "
+        "themselves have no figures, for no patient is new to all of them."
     )
     return Words(options.version, training, point, CHILDREN, LIMITS)
 

@@ -1,0 +1,141 @@
+"""Model cards and weights: what is shipped loads, and what does not belong together is refused."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+
+from inference.network import build_network
+from inference.training.evaluate import fit_platt
+from inference.training.export import Decisions, Words, export
+from inference.weights import Figure, ModelCard, ModelError, Platt, load_card, load_networks
+
+CPU = torch.device("cpu")
+DECISIONS = Decisions(
+    study=Platt((1.0, 0.5), -2.0),
+    slice=Platt((0.8,), -0.5),
+    types=tuple(Platt((1.0,), float(-i)) for i in range(5)),
+    study_threshold=0.4,
+    slice_threshold=0.3,
+    type_thresholds=(0.5, 0.4, 0.3, 0.2, 0.1),
+    voxel_threshold=0.5,
+    minimum_ml=0.1,
+)
+WORDS = Words("1.2.3", 'trained "quickly"', "chosen", "A child\\adult.", ("One limit.", "Another."))
+FIGURES = (Figure("study_auc", 0.9, 0.8, 0.95),)
+
+
+@pytest.fixture
+def card_path(tmp_path: Path) -> Path:
+    """A card with the weights of two fresh networks."""
+    torch.manual_seed(5)
+    return export([build_network(), build_network()], DECISIONS, FIGURES, WORDS, tmp_path)
+
+
+def test_shipped_card_and_weights_load_and_match() -> None:
+    card = load_card("haemorrhage")
+    assert len(load_networks(card, build_network, CPU)) == card.networks
+    assert len(card.identity.sha256) == 64
+    assert 0 < card.threshold < 1
+    assert "not a medical device" in card.intended_use.lower()
+    assert "10.13026/w8q8-ky94" in card.data
+    assert card.children and card.limits
+
+
+def test_export_round_trip(card_path: Path) -> None:
+    card = load_card(card_path)
+    assert card.study == DECISIONS.study
+    assert card.types == DECISIONS.types
+    assert card.type_thresholds == DECISIONS.type_thresholds
+    assert card.children == WORDS.children
+    assert card.limits == WORDS.limits
+    assert card.figures == FIGURES
+    assert card.identity.version == "1.2.3"
+
+
+def test_loaded_networks_answer_like_the_exported_ones(tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    network = build_network().eval()
+    card = load_card(export([network], DECISIONS, (), WORDS, tmp_path))
+    (loaded,) = load_networks(card, build_network, CPU)
+    inputs = torch.randn(1, 9, 32, 32)
+    with torch.inference_mode():
+        assert torch.allclose(network(inputs), loaded(inputs), atol=0.02)
+    assert not loaded.training
+
+
+def test_a_changed_byte_is_refused(card_path: Path) -> None:
+    weights = card_path.with_name("haemorrhage.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ModelError, match="not the weights of the card"):
+        load_networks(load_card(card_path), build_network, CPU)
+
+
+def test_missing_weights_name_the_file(card_path: Path) -> None:
+    card_path.with_name("haemorrhage.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"haemorrhage\.safetensors: the weights cannot be read"):
+        load_networks(load_card(card_path), build_network, CPU)
+
+
+def test_a_pickle_is_not_loaded(card_path: Path) -> None:
+    import hashlib
+
+    weights = card_path.with_name("haemorrhage.safetensors")
+    old = hashlib.sha256(weights.read_bytes()).hexdigest()
+    torch.save({"0.x": torch.zeros(1)}, weights)
+    new = hashlib.sha256(weights.read_bytes()).hexdigest()
+    card_path.write_text(card_path.read_text().replace(old, new))
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        load_networks(load_card(card_path), build_network, CPU)
+
+
+def test_weights_of_another_network_are_refused(card_path: Path) -> None:
+    with pytest.raises(ModelError, match="do not fit the network"):
+        load_networks(load_card(card_path), lambda: torch.nn.Linear(2, 2), CPU)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("study_threshold = 0.4000\n", "", "lacks 'study_threshold'"),
+        ("study_threshold = 0.4000", "study_threshold = ", "not valid"),
+        ("networks = 2", 'networks = "two"', "not valid"),
+    ],
+)
+def test_a_broken_card_says_what_is_wrong(card_path: Path, old: str, new: str, message: str) -> None:
+    text = card_path.read_text()
+    assert old in text
+    card_path.write_text(text.replace(old, new))
+    with pytest.raises(ModelError, match=message):
+        load_card(card_path)
+
+
+def test_an_unknown_model_is_named() -> None:
+    with pytest.raises(ModelError, match=r"tumour\.toml"):
+        load_card("tumour")
+
+
+def test_platt_is_a_logistic_curve() -> None:
+    platt = Platt((2.0, -1.0), 0.5)
+    assert platt(0.0, 0.5) == pytest.approx(0.5)
+    assert platt(5.0, 0.0) > 0.99 > platt(1.0, 0.0) > platt(0.0, 0.0)
+    with pytest.raises(ValueError):
+        platt(1.0)
+
+
+def test_fit_platt_recovers_a_curve() -> None:
+    rng = torch.Generator().manual_seed(1)
+    inputs = torch.randn(4000, 1, generator=rng, dtype=torch.float64)
+    chance = torch.sigmoid(1.5 * inputs[:, 0] - 0.7)
+    truth = torch.rand(4000, generator=rng, dtype=torch.float64) < chance
+    platt = fit_platt(inputs.numpy(), truth.numpy())
+    assert platt.slopes[0] == pytest.approx(1.5, abs=0.2)
+    assert platt.intercept == pytest.approx(-0.7, abs=0.2)
+
+
+def test_every_field_of_the_card_is_filled() -> None:
+    card = load_card("haemorrhage")
+    assert [f.name for f in fields(ModelCard) if getattr(card, f.name) in (None, "")] == []
