@@ -100,7 +100,7 @@ def test_results_coming_back_are_not_analysed(world: tuple[Served, Orthanc], tmp
     for tags in orthanc.instances():
         (tmp_path / f"{tags['ID']}.dcm").write_bytes(orthanc.file(tags["ID"]))
     count = orthanc.count()
-    assert storescu(tmp_path, served.port).wait(60) == 0
+    assert storescu(tmp_path, served.port, "-R").wait(60) == 0
     wait_until(lambda: not receiving(served), 30, "the results were looked at")
     assert served.worklist() == before
     assert orthanc.count() == count

@@ -5,13 +5,15 @@ import os
 import random
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 from peers import Orthanc, Served, pacs_peer, running_orthanc, storescu, wait_until
 
 from dicom_node.tables.database import Database
 
-KILLS = int(os.environ.get("TRIAGE_KILLS", "20"))
+KILLS = int(os.environ.get("TRIAGE_KILLS", "24"))
+PATIENTS = (81, 94, 66, 54, 75, 91, 87, 55, 70, 56)
 SETTINGS = "[complete]\nquiet_s = 8.0\n[analyse]\nlease_s = 2.0\nattempts = 100\n[deliver]\nfirst_wait_s = 0.5\n"
 
 
@@ -30,14 +32,21 @@ class Scanner(threading.Thread):
             while storescu(folder, self._port).wait() != 0:
                 time.sleep(0.3)
             self.sent += 1
-            self.hurry.wait(4)
+            self.hurry.wait(6)
 
 
-def test_random_kills(ct_ich, shared: Path, tmp_path: Path) -> None:
-    """At least 20 SIGKILLs of the whole node or one of its processes while studies arrive, are analysed and delivered."""
+STAGES = {
+    "receiving": ("SELECT count(*) FROM series WHERE state = 'receiving'", ("node", "serve")),
+    "analysing": ("SELECT count(*) FROM jobs WHERE state = 'running'", ("worker", "serve")),
+    "delivering": ("SELECT count(*) FROM deliveries WHERE state = 'waiting'", ("node", "serve")),
+}
+
+
+def test_random_kills(ct_ich, tmp_path: Path) -> None:
+    """At least 20 SIGKILLs, of the whole node or one of its processes, in every stage of a study's way."""
     chance = random.Random(20)
-    patients = [81, 94, 66, 54, 75, 91, 87, 55][: max(4, KILLS // 3)]
-    folders = [ct_ich.write_dicom(patient, tmp_path / "scans" / str(patient)) for patient in patients]
+    folders = [ct_ich.write_dicom(patient, tmp_path / "scans" / str(patient)) for patient in PATIENTS]
+    met: Counter[str] = Counter()
     with running_orthanc(tmp_path / "pacs") as orthanc:
         served = Served(tmp_path / "node", SETTINGS + pacs_peer(orthanc))
         served.start()
@@ -46,14 +55,28 @@ def test_random_kills(ct_ich, shared: Path, tmp_path: Path) -> None:
             served.wait_ready()
             scanner.start()
             for number in range(KILLS):
-                time.sleep(chance.uniform(0.05, 4.0))
-                kill(served, chance.choice(["serve", "node", "node", "worker", "worker"]), number)
+                stage = list(STAGES)[number % len(STAGES)]
+                met[stage] += wait_for(served, stage)
+                time.sleep(chance.uniform(0, 0.4))
+                kill(served, chance.choice(STAGES[stage][1]), number)
             scanner.hurry.set()
-            wait_until(lambda: scanner.sent == len(folders), 120, "the scanner has sent everything")
-            wait_until(lambda: settled(served, len(folders)), 180, "everything is analysed and delivered")
+            wait_until(lambda: scanner.sent == len(folders), 240, "the scanner has sent everything")
+            wait_until(lambda: settled(served, len(folders)), 240, "everything is analysed and delivered")
             check(served, orthanc, folders)
         finally:
             served.stop()
+    assert min(met[stage] for stage in STAGES) >= 3, f"the kills did not meet every stage: {met}"
+
+
+def wait_for(served: Served, stage: str) -> bool:
+    """Wait a while until a study is at this stage; whether one is."""
+    database, until = Database(served.data / "node.sqlite"), time.monotonic() + 10
+    while time.monotonic() < until:
+        with database.read() as tx:
+            if tx.number(STAGES[stage][0]):
+                return True
+        time.sleep(0.01)
+    return False
 
 
 def kill(served: Served, what: str, number: int) -> None:
