@@ -67,6 +67,13 @@ def build_not_analysed(
     return (ReportObject(Kind.SC, build_notice(source, reason, who, replaces, options)),)
 
 
+def warm_up(now: datetime) -> None:
+    """Read the tables and fonts that the first result would otherwise wait for."""
+    source = Dataset()
+    source.StudyInstanceUID = source.SeriesInstanceUID = "2.25.0"
+    build_not_analysed([source], "", "warm-up", now, 1, (), ReportOptions(picture_for_not_analysed=True))
+
+
 def picture_due(configured: bool, replaces: Sequence[Replaced]) -> bool:
     """Whether to draw a picture that is not suspected: an earlier picture must never be left as the last word."""
     return configured or any(each.kind is Kind.SC for each in replaces)

@@ -33,6 +33,8 @@ _WARNING: RGB = (255, 214, 102)
 _BLACK: RGB = (0, 0, 0)
 _DARK: RGB = (24, 24, 24)
 _EDGE: RGB = (60, 60, 60)
+# Left, top, right, bottom in pixels; may reach beyond the image.
+Box = tuple[float, float, float, float]
 RED: RGB = (190, 18, 34)
 SLATE: RGB = (52, 72, 92)
 AMBER: RGB = (158, 92, 0)
@@ -67,7 +69,7 @@ def draw_page(page: Page) -> NDArray[np.uint8]:
     canvas = Image.new("RGB", (WIDTH, HEIGHT), _BLACK)
     draw = ImageDraw.Draw(canvas)
     _draw_banner(draw, page.banner, page.headline)
-    head = _head_box([each.hu for each in page.tiles], page.pixel_spacing)
+    head = _box_to_show(page.tiles)
     corners = ((0, _BANNER), (_LARGE[0], _BANNER), (_LARGE[0], _BANNER + _SMALL[1]))
     for i, (tile, corner) in enumerate(zip(page.tiles, corners, strict=False)):
         size = _LARGE if i == 0 else _SMALL
@@ -178,44 +180,48 @@ def _wrap(draw: ImageDraw.ImageDraw, text: str, size: int, width: int) -> list[s
     return lines
 
 
-def _head_box(planes: Sequence[NDArray[np.float32]], spacing: tuple[float, float]) -> tuple[float, float, float, float]:
-    """Top, left, bottom, right in pixels of the head on all these slices together; all of it where no head is found."""
-    rows, columns = planes[0].shape
-    found = ndimage.binary_opening(np.any([each[::4, ::4] > _HEAD_HU for each in planes], axis=0))
+def _box_to_show(tiles: Sequence[Tile]) -> Box:
+    """The head on all these slices together, and every region; all of the image where no head is found."""
+    rows, columns = tiles[0].hu.shape
+    found = ndimage.binary_opening(np.any([each.hu[::4, ::4] > _HEAD_HU for each in tiles], axis=0))
     labelled, count = ndimage.label(found)
-    if count == 0:
-        return 0.0, 0.0, float(rows), float(columns)
-    largest = int(np.bincount(labelled.ravel())[1:].argmax())
-    down, across = ndimage.find_objects(labelled)[largest]
+    shown = np.ones((rows, columns), bool) if count == 0 else np.zeros((rows, columns), bool)
+    if count:
+        largest = int(np.bincount(labelled.ravel())[1:].argmax())
+        down, across = ndimage.find_objects(labelled)[largest]
+        shown[4 * down.start : 4 * down.stop, 4 * across.start : 4 * across.stop] = True
+    for mask in (mask for tile in tiles for _, mask in tile.outlines):
+        shown |= mask
+    ys, xs = np.nonzero(shown.any(1))[0], np.nonzero(shown.any(0))[0]
     margin = 0.03 * max(rows, columns)
-    return 4 * down.start - margin, 4 * across.start - margin, 4 * down.stop + margin, 4 * across.stop + margin
+    return xs[0] - margin, ys[0] - margin, xs[-1] + 1 + margin, ys[-1] + 1 + margin
 
 
-def _draw_tile(tile: Tile, size: tuple[int, int], head: tuple[float, float, float, float], page: Page) -> Image.Image:
+def _draw_tile(tile: Tile, size: tuple[int, int], head: Box, page: Page) -> Image.Image:
     box = _fit(head, size, page.pixel_spacing)
     grey = np.clip((tile.hu - _WINDOW_LOW) / (_WINDOW_HIGH - _WINDOW_LOW), 0, 1) * 255
     plane = _resample(grey.astype(np.uint8), box, size, Image.Resampling.BICUBIC)
     pixels = np.repeat(plane[..., None], 3, axis=2).astype(np.float32)
-    labels = []
-    for finding, mask in tile.outlines:
-        zoomed = _resample(mask.astype(np.uint8) * 255, box, size, Image.Resampling.BILINEAR)
-        corner = _outline(pixels, zoomed, COLOURS[finding.name])
-        labels.append((finding, corner))
+    zoomed = [
+        (finding, _zoomed_mask(_resample(mask.astype(np.uint8) * 255, box, size, Image.Resampling.BILINEAR)))
+        for finding, mask in tile.outlines
+    ]
+    for finding, inside in zoomed:
+        others = np.any([mask for other, mask in zoomed if other is not finding], axis=0)
+        _outline(pixels, inside, others, COLOURS[finding.name])
     picture = Image.fromarray(pixels.astype(np.uint8))
     draw = ImageDraw.Draw(picture)
     large = size == _LARGE
-    for finding, corner in labels if large else ():
-        _stamp(draw, corner, words.abbreviation(finding), 30, COLOURS[finding.name], "lb")
+    if large:
+        _label(draw, zoomed)
     _mark_sides(draw, size, page.sides, large)
     _stamp(draw, (10, size[1] - 8), tile.caption, 28 if large else 22, _WHITE, "lb")
     return picture
 
 
-def _fit(
-    head: tuple[float, float, float, float], size: tuple[int, int], spacing: tuple[float, float]
-) -> tuple[float, float, float, float]:
-    """The head's box, widened to the tile's shape in mm: left, top, right, bottom in pixels."""
-    top, left, bottom, right = head
+def _fit(head: Box, size: tuple[int, int], spacing: tuple[float, float]) -> Box:
+    """The box widened to the tile's shape in mm."""
+    left, top, right, bottom = head
     high, wide = (bottom - top) * spacing[0], (right - left) * spacing[1]
     scale = max(wide / size[0], high / size[1])
     half_wide, half_high = scale * size[0] / spacing[1] / 2, scale * size[1] / spacing[0] / 2
@@ -223,9 +229,7 @@ def _fit(
     return middle_x - half_wide, middle_y - half_high, middle_x + half_wide, middle_y + half_high
 
 
-def _resample(
-    plane: NDArray[np.uint8], box: tuple[float, float, float, float], size: tuple[int, int], how: Image.Resampling
-) -> NDArray[np.uint8]:
+def _resample(plane: NDArray[np.uint8], box: Box, size: tuple[int, int], how: Image.Resampling) -> NDArray[np.uint8]:
     """The part of a plane inside a box, which may reach beyond it, at the tile's size."""
     beyond = int(max(0, -box[0], -box[1], box[2] - plane.shape[1], box[3] - plane.shape[0])) + 1
     padded = Image.fromarray(np.pad(plane, beyond))
@@ -233,21 +237,41 @@ def _resample(
     return np.asarray(padded.resize(size, how, box=moved))
 
 
-def _outline(pixels: NDArray[np.float32], zoomed: NDArray[np.uint8], colour: RGB) -> tuple[int, int]:
-    """Draw a ring just outside a region, so that its edge stays visible; returns where its label may stand."""
+def _zoomed_mask(zoomed: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """A region at the tile's size; one that is too small to survive the zoom keeps what there is of it."""
     inside = zoomed > 110
-    if not inside.any():
-        inside = zoomed > 0
-    if not inside.any():
-        return 0, 0
-    ys, xs = np.nonzero(inside.any(1))[0], np.nonzero(inside.any(0))[0]
-    window = (slice(max(ys[0] - 9, 0), ys[-1] + 10), slice(max(xs[0] - 9, 0), xs[-1] + 10))
+    return inside if inside.any() else zoomed > 0
+
+
+def _outline(
+    pixels: NDArray[np.float32], inside: NDArray[np.bool_], others: NDArray[np.bool_] | np.bool_, colour: RGB
+) -> None:
+    """Draw a ring just outside a region, so that its edge stays visible; a thin one where it lies in another region."""
+    rows, columns = np.nonzero(inside.any(1))[0], np.nonzero(inside.any(0))[0]
+    if not len(rows):
+        return
+    window = (slice(max(rows[0] - 9, 0), rows[-1] + 10), slice(max(columns[0] - 9, 0), columns[-1] + 10))
     away = ndimage.distance_transform_edt(~inside[window])
-    for inner, outer, strength, ink in ((0.5, 7.0, 0.55, _BLACK), (1.5, 6.0, 1.0, colour)):
+    limit = np.where(np.broadcast_to(others, inside.shape)[window], 3.0, 7.0)
+    for inner, outer, strength, ink in ((0.5, limit, 0.55, _BLACK), (1.5, limit - 1, 1.0, colour)):
         alpha = (strength * np.clip(np.minimum(away - inner, outer - away), 0, 1))[..., None]
         pixels[window] = pixels[window] * (1 - alpha) + np.array(ink, np.float32) * alpha
-    tip = np.nonzero(inside[ys[0]])[0]
-    return min(int(tip.mean()) + 8, zoomed.shape[1] - 90), max(int(ys[0]) - 8, 40)
+
+
+def _label(draw: ImageDraw.ImageDraw, regions: Sequence[tuple[Finding, NDArray[np.bool_]]]) -> None:
+    """The abbreviation of each type at the top of its region, one above the other where they would meet."""
+    placed: list[tuple[int, int]] = []
+    for finding, inside in regions:
+        rows = np.nonzero(inside.any(1))[0]
+        if not len(rows):
+            continue
+        x = min(int(np.nonzero(inside[rows[0]])[0].mean()) + 8, inside.shape[1] - 90)
+        y = max(int(rows[0]) - 8, 40)
+        step = -32 if y > 40 + 32 * len(regions) else 32
+        while any(abs(x - other_x) < 80 and abs(y - other_y) < 32 for other_x, other_y in placed):
+            y += step
+        placed.append((x, y))
+        _stamp(draw, (x, y), words.abbreviation(finding), 30, COLOURS[finding.name], "lb")
 
 
 def _mark_sides(

@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from reports_support import (
     ALL_PICTURES,
     NOW,
+    as_bytes,
     blobs,
     by_kind,
     ct_series,
@@ -23,7 +24,7 @@ from reports_support import (
 
 from inference.findings import HaemorrhageType
 from reports import picture, words
-from reports.build import build_not_analysed
+from reports.build import build_not_analysed, warm_up
 from reports.colours import COLOURS, RGB, cielab
 from reports.common import Kind, Replaced, ReportContext, ReportOptions
 
@@ -132,6 +133,20 @@ def test_very_small_region_is_still_outlined() -> None:
     assert near(pixels(reports(context)[Kind.SC])[232:956, :636], COLOURS["subarachnoid"]).sum() > 50
 
 
+@pytest.mark.parametrize("top", [0, 30])
+def test_labels_of_regions_at_one_place_do_not_cover_each_other(top: int) -> None:
+    sources = ct_series()
+    stack = stack_of(sources)
+    mask = np.zeros((12, 64, 64), bool)
+    mask[5:8, top : top + 4, 30:34] = True
+    context = ReportContext(
+        tuple(sources), stack, result_for(stack, dict.fromkeys(HaemorrhageType, mask)), NOW, version=1
+    )
+    image = pixels(reports(context)[Kind.SC])[232:956, :636]
+    heights = [np.nonzero(near(image, COLOURS[kind])[:, 330:].any(1))[0] for kind in HaemorrhageType]
+    assert len({int(each.min()) // 20 for each in heights}) == len(HaemorrhageType)
+
+
 def test_suspected_without_an_outline() -> None:
     context = suspected_context(ct_series())
     bare = dataclasses.replace(result_for(context.stack, {}), key_slices=())
@@ -195,6 +210,12 @@ def test_earlier_picture_is_never_the_last_word() -> None:
     assert after.dataset.SeriesInstanceUID == before.series_uid
     assert after.dataset.SOPInstanceUID != before.sop_uid
     assert after.dataset.ImageComments == "AI: NOT ANALYSED - NOT FOR DIAGNOSTIC USE"
+
+
+def test_warming_up_leaves_no_trace() -> None:
+    before = as_bytes(reports(suspected_context(ct_series()))[Kind.SC])
+    warm_up(NOW)
+    assert as_bytes(reports(suspected_context(ct_series()))[Kind.SC]) == before
 
 
 def test_not_analysed_only_when_configured() -> None:
