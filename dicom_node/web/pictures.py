@@ -19,7 +19,7 @@ from starlette.responses import Response
 from dicom_node.tables import overview
 from dicom_node.web.site import site_of
 
-THUMB = (240, 192)
+THUMB = (400, 320)
 UNREADABLE = (InvalidDicomError, AttributeError, ValueError, RuntimeError)
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ def picture(request: Request) -> Response:
         raise HTTPException(404, "The picture of this study cannot be read.") from None
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def _thumb(path: Path, changed_at: int) -> bytes:
     return _encode(path, THUMB)
 

@@ -24,12 +24,16 @@ HEADERS = {
 
 def allowed_hosts(host: str) -> list[str]:
     """The names under which the page may be asked for: any, unless it is bound to loopback."""
-    try:
-        loopback = ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
     named = f"[{host}]" if ":" in host else host
-    return ["localhost", "127.0.0.1", "[::1]", named] if loopback else ["*"]
+    return ["localhost", "127.0.0.1", "[::1]", named] if is_loopback(host) else ["*"]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a page bound to this address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Guard:
@@ -63,4 +67,5 @@ def same_origin(headers: Headers) -> bool:
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
-    return urlsplit(headers.get("origin", "")).netloc == headers.get("host")
+    origin = urlsplit(headers.get("origin", "")).netloc
+    return bool(origin) and origin == headers.get("host")

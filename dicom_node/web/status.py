@@ -14,6 +14,7 @@ from dicom_node.tables import jobs, overview, processes
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.processes import Refusal
 from dicom_node.web import words
+from dicom_node.web.security import is_loopback
 from dicom_node.web.site import Site, render, site_of
 
 NEEDED = {
@@ -106,6 +107,7 @@ def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Stat
         *on_refusals(refusals, now),
         *on_work(counts, outbox),
         *on_space(free_gb),
+        *on_exposure(site.settings.web.host),
     ]
     return Status(
         notices=tuple(sorted(notices, key=lambda each: LEVELS.index(each.level))),
@@ -171,6 +173,14 @@ def on_space(free_gb: float) -> list[Notice]:
     if free_gb >= LITTLE_SPACE_GB:
         return []
     return [Notice("bad", f"Only {free_gb:.1f} GB are free: images will be refused (0xA700) when the disk is full.")]
+
+
+def on_exposure(host: str) -> list[Notice]:
+    """Whether the page, which has no login, can be seen from elsewhere."""
+    if is_loopback(host):
+        return []
+    hint = "Set [web] host to 127.0.0.1, or put a proxy that asks for a login in front of it."
+    return [Notice("warn", f"This page has no login, and other machines can reach it ({host}).", hint)]
 
 
 def callers(settings: Settings) -> str:

@@ -74,7 +74,7 @@ def _age(study: Study) -> str:
 
 def _date(text: str) -> date | None:
     try:
-        return datetime.strptime(text[:8], "%Y%m%d").date()
+        return date(int(text[:4]), int(text[4:6]), int(text[6:8]))
     except ValueError:
         return None
 
