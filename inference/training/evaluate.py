@@ -118,7 +118,8 @@ def figures(
 
     def slice_rate(which: NDArray[np.intp], positive: bool) -> float:
         scores, marked = joined(which)
-        return float(((scores >= slices_at) == positive)[marked == positive].mean())
+        right = ((scores >= slices_at) == positive)[marked == positive]
+        return float(right.mean()) if len(right) else float("nan")
 
     def study_rate(which: NDArray[np.intp], positive: bool) -> float:
         chosen = which[truth[which] == positive]

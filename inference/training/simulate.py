@@ -199,7 +199,7 @@ def _paste(a: Anatomy, hu: Field, filled: Field, blood_hu: float, uneven: float,
     """Blood in place of tissue, with the scan's own noise kept; returns the fraction really filled."""
     filled = filled * _soft_inside(a)
     texture = blood_hu + uneven * _waves(a.hu.shape, 8, rng)
-    noise = (a.hu - a.smooth) * (a.smooth < 90)
+    noise = np.clip(a.hu - a.smooth, -12, 12)
     hu += filled * (texture + noise - hu)
     return filled
 

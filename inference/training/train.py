@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ class Recipe:
     batch_synthetic: int = 2
     pool: int = 240
     refresh_steps: int = 4
-    synthetic_heads: int = 40
+    synthetic_heads: int = 24
     learning_rate: float = 2e-3
     weight_decay: float = 1e-3
     ema: float = 0.998
@@ -80,7 +81,8 @@ class Pool:
         self.simulated[int(self.rng.integers(len(self.simulated)))] = self.simulate_one()
 
 
-def synthetic_training_heads(count: int, seed: int) -> list[TrainingHead]:
+@cache
+def synthetic_training_heads(count: int, seed: int) -> tuple[TrainingHead, ...]:
     """Synthetic heads on the grid: a quarter normal, the rest with every type, large and subtle in turn."""
     heads = []
     for i in range(count):
@@ -91,7 +93,7 @@ def synthetic_training_heads(count: int, seed: int) -> list[TrainingHead]:
         labels = np.stack([(voxels == 1 + t).sum((1, 2)) >= 8 for t in range(len(TYPES))], 1)
         depth = grid.depth_mm.numpy()
         heads.append(TrainingHead(grid.image.numpy().astype(np.float16), grid.inside, depth, labels, voxels))
-    return heads
+    return tuple(heads)
 
 
 def _labels_on_grid(labels: NDArray[np.uint8], grid: HeadGrid) -> NDArray[np.uint8]:
