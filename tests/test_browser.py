@@ -1,0 +1,224 @@
+"""The page in a real Chromium over a real socket: it keeps itself up to date and is worked by keyboard."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from web_support import Node, make_node, picture_bytes, serving
+
+from dicom_node.entities import ItemState
+from dicom_node.tables import worklist
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
+expect.set_options(timeout=20_000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    node = make_node(tmp_path / "node")
+    node.beat("node", "worker", seconds=600)
+    return node
+
+
+@pytest.fixture
+def address(node: Node) -> Iterator[str]:
+    with serving(node) as (address, _):
+        yield address
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    trouble: list[str] = []
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("console", lambda message: trouble.append(message.text) if "Policy" in message.text else None)
+    yield page
+    page.close()
+    assert not trouble
+
+
+def state(node: Node, study_uid: str) -> ItemState | None:
+    with node.database.read() as tx:
+        item = worklist.get(tx, study_uid)
+    return item.state if item else None
+
+
+def open_live(page: Page, address: str, path: str = "/") -> None:
+    """Open a page and wait until it is connected."""
+    page.goto(address + path)
+    expect(page.locator("#link")).to_have_attribute("data-state", "live")
+    page.evaluate("window.opened = true")
+
+
+def keys(page: Page) -> list[str | None]:
+    return [row.get_attribute("data-key") for row in page.locator("tr[data-key]").all()]
+
+
+def test_a_study_appears_and_changes_without_reload(node: Node, address: str, page: Page) -> None:
+    open_live(page, address)
+    expect(page.get_by_role("heading", name="No study is waiting")).to_be_visible()
+    study_uid = node.receive(1, name="NEW^Patient")
+    expect(page.get_by_role("row", name="NEW, Patient")).to_contain_text("Receiving images")
+    node.result(study_uid, suspected=True, picture=picture_bytes())
+    expect(page.get_by_role("row", name="NEW, Patient")).to_contain_text("Suspected intracranial haemorrhage")
+    picture = page.get_by_role("img", name="Picture of result 1 of NEW, Patient")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("async (image) => { await image.decode(); return image.naturalWidth; }") == 400
+    assert page.evaluate("window.opened") is True
+
+
+def test_a_new_suspicion_is_titled_announced_and_on_top(node: Node, address: str, page: Page) -> None:
+    first = node.analysed(1, suspected=False, minutes_ago=30)
+    open_live(page, address)
+    expect(page).to_have_title("triage-node worklist")
+    expect(page.locator("#announce")).to_be_empty()
+    second = node.analysed(2, suspected=True, name="URGENT^Case", minutes_ago=1)
+    expect(page).to_have_title("(1) suspected – triage-node worklist")
+    expect(page.locator("#announce")).to_have_text(re.compile("New suspected: URGENT, Case: Suspected intracranial"))
+    expect(page.locator("link[rel=icon]")).to_have_attribute("href", "/static/alert.svg")
+    assert keys(page) == [second, first]
+
+
+def test_worked_by_keyboard(node: Node, address: str, page: Page) -> None:
+    top = node.analysed(1, suspected=True, name="TOP^One", minutes_ago=9)
+    node.analysed(2, suspected=True, name="NEXT^Two", minutes_ago=5)
+    low = node.analysed(3, suspected=False, minutes_ago=30)
+    open_live(page, address)
+    page.keyboard.press("a")
+    expect(page.locator("#toast")).to_contain_text("Choose a study first")
+    for key in "jjk":
+        page.keyboard.press(key)
+    expect(page.locator(f'tr[data-key="{top}"]')).to_be_focused()
+    page.keyboard.press("a")
+    row = page.locator(f'tr[data-key="{top}"]')
+    expect(row).to_contain_text("Acknowledged")
+    assert state(node, top) is ItemState.ACKNOWLEDGED
+    expect(page).to_have_title("(1) suspected – triage-node worklist")
+    assert keys(page) == ["1.2.826.2", low, top]
+    expect(row).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="TOP, One")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(row).to_be_focused()
+
+
+def test_acknowledge_and_close_with_the_mouse(node: Node, address: str, page: Page) -> None:
+    study_uid = node.analysed(1, suspected=True, name="TOP^One")
+    open_live(page, address, f"/studies/{study_uid}")
+    page.get_by_role("button", name="Acknowledge").click()
+    close = page.get_by_role("button", name="Close")
+    expect(close).to_be_visible()
+    assert state(node, study_uid) is ItemState.ACKNOWLEDGED
+    page.goto(f"{address}/")
+    page.get_by_role("button", name="Close TOP, One").click()
+    expect(page.get_by_role("heading", name="No study is waiting")).to_be_visible()
+    assert state(node, study_uid) is ItemState.CLOSED
+
+
+def test_a_button_that_has_just_moved_is_not_pressed(node: Node, address: str, page: Page) -> None:
+    study_uid = node.analysed(1, suspected=True)
+    open_live(page, address)
+    page.evaluate("settledAt = Date.now() + 60000")
+    page.get_by_role("button", name="Acknowledge").click()
+    expect(page.locator("#toast")).to_contain_text("The list has just moved")
+    assert state(node, study_uid) is ItemState.UNREAD
+
+
+def test_an_update_keeps_focus_scroll_and_nodes(node: Node, address: str, page: Page) -> None:
+    for number in range(1, 26):
+        node.analysed(number, suspected=False, minutes_ago=50 - number)
+    open_live(page, address)
+    button = page.locator('tr[data-key="1.2.826.15"] [data-do=acknowledge]')
+    button.focus()
+    page.evaluate("document.querySelector('tr[data-key=\"1.2.826.15\"]').marked = true")
+    before = button.evaluate("(element) => element.getBoundingClientRect().top")
+    node.analysed(90, suspected=True, minutes_ago=1)
+    expect(page).to_have_title(re.compile(r"^\(1\) suspected"))
+    expect(button).to_be_focused()
+    assert page.evaluate("document.querySelector('tr[data-key=\"1.2.826.15\"]').marked") is True
+    assert abs(button.evaluate("(element) => element.getBoundingClientRect().top") - before) < 2
+    assert keys(page)[0] == "1.2.826.90"
+
+
+def test_rows_end_in_the_servers_order_whatever_moved(node: Node, address: str, page: Page) -> None:
+    for number in range(1, 9):
+        node.analysed(number, suspected=number % 2 == 0, minutes_ago=number * 4)
+    open_live(page, address)
+    with node.other().write() as tx:
+        tx.run("UPDATE worklist SET state = 'closed' WHERE study_uid IN ('1.2.826.3', '1.2.826.8')")
+        tx.run("UPDATE worklist SET state = 'acknowledged' WHERE study_uid IN ('1.2.826.6', '1.2.826.1')")
+        tx.run("UPDATE worklist SET urgency = 'HIGH', headline = 'now' WHERE study_uid = '1.2.826.5'")
+    expect(page.locator('tr[data-key="1.2.826.3"]')).to_have_count(0)
+    assert keys(page) == [f"1.2.826.{number}" for number in (5, 4, 2, 7, 6, 1)]
+
+
+def test_a_newer_result_shows_on_an_open_study(node: Node, address: str, page: Page) -> None:
+    study_uid = node.analysed(1, suspected=False)
+    open_live(page, address, f"/studies/{study_uid}")
+    node.result(study_uid, suspected=True, picture=picture_bytes())
+    expect(page.get_by_role("heading", name="Result 2")).to_be_visible()
+    expect(page.get_by_role("img", name="The most telling slices")).to_be_visible()
+    assert page.evaluate("window.opened") is True
+
+
+def test_says_when_the_connection_is_lost_and_when_it_is_back(node: Node, page: Page) -> None:
+    node.analysed(1, suspected=True)
+    with serving(node) as (address, _):
+        open_live(page, address)
+    notice = page.locator("#lost")
+    expect(notice).to_be_visible()
+    expect(notice).to_contain_text("Connection lost")
+    expect(page).to_have_title("Connection lost – (1) suspected – triage-node worklist")
+    node.analysed(2, suspected=True)
+    with serving(node, port=int(address.rsplit(":", 1)[1])):
+        expect(notice).to_be_hidden()
+        expect(page).to_have_title("(2) suspected – triage-node worklist")
+        page.goto("about:blank")
+
+
+def test_status_follows_the_processes(node: Node, address: str, page: Page) -> None:
+    open_live(page, address, "/status")
+    expect(page.get_by_text("The receiving process does not run")).to_have_count(0)
+    node.beat("node", seconds=-1)
+    expect(page.get_by_text("The receiving process does not run")).to_be_visible()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_nothing_is_cut_off(node: Node, address: str, page: Page, width: int, height: int) -> None:
+    study_uid = node.analysed(1, suspected=True, name="VAN DER BERG-MONTGOMERY^Johannes Petrus Alexander")
+    node.analysed(2, suspected=False)
+    page.set_viewport_size({"width": width, "height": height})
+    for path in ("/", f"/studies/{study_uid}", "/status"):
+        open_live(page, address, path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        expect(page.get_by_text("not for diagnostic use").first).to_be_in_viewport()
+
+
+def test_works_without_its_script(node: Node, address: str, browser: Browser) -> None:
+    study_uid = node.analysed(1, suspected=True, name="TOP^One")
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(address)
+    page.get_by_role("button", name="Acknowledge TOP, One").click()
+    expect(page.get_by_role("button", name="Close TOP, One")).to_be_visible()
+    assert state(node, study_uid) is ItemState.ACKNOWLEDGED
+    page.close()
