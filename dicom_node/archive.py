@@ -5,6 +5,7 @@ after `checked_uid`. Layout: instances/STUDY/SERIES/SOP.SHA256.dcm, results/STUD
 what is being written, removed/ for what is being deleted.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -21,8 +22,8 @@ from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID
 
 from dicom_node.errors import CannotUnderstand, OutOfResources
 
-UID_FORM = re.compile(r"\d+(\.\d+)*")
-OUT_OF_SPACE = (28, 122)  # ENOSPC, EDQUOT
+UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def checked_uid(text: object) -> str:

@@ -7,8 +7,8 @@ pixels or geometry differ does the series re-open, otherwise (another syntax, co
 import hashlib
 import json
 import threading
+import zlib
 from collections import defaultdict
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from io import BytesIO
@@ -19,26 +19,19 @@ import structlog
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 
 from dicom_node import clock
 from dicom_node.archive import Archive, checked_uid, part10_header
 from dicom_node.entities import Incoming, Instance, Study
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused
-from dicom_node.steps import flag
+from dicom_node.steps import flag, retain
 from dicom_node.tables import instances, results
 from dicom_node.tables.database import Database, Transaction
+from inference import elements
 from inference.geometry import SliceGeometry, slice_geometry
 
-UNREADABLE = (
-    InvalidDicomError,
-    ValueError,
-    EOFError,
-    OSError,
-    AttributeError,
-    KeyError,
-    IndexError,
-    NotImplementedError,
-)
+UNREADABLE = (InvalidDicomError, zlib.error, *elements.UNREADABLE)
 GEOMETRY = [
     "Rows",
     "Columns",
@@ -79,13 +72,11 @@ class Receiver:
         )
         dataset = read_header(header + incoming.data)
         check_negotiated(dataset, incoming)
-        series_uid = checked_uid(dataset.get("SeriesInstanceUID"))
+        study_uid, series_uid = uid_of(dataset, "StudyInstanceUID"), uid_of(dataset, "SeriesInstanceUID")
         with self._lock:
             self._open[incoming.association].add(series_uid)
         digest = hashlib.sha256(incoming.data).hexdigest()
-        path = self._archive.instance_path(
-            checked_uid(dataset.get("StudyInstanceUID")), series_uid, incoming.sop_uid, digest
-        )
+        path = self._archive.instance_path(study_uid, series_uid, incoming.sop_uid, digest)
         with self._database.read() as tx:
             known = instances.versions(tx, incoming.sop_uid)
         if any(version.sha256 == digest for version in known):
@@ -108,7 +99,7 @@ def record(
     database: Database, dataset: Dataset, path: Path, digest: str, calling_aet: str, called_aet: str, now: datetime
 ) -> None:
     """Write the rows of a stored file, in one transaction. Nothing changes when these bytes are known already."""
-    sop_uid = str(dataset.SOPInstanceUID)
+    sop_uid = uid_of(dataset, "SOPInstanceUID")
     with database.read() as tx:
         known = instances.versions(tx, sop_uid)
     changed = not known or not same_image(known[-1].path, path)
@@ -119,11 +110,11 @@ def record(
         instance = Instance(
             sop_uid=sop_uid,
             version=len(known) + 1,
-            study_uid=str(dataset.StudyInstanceUID),
-            series_uid=str(dataset.SeriesInstanceUID),
-            sop_class_uid=str(dataset.SOPClassUID),
+            study_uid=uid_of(dataset, "StudyInstanceUID"),
+            series_uid=uid_of(dataset, "SeriesInstanceUID"),
+            sop_class_uid=uid_of(dataset, "SOPClassUID"),
             transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
-            modality=str(dataset.get("Modality", "") or ""),
+            modality=text_of(dataset, "Modality"),
             path=path,
             bytes=path.stat().st_size,
             sha256=digest,
@@ -152,7 +143,7 @@ def reconcile(database: Database, archive: Archive, now: datetime) -> tuple[int,
         rows = instances.all_paths(tx)
     files = set(archive.stored())
     adopted = 0
-    for path in files - rows:
+    for path in sorted(files - rows, key=lambda path: path.stat().st_mtime_ns):  # versions in the order they came
         try:
             dataset = read_header(path.read_bytes())
             digest = path.name.split(".")[-2]
@@ -163,10 +154,12 @@ def reconcile(database: Database, archive: Archive, now: datetime) -> tuple[int,
         except Refused as error:
             log.error("a file in the archive cannot be read and is left alone", path=str(path), error=str(error))
     lost = rows - files
+    for path in lost:
+        log.error("the file of an instance is gone", path=str(path))
     with database.write() as tx:
-        for path in lost:
-            log.error("the file of an instance is gone", path=str(path))
-            instances.forget_file(tx, path, clock.monotonic())
+        for study_uid in {instances.forget_file(tx, path, clock.monotonic()) for path in lost}:
+            if study_uid and not instances.of_study(tx, study_uid):
+                retain.forget(tx, study_uid)
     return adopted, len(lost)
 
 
@@ -181,27 +174,33 @@ def read_header(part10: bytes) -> Dataset:
 def check_negotiated(dataset: Dataset, incoming: Incoming) -> None:
     """NotAsNegotiated when the data set is another class or instance than the request says."""
     for keyword, announced in (("SOPClassUID", incoming.sop_class_uid), ("SOPInstanceUID", incoming.sop_uid)):
-        if str(dataset.get(keyword, "")) != announced:
-            raise NotAsNegotiated(f"{keyword} is {dataset.get(keyword)!r}, announced was {announced!r}")
+        found = text_of(dataset, keyword)
+        if found != announced:
+            raise NotAsNegotiated(f"{keyword} is {found!r}, announced was {announced!r}")
+
+
+def uid_of(dataset: Dataset, keyword: str) -> str:
+    """The single UID of an element. CannotUnderstand when it is none."""
+    return checked_uid(text_of(dataset, keyword))
+
+
+def text_of(dataset: Dataset, keyword: str) -> str:
+    """The element as one text, several values with backslashes between them; '' when it is absent or garbled."""
+    found = elements.value(dataset, keyword)
+    return "\\".join(map(str, found)) if isinstance(found, MultiValue) else str(found or "").strip()
 
 
 def study_of(dataset: Dataset) -> Study:
     """Patient and study attributes of a data set; what is absent is empty."""
-
-    def text(keyword: str) -> str:
-        with suppress(ValueError, AttributeError):
-            return str(dataset.get(keyword, "") or "").strip()
-        return ""
-
     return Study(
-        study_uid=str(dataset.StudyInstanceUID),
-        patient_id=text("PatientID"),
-        patient_name=text("PatientName"),
-        birth_date=text("PatientBirthDate"),
-        sex=text("PatientSex"),
-        accession=text("AccessionNumber"),
-        description=text("StudyDescription"),
-        study_date=text("StudyDate"),
+        study_uid=uid_of(dataset, "StudyInstanceUID"),
+        patient_id=text_of(dataset, "PatientID"),
+        patient_name=text_of(dataset, "PatientName"),
+        birth_date=text_of(dataset, "PatientBirthDate"),
+        sex=text_of(dataset, "PatientSex"),
+        accession=text_of(dataset, "AccessionNumber"),
+        description=text_of(dataset, "StudyDescription"),
+        study_date=text_of(dataset, "StudyDate"),
     )
 
 
@@ -214,7 +213,7 @@ def same_image(old: Path, new: Path) -> bool:
         if "PixelData" not in one and "PixelData" not in other:
             return one.get("Modality") in NOT_IMAGES
         return bool(np.array_equal(one.pixel_array, other.pixel_array))
-    except (*UNREADABLE, RuntimeError):
+    except UNREADABLE:
         return False
 
 

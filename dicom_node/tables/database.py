@@ -128,10 +128,11 @@ class Database:
         database.conn.execute("BEGIN IMMEDIATE")
         try:
             yield Transaction(database)
+            database.conn.execute("COMMIT")
         except BaseException:
-            database.conn.execute("ROLLBACK")
+            if database.conn.in_transaction:  # on a full disk SQLite may have rolled back by itself
+                database.conn.execute("ROLLBACK")
             raise
-        database.conn.execute("COMMIT")
 
     def data_version(self) -> int:
         """A number that changes when another connection has committed (PRAGMA data_version)."""

@@ -98,22 +98,27 @@ def all_paths(tx: Transaction) -> set[Path]:
     return {Path(row["path"]) for row in tx.rows("SELECT path FROM instances")}
 
 
-def forget_file(tx: Transaction, path: Path, now: float) -> None:
-    """The file of this instance is gone: drop the row, and let the version before it be current again."""
-    row = tx.row("DELETE FROM instances WHERE path = :path RETURNING sop_uid, series_uid", path=str(path))
+def forget_file(tx: Transaction, path: Path, now: float) -> str | None:
+    """The file of this instance is gone: drop the row, and let the version before it be current again.
+
+    The series is re-opened if it has images left. Returns the study's UID, None when no row spoke of the file.
+    """
+    row = tx.row("DELETE FROM instances WHERE path = :path RETURNING sop_uid, series_uid, study_uid", path=str(path))
     if row is None:
-        return
+        return None
     tx.run(
         "UPDATE instances SET current = 1 WHERE sop_uid = :uid AND version ="
         " (SELECT max(version) FROM instances WHERE sop_uid = :uid)",
         uid=row["sop_uid"],
     )
+    has_images = "EXISTS (SELECT 1 FROM instances WHERE series_uid = :uid AND current)"
     tx.run(
-        "UPDATE series SET revision = revision + 1, state = 'receiving', reopened = 1, last_at = :now"
-        " WHERE series_uid = :uid AND state <> 'receiving'",
+        f"UPDATE series SET state = CASE WHEN {has_images} THEN 'receiving' ELSE 'routed' END,"
+        " revision = revision + (state <> 'receiving'), reopened = 1, last_at = :now WHERE series_uid = :uid",
         uid=row["series_uid"],
         now=now,
     )
+    return str(row["study_uid"])
 
 
 def forget_study(tx: Transaction, study_uid: str) -> None:
