@@ -5,6 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+NOT_ANALYSED = "not analysed"  # the "pipeline" of a job that only makes the picture which says why
+
 
 class SeriesState(StrEnum):
     """Where a series stands before it is analysed."""

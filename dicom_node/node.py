@@ -2,6 +2,7 @@
 
 import os
 import random
+import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,9 +62,10 @@ def start_clock(
     settings: Settings, database: Database, archive: Archive, rules: Rules, ticker: clock.Ticker, life: Life
 ) -> BackgroundScheduler:
     """Everything that happens by time: what is urgent on the monotonic ticker, housekeeping on APScheduler."""
+    explain = settings.report.picture_for_not_analysed
     counted = partial(count_at_sender, settings)
     ticker.every(0.2, lambda: complete_due(database, settings.complete, clock.monotonic()), "complete")
-    ticker.every(0.2, lambda: route_due(database, rules, clock.utc_now()), "route")
+    ticker.every(0.2, lambda: route_due(database, rules, clock.utc_now(), explain), "route")
     ticker.every(0.5, lambda: ask_senders(database, counted, settings.complete, clock.monotonic()), "ask senders")
     ticker.every(1.0, lambda: expire_leases(database, settings.analyse, clock.monotonic()), "leases")
     for peer in settings.destinations:
@@ -97,10 +99,13 @@ def count_at_sender(settings: Settings, calling_aet: str, study_uid: str, series
 
 
 def note_refusal(database: Database, calling_aet: str, called_aet: str, address: str, reason: str) -> None:
-    """Log a refused association or object and keep it for the status page."""
+    """Log a refused association or object and keep it for the status page, unless the disk is full."""
     log.warning("refused", calling_aet=calling_aet, called_aet=called_aet, address=address, reason=reason)
-    with database.write() as tx:
-        processes.refuse(tx, processes.Refusal(clock.utc_now(), calling_aet, called_aet, address, reason))
+    try:
+        with database.write() as tx:
+            processes.refuse(tx, processes.Refusal(clock.utc_now(), calling_aet, called_aet, address, reason))
+    except sqlite3.Error as error:
+        log.error("the refusal could not be kept for the status page", error=str(error))
 
 
 def show_life(life: Life, ticker: clock.Ticker) -> None:
@@ -114,9 +119,9 @@ def show_life(life: Life, ticker: clock.Ticker) -> None:
 
 def run_worker(settings: Settings) -> None:
     """The analysing side: runs queued jobs until told to end."""
-    from inference.engine import Engine
-
     from dicom_node.steps.analyse import analyse_next
+    from inference.engine import Engine
+    from reports.build import warm_up
 
     database, archive = open_database(settings.database_path), Archive(settings.node.data)
     life = Life(database, "worker")
@@ -124,6 +129,7 @@ def run_worker(settings: Settings) -> None:
     life.promise(settings.analyse.timeout_s, "loading the model")
     engine = Engine(settings.analyse.device, settings.analyse.threads or None)
     engine.warm_up()
+    warm_up(clock.utc_now())
     log.info("ready to analyse", device=str(engine.device))
     owner = f"worker {os.getpid()} {uuid.uuid4().hex[:8]}"
 

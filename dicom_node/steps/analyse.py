@@ -14,18 +14,18 @@ from pathlib import Path
 from time import perf_counter
 
 import structlog
-from inference.engine import Engine
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 
 from dicom_node import clock
 from dicom_node.archive import Archive
-from dicom_node.entities import Analysis, ChoiceKind, FindingRow, Job, JobState, ResultObject
+from dicom_node.entities import NOT_ANALYSED, Analysis, ChoiceKind, FindingRow, ItemState, Job, JobState, ResultObject
 from dicom_node.errors import TriageNodeError
 from dicom_node.settings import Report, Settings
 from dicom_node.steps import flag, route
-from dicom_node.tables import deliveries, instances, jobs, results
+from dicom_node.tables import deliveries, instances, jobs, results, worklist
 from dicom_node.tables.database import Database, Transaction
+from inference.engine import Engine
 from inference.findings import Finding, NotAnalysable, Result
 from inference.stack import SliceStack, build_stack, read_series
 from reports import codes
@@ -62,9 +62,12 @@ def analyse_next(
     begin(job)
     try:
         with lease(database, job, owner, settings.analyse.lease_s):
-            perform(database, archive, settings, engine, job, owner)
+            if job.pipeline == NOT_ANALYSED:
+                explain(database, archive, settings, job, owner)
+            else:
+                perform(database, archive, settings, engine, job, owner)
     except NotAnalysable as reason:
-        decline(database, archive, settings, job, owner, str(reason))
+        decline(database, settings, job, owner, str(reason))
     except LeaseLost:
         log.warning("the job was taken over by another worker", job=job.job_id)
     except Exception as error:
@@ -119,28 +122,43 @@ def finish(
     return True
 
 
-def decline(database: Database, archive: Archive, settings: Settings, job: Job, owner: str, reason: str) -> None:
+def decline(database: Database, settings: Settings, job: Job, owner: str, reason: str) -> None:
     """The images cannot be analysed: say so on the worklist, and let the study's other series be considered."""
     now = clock.utc_now()
-    with database.read() as tx:
-        paths = [instance.path for instance in instances.of_series(tx, job.series_uid)]
-        version, replaced = results.next_version(tx, job.study_uid), predecessors(tx, job.study_uid)
-    options = report_options(settings.report)
-    made: list[ResultObject] = []
-    if options.picture_for_not_analysed:
-        headers = without_pixels(read_series(paths))
-        built = build_not_analysed(headers, reason, job.pipeline, now, version, replaced, options)
-        made = store(archive, job.study_uid, version, built)
     with database.write() as tx:
         if not jobs.finish(tx, job, owner, JobState.DECLINED, reason):
             return
         for choice in jobs.choices_of_study(tx, job.study_uid):
             if choice.series_uid == job.series_uid:
-                jobs.put_choice(tx, replace(choice, kind=ChoiceKind.DECLINED, reason=reason))
+                declined = replace(choice, kind=ChoiceKind.DECLINED, reason=reason)
+                jobs.put_choice(tx, declined)
+                if settings.report.picture_for_not_analysed:
+                    route.ask_for_picture(tx, declined, now)
         route.reconsider(tx, job.study_uid)
-        send_out(tx, settings, job.study_uid, version, made, now)
         flag.refresh(tx, job.study_uid, now)
     log.info("not analysed", job=job.job_id, reason=reason)
+
+
+def explain(database: Database, archive: Archive, settings: Settings, job: Job, owner: str) -> None:
+    """Make the picture that says why a study was not analysed; none when it has a result or may still get one."""
+    now = clock.utc_now()
+    with database.read() as tx:
+        paths = [instance.path for instance in instances.of_series(tx, job.series_uid)]
+        item = worklist.get(tx, job.study_uid)
+        version, replaced = results.next_version(tx, job.study_uid), predecessors(tx, job.study_uid)
+        tried = [other.pipeline for other in jobs.of_study(tx, job.study_uid) if other.pipeline != NOT_ANALYSED]
+    made: list[ResultObject] = []
+    if item is not None and item.version == 0 and item.state is not ItemState.WAITING:
+        headers = without_pixels(read_series(paths))
+        reason = item.headline.removeprefix("Not analysed: ")
+        built = build_not_analysed(
+            headers, reason, (*tried, NOT_ANALYSED)[0], now, version, replaced, report_options(settings.report)
+        )
+        made = store(archive, job.study_uid, version, built)
+    with database.write() as tx:
+        if not jobs.finish(tx, job, owner, JobState.DONE if made else JobState.SUPERSEDED):
+            raise LeaseLost(f"job {job.job_id}")
+        send_out(tx, settings, job.study_uid, version, made, now)
 
 
 def send_out(

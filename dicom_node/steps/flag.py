@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from dicom_node.entities import (
+    NOT_ANALYSED,
     Analysis,
     Choice,
     ChoiceKind,
@@ -70,7 +71,7 @@ def with_result(item: WorklistItem, latest: Analysis, earlier: list[Analysis], n
 
 def without_result(item: WorklistItem, tx: Transaction, study_uid: str) -> WorklistItem:
     """The row of a study that no pipeline has spoken of yet."""
-    standing = jobs.of_study(tx, study_uid)
+    standing = [job for job in jobs.of_study(tx, study_uid) if job.pipeline != NOT_ANALYSED]
     choices = jobs.choices_of_study(tx, study_uid)
     receiving = any(s.state is not SeriesState.ROUTED for s in instances.series_of_study(tx, study_uid))
     reason = not_analysed(standing, choices)

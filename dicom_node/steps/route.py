@@ -4,6 +4,7 @@ Of several series of a study that fit, the first is analysed at once; one of a l
 about 5 mm before thin) that comes later supersedes it. A changed series is routed anew.
 """
 
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -11,7 +12,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from dicom_node.entities import Choice, ChoiceKind, Job, JobState, Series, SeriesState
+from dicom_node.entities import NOT_ANALYSED, Choice, ChoiceKind, Job, JobState, Series, SeriesState
 from dicom_node.steps import flag
 from dicom_node.steps.receive import known_images
 from dicom_node.steps.rules import Features, Rule, Rules
@@ -21,18 +22,21 @@ from inference.geometry import StackShape, stack_shape
 from inference.stack import patient_age_years
 
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.DONE)
+LAST = -1_000_000
 log = structlog.get_logger()
 
 
-def route_due(database: Database, rules: Rules, now: datetime) -> int:
-    """Route every complete series; how many there were."""
+def route_due(database: Database, rules: Rules, now: datetime, explain: bool = False) -> int:
+    """Route every complete series; how many there were. `explain`: a picture says why a study is not analysed."""
     with database.read() as tx:
         due = instances.in_state(tx, SeriesState.COMPLETE)
     routed = 0
     for series in due:
         with database.write() as tx:
             if instances.move(tx, series, SeriesState.ROUTED):
-                choose(tx, series, rules, now)
+                choice = choose(tx, series, rules, now)
+                if explain and choice.kind is ChoiceKind.DECLINED:
+                    ask_for_picture(tx, choice, now)
                 flag.refresh(tx, series.study_uid, now)
                 routed += 1
     return routed
@@ -50,6 +54,11 @@ def choose(tx: Transaction, series: Series, rules: Rules, now: datetime) -> Choi
         jobs.queue(tx, choice, priority=-choice.rank, now=now)
     log.info("routed", series_uid=series.series_uid, decision=str(choice.kind), reason=choice.reason)
     return choice
+
+
+def ask_for_picture(tx: Transaction, choice: Choice, now: datetime) -> None:
+    """Queue the picture that says why; one that waits for the same study already is superseded."""
+    jobs.queue(tx, replace(choice, pipeline=NOT_ANALYSED), priority=LAST, now=now)
 
 
 def judge(series: Series, rule: Rule, reason: str) -> Choice:
