@@ -55,9 +55,9 @@ class Archive:
 
     def put(self, path: Path, *parts: bytes) -> None:
         """Write the parts as one file, durably; all of it is there or nothing. OutOfResources when the disk is full."""
-        temporary = self._incoming / uuid.uuid4().hex
+        temporary = self._incoming / f"{os.getpid()}.{uuid.uuid4().hex}"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             with temporary.open("wb") as file:
                 for part in parts:
                     file.write(part)
@@ -73,9 +73,11 @@ class Archive:
             raise
 
     def clear_incoming(self) -> None:
-        """Remove what a killed process was writing; only before any other process of the node runs."""
+        """Remove what killed processes were writing; before this process itself writes."""
         for left in self._incoming.iterdir():
-            left.unlink()
+            writer = left.name.partition(".")[0]
+            if not writer.isdigit() or int(writer) == os.getpid() or not is_running(int(writer)):
+                left.unlink(missing_ok=True)
         self.clear_set_aside()
 
     def stored(self) -> Iterator[Path]:
@@ -89,7 +91,7 @@ class Archive:
 
     def set_aside(self, study_uid: str) -> None:
         """Take all files of a study out of the archive at one stroke; `clear_set_aside` then deletes them."""
-        for kind in ("instances", "results"):
+        for kind in ("results", "instances"):  # in this order: what is left after a crash has rows and goes later
             folder = self.root / kind / checked_uid(study_uid)
             if folder.exists():
                 folder.rename(self._removed / uuid.uuid4().hex)
@@ -131,6 +133,25 @@ def _elements(meta: FileMetaDataset) -> bytes:
     buffer = DicomBytesIO()
     write_file_meta_info(buffer, meta, enforce_standard=False)
     return buffer.getvalue()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it so that they survive a power cut."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of that ID lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def sync_folder(folder: Path) -> None:
