@@ -209,6 +209,19 @@ def test_orientations_that_differ_in_the_last_digit() -> None:
     assert_same_masks(reports(context)[Kind.SEG], context)
 
 
+@pytest.mark.parametrize("options", [ReportOptions(), SPARSE], ids=["whole", "sparse"])
+def test_types_side_by_side_come_back_apart(options: ReportOptions) -> None:
+    sources = ct_series()
+    stack = stack_of(sources)
+    owner = np.random.default_rng(4).integers(0, 9, (12, 64, 64))
+    masks = {kind: owner == number for number, kind in enumerate(HaemorrhageType)}
+    context = ReportContext(tuple(sources), stack, result_for(stack, masks), NOW, version=1)
+    seg = reports(context, options)[Kind.SEG]
+    assert len(seg.SegmentSequence) == 5
+    assert seg.SegmentsOverlap == "NO"
+    assert_same_masks(seg, context)
+
+
 def test_overlapping_types_both_come_back() -> None:
     sources = ct_series()
     stack = stack_of(sources)
