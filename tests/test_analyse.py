@@ -1,0 +1,249 @@
+"""The analyse step: what it leaves behind, again and again, when results supersede each other or do not come about.
+
+The engine here is scripted, since no network can be told to suspect once and not the second time; everything else is
+real. What the real engine says is in test_end_to_end.py.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from reports_support import MODEL, result_for
+from series import Core, core, ct, head
+
+from dicom_node import clock
+from dicom_node.entities import ItemState, JobState, Urgency
+from dicom_node.steps import analyse
+from dicom_node.steps.analyse import analyse_next
+from dicom_node.steps.complete import complete_due
+from dicom_node.steps.route import route_due
+from dicom_node.steps.rules import load_rules
+from dicom_node.steps.watch import expire_leases
+from dicom_node.tables import deliveries, jobs, results, worklist
+from inference.findings import HaemorrhageType, ModelIdentity, NotAnalysable, Result
+from inference.stack import SliceStack
+
+LONG_AFTER = 1e12
+PACS = [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1, "destination": True}]
+
+
+class ScriptedEngine:
+    """Answers one stack after another with what the script says."""
+
+    def __init__(self, *script: bool | Exception | Callable[[], object]) -> None:
+        self.script = list(script)
+
+    def run(self, pipeline: str, stack: SliceStack) -> Result:
+        """The next answer: suspected or not, an error, or something that happens first (then: suspected)."""
+        answer = self.script.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        if callable(answer):
+            answer()
+        mask = stack.hu > 40
+        masks = {HaemorrhageType.SUBDURAL: mask} if answer else {}
+        return result_for(stack, masks, bool(answer))
+
+    def model(self, pipeline: str) -> ModelIdentity:
+        """The model of the results."""
+        return MODEL
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Core:
+    """A node with one destination."""
+    return core(tmp_path, peer=PACS)
+
+
+def route(node: Core, explain: bool = False) -> None:
+    """Complete and route everything that has come."""
+    complete_due(node.database, node.settings.complete, LONG_AFTER)
+    route_due(node.database, load_rules(), datetime.now(UTC), explain)
+
+
+def work(node: Core, *script: bool | Exception | Callable[[], object]) -> None:
+    """Run queued jobs with these answers."""
+    engine = ScriptedEngine(*script)
+    for _ in script:
+        assert analyse_next(node.database, node.archive, node.settings, engine, "test", lambda job: None)
+    assert not engine.script
+
+
+def item(node: Core):
+    """The only study's row on the worklist."""
+    with node.database.read() as tx:
+        return worklist.get(tx, str(ct(0).StudyInstanceUID))
+
+
+def made(node: Core, version: int | None = None) -> dict[str, Path]:
+    """The only study's result objects by kind."""
+    with node.database.read() as tx:
+        found = results.objects_of_study(tx, str(ct(0).StudyInstanceUID), version)
+    return {each.kind: each.path for each in found}
+
+
+def test_a_suspected_study_leaves_everything(node: Core) -> None:
+    """Objects, outbox, flag and a job that is done, in one go."""
+    node.receive(head())
+    route(node)
+    work(node, True)
+    assert set(made(node)) == {"SEG", "SR", "SC", "KO"}
+    assert all(dcmread(path).StudyInstanceUID == ct(0).StudyInstanceUID for path in made(node).values())
+    assert item(node).urgency is Urgency.HIGH and item(node).state is ItemState.UNREAD
+    assert "subdural" in item(node).headline
+    with node.database.read() as tx:
+        assert len(deliveries.due(tx, "pacs", LONG_AFTER)) == 4
+        assert [job.state for job in jobs.recent(tx, 9)] == [JobState.DONE]
+
+
+def test_a_negative_study_gets_its_report(node: Core) -> None:
+    """Silence would read as failure."""
+    node.receive(head())
+    route(node)
+    work(node, False)
+    assert set(made(node)) == {"SR"}
+    assert item(node).urgency is Urgency.LOW and item(node).flagged_at is None
+
+
+def test_late_slices_supersede(node: Core) -> None:
+    """The second result is in the same series with the next Instance Number and names its predecessor."""
+    slices = head(26)
+    node.receive(slices[:24])
+    route(node)
+    work(node, True)
+    node.receive(slices[24:])
+    route(node)
+    work(node, True)
+    first, second = (dcmread(made(node, version)["SR"]) for version in (1, 2))
+    assert second.SeriesInstanceUID == first.SeriesInstanceUID
+    assert (first.InstanceNumber, second.InstanceNumber) == (1, 2)
+    predecessor = second.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert predecessor.ReferencedSOPInstanceUID == first.SOPInstanceUID
+
+
+def test_a_flag_is_never_lowered_silently(node: Core) -> None:
+    """A later result that does not suspect stays on top until a reader has seen it, and takes the picture back."""
+    slices = head(26)
+    node.receive(slices[:24])
+    route(node)
+    work(node, True)
+    node.receive(slices[24:])
+    route(node)
+    work(node, False)
+    assert item(node).urgency is Urgency.HIGH and item(node).state is ItemState.UNREAD
+    assert "does not" in item(node).headline
+    assert set(made(node, 2)) == {"SR", "SC"}
+
+
+def test_an_acknowledged_negative_that_turns_suspected_is_unread_again(node: Core) -> None:
+    """And flagged from then on."""
+    slices = head(26)
+    node.receive(slices[:24])
+    route(node)
+    work(node, False)
+    with node.database.write() as tx:
+        assert worklist.acknowledge(tx, item(node).study_uid, clock.utc_now())
+    node.receive(slices[24:])
+    route(node)
+    work(node, True)
+    assert item(node).state is ItemState.UNREAD and item(node).flagged_at is not None
+
+
+def test_images_that_cannot_be_analysed_give_way_to_the_next_series(node: Core) -> None:
+    """The thin series was not needed until the 5 mm one turned out to be no head."""
+    node.receive(head(series=1))
+    route(node)
+    node.receive(head(60, series=2, spacing_mm=2.0))
+    route(node)
+    work(node, NotAnalysable("No head is in the images."))
+    assert item(node).state is ItemState.WAITING
+    route(node)
+    work(node, True)
+    assert item(node).urgency is Urgency.HIGH
+
+
+def test_what_cannot_be_analysed_says_why(node: Core) -> None:
+    """In the model's words, on the list; nothing is sent."""
+    node.receive(head())
+    route(node)
+    work(node, NotAnalysable("No head is in the images."))
+    assert item(node).headline == "Not analysed: No head is in the images."
+    assert item(node).urgency is Urgency.MEDIUM and not made(node)
+
+
+@pytest.mark.parametrize("omitted", [(), (11,)], ids=["by the pipeline", "by the router"])
+def test_a_picture_says_why_where_configured(tmp_path: Path, omitted: tuple[int, ...]) -> None:
+    """Whoever declined the study."""
+    node = core(tmp_path, peer=PACS, report={"picture_for_not_analysed": True})
+    node.receive(head(omit=omitted))
+    route(node, explain=True)
+    if not omitted:
+        work(node, NotAnalysable("No head is in the images."))
+    assert analyse_next(node.database, node.archive, node.settings, ScriptedEngine(), "test", lambda job: None)
+    assert set(made(node)) == {"SC"}
+    assert item(node).headline.startswith("Not analysed: ") and item(node).state is ItemState.UNREAD
+
+
+def test_an_analysis_that_fails_is_tried_again_and_then_stands_failed(tmp_path: Path, monkeypatch) -> None:
+    """With the error on the list; retry revives it."""
+    monkeypatch.setattr(analyse, "RETRY_WAIT_S", 0.0)
+    node = core(tmp_path, analyse={"attempts": 2})
+    node.receive(head())
+    route(node)
+    work(node, RuntimeError("out of memory"))
+    assert item(node).state is ItemState.WAITING
+    work(node, RuntimeError("out of memory"))
+    assert item(node).urgency is Urgency.MEDIUM and "out of memory" in item(node).headline
+    with node.database.write() as tx:
+        failed = jobs.recent(tx, 1)[0]
+        assert failed.state is JobState.FAILED and jobs.revive(tx, failed.job_id)
+    work(node, False)
+    assert item(node).urgency is Urgency.LOW
+
+
+def test_a_result_whose_lease_was_lost_is_void(node: Core) -> None:
+    """The worker that took over speaks; the slow one's result is dropped and nothing is doubled."""
+    node.receive(head())
+    route(node)
+
+    def meanwhile() -> None:
+        assert expire_leases(node.database, node.settings.analyse, LONG_AFTER) == 1
+        work(node, True)
+
+    work(node, meanwhile)
+    with node.database.read() as tx:
+        assert len(results.analyses_of_study(tx, item(node).study_uid)) == 1
+        assert [job.state for job in jobs.recent(tx, 9)] == [JobState.DONE]
+
+
+def test_a_job_done_again_after_a_crash_makes_the_same_objects(node: Core, monkeypatch) -> None:
+    """Killed between writing the files and the commit, the second try has the same UIDs."""
+    node.receive(head())
+    route(node)
+    uids: list[set[str]] = []
+    finish = analyse.finish
+
+    def crash(*arguments, **options):
+        folder = node.archive.root / "results"
+        uids.append({dcmread(path).SOPInstanceUID for path in folder.rglob("*.dcm")})
+        if len(uids) == 1:
+            raise KeyboardInterrupt
+        return finish(*arguments, **options)
+
+    monkeypatch.setattr(analyse, "finish", crash)
+    with pytest.raises(KeyboardInterrupt):
+        work(node, True)
+    expire_leases(node.database, node.settings.analyse, LONG_AFTER)
+    work(node, True)
+    assert uids[0] == uids[1] and len(uids[0]) == 4
+
+
+def test_own_picture_is_readable_from_the_archive(node: Core) -> None:
+    """The one object that every PACS shows."""
+    node.receive(head())
+    route(node)
+    work(node, True)
+    picture = dcmread(made(node)["SC"])
+    assert picture.pixel_array.ndim == 3 and "BurnedInAnnotation" in picture
