@@ -127,6 +127,7 @@ def _capture(
     result.PatientOrientation = None
     result.BodyPartExamined = text(source, "BodyPartExamined") or "HEAD"
     result.ConversionType = "WSD"
+    # Asks whether the pixels identify the patient (PS3.3 C.7.6.1), which they never do here.
     result.BurnedInAnnotation = "NO"
     result.DateOfSecondaryCapture, result.TimeOfSecondaryCapture = result.ContentDate, result.ContentTime
     result.SecondaryCaptureDeviceManufacturer = result.Manufacturer
