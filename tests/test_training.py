@@ -123,11 +123,12 @@ def test_figures_of_perfect_and_of_useless_predictions() -> None:
         labels = np.zeros((10, 5), bool)
         labels[4:7, 0] = n % 2 == 0
         planes = np.where(labels.any(1), 3.0, -3.0)[:, None].repeat(6, 1)
-        predictions.append(Prediction(n, planes, 1.0, labels, np.ones(10, bool)))
+        predictions.append(Prediction(n, planes, labels, np.ones(10, bool)))
     study = np.array([p.planes.max() for p in predictions])
-    named = {f.name: f.value for f in figures(predictions, study, study > 0, seed=1, slices_at=0.0)}
+    slices = [p.planes[:, 0] for p in predictions]
+    named = {f.name: f.value for f in figures(predictions, slices, study, study > 0, 0.0, seed=1)}
     assert set(named.values()) == {1.0}
-    useless = {f.name: f.value for f in figures(predictions, -study, study < 0, seed=1, slices_at=0.0)}
+    useless = {f.name: f.value for f in figures(predictions, slices, -study, study < 0, 0.0, seed=1)}
     assert useless["study_auc"] == useless["study_sensitivity"] == useless["study_specificity"] == 0
 
 

@@ -13,8 +13,8 @@ from inference.weights import Figure, ModelCard, ModelError, Platt, load_card, l
 
 CPU = torch.device("cpu")
 DECISIONS = Decisions(
-    study=Platt((1.0, 0.5), -2.0),
-    slice=Platt((0.8,), -0.5),
+    study=Platt((1.0,), -2.0),
+    slice=Platt((0.8, 0.2), -0.5),
     types=tuple(Platt((1.0,), float(-i)) for i in range(5)),
     study_threshold=0.4,
     slice_threshold=0.3,

@@ -1,7 +1,8 @@
 """Suspected intracranial haemorrhage on non-contrast head CT: five types, per voxel, per slice and per study.
 
-The networks' averaged logits decide everything: pooled per plane and calibrated (Platt) they are the probability of
-each slice; the mean of the highest planes and the volume give the study's; voxels are exclusive among types.
+The networks' averaged logits decide everything: pooled per plane, smoothed over neighbouring planes and calibrated
+(Platt) they are the probability of each slice, and the mean of the highest planes is the study's; voxels are exclusive
+among types.
 """
 
 from dataclasses import dataclass
@@ -28,16 +29,16 @@ FEWEST_PLANES = 8
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
     """What the networks say of a head: `voxels` (plane, 6, row, column) probabilities at 1 mm on the grid;
-    `planes` (plane, 6) pooled log-odds: any haemorrhage, then each type; `bleed_ml` above the voxel threshold."""
+    `planes` (plane, 6) pooled and smoothed log-odds: any haemorrhage, then each type."""
 
     voxels: torch.Tensor
     planes: NDArray[np.float64]
-    bleed_ml: float
 
 
-def study_features(planes: NDArray[np.float64], bleed_ml: float) -> tuple[float, float]:
-    """What the study's probability follows from: mean log-odds of the highest planes, and log(1 + ml)."""
-    return top_mean(planes[:, 0]), float(np.log1p(bleed_ml))
+def smoothed(planes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(plane, 6) with a quarter of each neighbour: a bleed seldom shows in one plane alone."""
+    padded = np.concatenate([planes[:1], planes, planes[-1:]])
+    return np.asarray(0.25 * padded[:-2] + 0.5 * planes + 0.25 * padded[2:])
 
 
 def top_mean(values: NDArray[np.float64]) -> float:
@@ -80,13 +81,14 @@ class HaemorrhagePipeline:
             raise NotAnalysable("There are too few slices of the head to analyse.")
         reading = self.read(grid)
         card = self.card
-        probability = card.study(*study_features(reading.planes, reading.bleed_ml))
+        highest = top_mean(reading.planes[:, 0])
+        probability = card.study(highest)
         suspected = probability >= card.threshold
-        by_plane = np.array([card.slice(odds) for odds in reading.planes[:, 0]])
+        by_plane = np.array([card.slice(float(odds), highest) for odds in reading.planes[:, 0]])
         in_order = by_plane[grid.plane_of_slice]
         by_slice = in_order[::-1] if grid.orientation.flip_slices else in_order
         types = [platt(top_mean(reading.planes[:, 1 + i])) for i, platt in enumerate(card.types)]
-        labels = self._labels(reading, types, stack, grid) if suspected else None
+        labels = self._labels(reading, types, grid) if suspected else None
         return Result(
             pipeline="haemorrhage",
             model=card.identity,
@@ -112,12 +114,9 @@ class HaemorrhagePipeline:
             planes.append(plane_logits(logits).cpu())
             full = nnf.interpolate(logits, size=three.shape[2:], mode="bilinear", align_corners=False)
             voxels.append(full.softmax(1).cpu())
-        every = torch.cat(voxels)
-        bleeding = (every[:, 0] < 1 - self.card.voxel_threshold).sum((1, 2)).numpy()
-        bleed_ml = float((bleeding * grid.slab_mm).sum()) * GRID_MM**2 / 1000
-        return Reading(every, torch.cat(planes).numpy().astype(np.float64), bleed_ml)
+        return Reading(torch.cat(voxels), smoothed(torch.cat(planes).numpy().astype(np.float64)))
 
-    def _labels(self, reading: Reading, types: list[float], stack: SliceStack, grid: HeadGrid) -> NDArray[np.uint8]:
+    def _labels(self, reading: Reading, types: list[float], grid: HeadGrid) -> NDArray[np.uint8]:
         """Labels 0..5 on the source's grid; only probable types, and the most probable one at least."""
         allowed = [p >= t for p, t in zip(types, self.card.type_thresholds, strict=True)]
         allowed[int(np.argmax(types))] = True

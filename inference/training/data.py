@@ -20,7 +20,6 @@ from inference.stack import SliceStack
 SPACING_MM = 0.488
 SLICE_MM = 5.0
 SIZE = 512
-PLANE_ML_PER_PIXEL = SLICE_MM / 1000
 TYPES = tuple(HaemorrhageType)
 
 

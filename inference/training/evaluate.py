@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as nnf
 from numpy.typing import NDArray
 
 from inference.network import plane_logits
+from inference.pipelines.haemorrhage import smoothed
 from inference.preprocess import features, triplets
-from inference.training.data import PLANE_ML_PER_PIXEL, TrainingHead
+from inference.training.data import TrainingHead
 from inference.weights import Figure, Platt
 
 Floats = NDArray[np.float64]
@@ -27,25 +27,21 @@ class Prediction:
 
     patient: int
     planes: Floats
-    bleed_ml: float
     labels: NDArray[np.bool_]
     judged: NDArray[np.bool_]
 
 
 @torch.inference_mode()
-def predict(networks: Sequence[torch.nn.Module], head: TrainingHead, voxel_threshold: float) -> tuple[Floats, float]:
-    """(plane, 6) pooled log-odds of the averaged networks, and the volume in ml above the voxel threshold."""
+def predict(networks: Sequence[torch.nn.Module], head: TrainingHead) -> Floats:
+    """(plane, 6) pooled and smoothed log-odds of the averaged networks."""
     three = triplets(torch.from_numpy(head.image.astype(np.float32)))
     depth = torch.from_numpy(head.depth_mm)
-    planes, pixels = [], 0
+    planes = []
     for start in range(0, len(three), 16):
         part = slice(start, start + 16)
         inputs = features(three[part], depth[part]).contiguous(memory_format=torch.channels_last)
-        logits = torch.stack([net(inputs).float() for net in networks]).mean(0)
-        planes.append(plane_logits(logits))
-        full = nnf.interpolate(logits, size=three.shape[2:], mode="bilinear", align_corners=False)
-        pixels += int((full.softmax(1)[:, 0] < 1 - voxel_threshold).sum())
-    return torch.cat(planes).numpy().astype(np.float64), pixels * PLANE_ML_PER_PIXEL
+        planes.append(plane_logits(torch.stack([net(inputs).float() for net in networks]).mean(0)))
+    return smoothed(torch.cat(planes).numpy().astype(np.float64))
 
 
 def auc(scores: Floats, truth: NDArray[np.bool_]) -> float:
@@ -106,11 +102,16 @@ def nested_decisions(scores: Floats, truth: NDArray[np.bool_], sensitivity: floa
 
 
 def figures(
-    predictions: Sequence[Prediction], study: Floats, decided: NDArray[np.bool_], seed: int, slices_at: float
+    predictions: Sequence[Prediction],
+    slices: Sequence[Floats],
+    study: Floats,
+    decided: NDArray[np.bool_],
+    slices_at: float,
+    seed: int,
 ) -> list[Figure]:
-    """Study and slice AUC, sensitivity and specificity; `slices_at` is the slice log-odds taken as positive."""
+    """Study and slice AUC, sensitivity and specificity; a slice is positive from the score `slices_at` on."""
     truth = np.array([p.labels.any() for p in predictions])
-    slice_scores = [p.planes[p.judged, 0] for p in predictions]
+    slice_scores = [scores[p.judged] for scores, p in zip(slices, predictions, strict=True)]
     slice_truth = [p.labels[p.judged].any(1) for p in predictions]
 
     def joined(which: NDArray[np.intp]) -> tuple[Floats, NDArray[np.bool_]]:

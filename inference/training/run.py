@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from inference.pipelines.haemorrhage import study_features, top_mean
+from inference.pipelines.haemorrhage import top_mean
 from inference.training.data import TYPES, TrainingHead, patients, training_head
 from inference.training.evaluate import (
-    Floats,
     Prediction,
     choose_threshold,
     figures,
@@ -31,6 +30,7 @@ log = logging.getLogger(__name__)
 VOXEL_THRESHOLD = 0.5
 MINIMUM_ML = 0.1
 SENSITIVITY = 0.9
+SLICE_SENSITIVITY = 0.8
 SYNTHETIC_SEED = 100_000
 CHILDREN = (
     "The patient is a child: the network was trained mostly on adults and has seen few children's heads, whose open "
@@ -96,60 +96,51 @@ def out_of_fold(options: Options, cases: Mapping[int, Case]) -> list[Prediction]
     """Every patient predicted by the network of its own fold."""
     where = assign_folds({n: c.head.labels for n, c in cases.items()}, options.folds, options.recipe.seed)
     networks = [read_averaged(checkpoint_path(options.out, fold)) for fold in range(options.folds)]
-    made = []
-    for number, case in cases.items():
-        planes, bleed_ml = predict([networks[where[number]]], case.head, VOXEL_THRESHOLD)
-        made.append(Prediction(number, planes, bleed_ml, case.head.labels, case.imaged))
-    return made
+    return [
+        Prediction(number, predict([networks[where[number]]], case.head), case.head.labels, case.imaged)
+        for number, case in cases.items()
+    ]
 
 
-def study_inputs(predictions: Sequence[Prediction]) -> Floats:
-    """(patient, 2) features of the study's calibration."""
-    return np.array([study_features(p.planes, p.bleed_ml) for p in predictions])
-
-
-def nested_study(predictions: Sequence[Prediction]) -> Floats:
-    """Each patient's calibrated log-odds, the calibration fitted on all the others."""
-    inputs, truth = study_inputs(predictions), np.array([p.labels.any() for p in predictions])
-    out = np.zeros(len(predictions))
-    for i in range(len(predictions)):
-        others = np.arange(len(predictions)) != i
-        platt = fit_platt(inputs[others], truth[others])
-        out[i] = platt.intercept + float(np.dot(platt.slopes, inputs[i]))
-    return out
+def calibrate_types(predictions: Sequence[Prediction]) -> tuple[tuple[Platt, ...], tuple[float, ...]]:
+    """Per type: calibration, and the threshold that keeps three quarters of the studies that have it."""
+    calibrations, thresholds = [], []
+    for t in range(len(TYPES)):
+        highest = np.array([[top_mean(p.planes[:, 1 + t])] for p in predictions])
+        truth = np.array([p.labels[:, t].any() for p in predictions])
+        platt = fit_platt(highest, truth, ridge=0.1)
+        chance = np.array([platt(float(v)) for v in highest[:, 0]])
+        calibrations.append(platt)
+        thresholds.append(min(0.5, choose_threshold(chance, truth, 0.75)))
+    return tuple(calibrations), tuple(thresholds)
 
 
 def decide(predictions: Sequence[Prediction]) -> tuple[Decisions, list[Figure]]:
-    """Calibration and operating point for the card, and the figures, whose decisions are nested (leave one out)."""
+    """Calibration and operating point for the card, and the figures."""
     truth = np.array([p.labels.any() for p in predictions])
-    inputs = study_inputs(predictions)
-    study = fit_platt(inputs, truth)
-    probability = np.array([study(*row) for row in inputs])
-    scores = np.concatenate([p.planes[p.judged, 0] for p in predictions])
+    highest = np.array([top_mean(p.planes[:, 0]) for p in predictions])
+    study = fit_platt(highest[:, None], truth)
+    slice_inputs = [
+        np.column_stack([p.planes[:, 0], np.full(len(p.planes), top)])
+        for p, top in zip(predictions, highest, strict=True)
+    ]
     marked = np.concatenate([p.labels[p.judged].any(1) for p in predictions])
-    slices = fit_platt(scores[:, None], marked)
-    types, thresholds = [], []
-    for t in range(len(TYPES)):
-        of_type = np.array([[top_mean(p.planes[:, 1 + t])] for p in predictions])
-        has_type = np.array([p.labels[:, t].any() for p in predictions])
-        platt = fit_platt(of_type, has_type, ridge=0.1) if has_type.sum() >= 2 else Platt((1.0,), 0.0)
-        types.append(platt)
-        chance = np.array([platt(float(v)) for v in of_type[:, 0]])
-        thresholds.append(min(0.5, choose_threshold(chance, has_type, 0.75)) if has_type.any() else 0.5)
-    slice_log_odds = choose_threshold(scores, marked, 0.8)
+    slices = fit_platt(np.concatenate([x[p.judged] for x, p in zip(slice_inputs, predictions, strict=True)]), marked)
+    scores = [np.array([slices(*row) for row in rows]) for rows in slice_inputs]
+    judged = np.concatenate([s[p.judged] for s, p in zip(scores, predictions, strict=True)])
+    types, type_thresholds = calibrate_types(predictions)
     decisions = Decisions(
         study=study,
         slice=slices,
-        types=tuple(types),
-        study_threshold=choose_threshold(probability, truth, SENSITIVITY),
-        slice_threshold=slices(slice_log_odds),
-        type_thresholds=tuple(thresholds),
+        types=types,
+        study_threshold=study(choose_threshold(highest, truth, SENSITIVITY)),
+        slice_threshold=choose_threshold(judged, marked, SLICE_SENSITIVITY),
+        type_thresholds=type_thresholds,
         voxel_threshold=VOXEL_THRESHOLD,
         minimum_ml=MINIMUM_ML,
     )
-    nested = nested_study(predictions)
-    decided = nested_decisions(nested, truth, SENSITIVITY)
-    return decisions, figures(predictions, nested, decided, seed=1, slices_at=slice_log_odds)
+    decided = nested_decisions(highest, truth, SENSITIVITY)
+    return decisions, figures(predictions, scores, highest, decided, decisions.slice_threshold, seed=1)
 
 
 def words(options: Options, count: int) -> Words:
@@ -163,8 +154,8 @@ def words(options: Options, count: int) -> Words:
     )
     point = (
         f"Chosen for a sensitivity of {SENSITIVITY:g} on out-of-fold predictions of single networks. The figures are "
-        "out of fold; study sensitivity and specificity are nested (calibration and threshold chosen on all other "
-        "patients), the slice threshold is not. Intervals: 95 %, bootstrap by patient. The averaged networks "
+        "out of fold; study sensitivity and specificity are nested (threshold chosen on all other patients), "
+        "the slices' calibration and threshold are not. Intervals: 95 %, bootstrap by patient. The averaged networks "
         "themselves have no figures, for no patient is new to all of them."
     )
     return Words(options.version, training, point, CHILDREN, LIMITS)
