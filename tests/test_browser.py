@@ -196,6 +196,18 @@ def test_says_when_the_connection_is_lost_and_when_it_is_back(node: Node, page: 
         page.goto("about:blank")
 
 
+def test_a_study_in_a_background_tab_gives_its_connection_back(node: Node, address: str, page: Page) -> None:
+    study_uid = node.analysed(1, suspected=False)
+    open_live(page, address, f"/studies/{study_uid}")
+    hide = "Object.defineProperty(document, 'hidden', {get: () => %s, configurable: true});"
+    change = "document.dispatchEvent(new Event('visibilitychange'))"
+    page.evaluate((hide % "true") + change)
+    assert page.evaluate("source") is None
+    node.result(study_uid, suspected=True)
+    page.evaluate((hide % "false") + change)
+    expect(page.get_by_role("heading", name="Result 2")).to_be_visible()
+
+
 def test_status_follows_the_processes(node: Node, address: str, page: Page) -> None:
     open_live(page, address, "/status")
     expect(page.get_by_text("The receiving process does not run")).to_have_count(0)

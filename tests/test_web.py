@@ -94,6 +94,16 @@ def test_a_flag_is_not_lowered_silently(node: Node, client: TestClient) -> None:
     assert "Result 2 has replaced it" in client.get(f"/studies/{study_uid}").text
 
 
+def test_the_picture_beside_a_headline_belongs_to_it(node: Node, client: TestClient) -> None:
+    study_uid = node.analysed(1, suspected=True)
+    node.picture_only(study_uid, picture_bytes((255, 190, 0)))
+    assert "version=1&amp;size=thumb" in client.get("/").text
+    declined = node.receive(2)
+    node.choose(declined, ChoiceKind.DECLINED, "Not a head CT.")
+    node.picture_only(declined, picture_bytes((255, 190, 0)))
+    assert f"/studies/{declined}/picture.png?version=1&amp;size=thumb" in client.get("/").text
+
+
 def test_names_cannot_inject(node: Node, client: TestClient) -> None:
     study_uid = node.analysed(1, suspected=True, name='<script>alert(1)</script>^" onload="x')
     for path in ("/", f"/studies/{study_uid}"):

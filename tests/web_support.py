@@ -131,6 +131,13 @@ class Node:
             flag.refresh(tx, study_uid, clock.utc_now())
         return version
 
+    def picture_only(self, study_uid: str, picture: bytes) -> None:
+        """A picture that says "not analysed": objects without a result."""
+        with self.other().write() as tx:
+            version = results.next_version(tx, study_uid)
+            self.archive.put(self._object(tx, study_uid, version, "SC").path, picture)
+            flag.refresh(tx, study_uid, clock.utc_now())
+
     def _object(self, tx: Transaction, study_uid: str, version: int, kind: str) -> ResultObject:
         number = ("SEG", "SR", "SC", "KO").index(kind)
         path = self.archive.result_path(study_uid, version, kind)

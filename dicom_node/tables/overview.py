@@ -15,7 +15,7 @@ class WorklistRow:
     """A study of the worklist with what stands about it elsewhere.
 
     `suspected` and `probability` are the latest result's, None where there is none; `picture` is the number of the
-    result whose picture may be shown beside the headline; `images` is counted while the study waits, otherwise 0.
+    result whose picture belongs to the headline; `images` is counted while the study waits, otherwise 0.
     """
 
     item: WorklistItem
@@ -66,7 +66,8 @@ def rows(tx: Transaction, items: Sequence[WorklistItem]) -> list[WorklistRow]:
     """The items, in their order, with what stands about them elsewhere; without a study that is just being removed."""
     found = tx.rows(
         "SELECT s.*, a.suspected, a.probability,"
-        " (SELECT max(version) FROM results r WHERE r.study_uid = s.study_uid AND r.kind = 'SC') AS picture,"
+        " (SELECT max(r.version) FROM results r WHERE r.study_uid = s.study_uid AND r.kind = 'SC'"
+        " AND w.version IN (0, r.version)) AS picture,"
         " EXISTS (SELECT 1 FROM jobs j WHERE j.study_uid = s.study_uid AND j.state = 'failed') AS analysis_failed,"
         " CASE WHEN w.state = 'waiting' THEN (SELECT count(*) FROM series e JOIN instances i USING (series_uid)"
         " WHERE e.study_uid = s.study_uid AND i.current) ELSE 0 END AS images,"
@@ -142,13 +143,12 @@ def picture(tx: Transaction, study_uid: str, version: int | None) -> ResultObjec
 
 def _row(item: WorklistItem, found: dict[str, object]) -> WorklistRow:
     picture_version, suspected, probability = found["picture"], found["suspected"], found["probability"]
-    current = isinstance(picture_version, int) and picture_version >= item.version
     return WorklistRow(
         item=item,
         study=Study(**{name: str(found[name]) for name in Study.__slots__}),
         suspected=None if suspected is None else bool(suspected),
         probability=probability if isinstance(probability, float) else None,
-        picture=picture_version if current and isinstance(picture_version, int) else None,
+        picture=picture_version if isinstance(picture_version, int) else None,
         analysis_failed=bool(found["analysis_failed"]),
         images=int(str(found["images"])),
         deliveries_waiting=int(str(found["waiting"])),

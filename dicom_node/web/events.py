@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import anyio
 import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
@@ -56,10 +57,10 @@ class Watcher:
         changed, self._seen_version, self._seen_content = content != self._seen_content, version, content
         return changed
 
-    async def news(self) -> AsyncIterator[ServerSentEvent]:
-        """One event at once, then "changed" for every change and "alive" in between."""
+    async def news(self, ending: anyio.Event) -> AsyncIterator[ServerSentEvent]:
+        """One event at once, then "changed" for every change and "alive" in between, until the server is `ending`."""
         seen, said_at = -1, 0.0
-        while True:
+        while not ending.is_set():
             now = clock.monotonic()
             if self._changes != seen:
                 seen, said_at = self._changes, now
@@ -73,4 +74,5 @@ class Watcher:
 async def events(request: Request) -> EventSourceResponse:
     """GET /events."""
     watcher: Watcher = request.app.state.watcher
-    return EventSourceResponse(watcher.news())
+    ending = anyio.Event()
+    return EventSourceResponse(watcher.news(ending), shutdown_event=ending, shutdown_grace_period=2 * LOOK_EVERY_S)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -13,6 +14,7 @@ from dicom_node.tables.database import Transaction
 from dicom_node.web.site import LONGEST_LIST, Site, render, site_of
 from dicom_node.web.status import Notice, not_living
 
+log = structlog.get_logger()
 NO_STUDY = "There is no such study here. It may have been removed to make room, or it has never been received."
 
 
@@ -98,6 +100,7 @@ def acknowledge(request: Request) -> Response:
         if item.state is ItemState.WAITING:
             raise HTTPException(409, "There is no result to acknowledge yet.")
         worklist.acknowledge(tx, study_uid, clock.utc_now())
+    log.info("acknowledged", study_uid=study_uid, version=item.version, address=address_of(request))
     return done(request, study_uid, "Acknowledged")
 
 
@@ -110,7 +113,13 @@ def close(request: Request) -> Response:
             raise HTTPException(404, NO_STUDY)
         if not worklist.close(tx, study_uid) and item.state is not ItemState.CLOSED:
             raise HTTPException(409, "Only an acknowledged study can be closed. Please look at it first.")
+    log.info("closed", study_uid=study_uid, version=item.version, address=address_of(request))
     return done(request, study_uid, "Closed")
+
+
+def address_of(request: Request) -> str:
+    """Where a request came from."""
+    return request.client.host if request.client else ""
 
 
 def done(request: Request, study_uid: str, said: str) -> Response:

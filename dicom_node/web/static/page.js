@@ -209,8 +209,19 @@ function listen() {
   source.addEventListener("error", () => disconnected());
 }
 
+// A browser opens few connections to one server: studies in background tabs give theirs back, the worklist keeps its own.
+function pause() {
+  if (live.dataset.live === "/rows") return;
+  source?.close();
+  source = null;
+  if (document.hidden) return;
+  heardAt = Date.now();
+  listen();
+}
+
 function watch() {
   tick();
+  if (!source) return;
   const silent = Date.now() - heardAt > SILENCE_MS;
   if (silent) disconnected();
   if (silent || source.readyState === EventSource.CLOSED) {
@@ -300,5 +311,6 @@ if (live?.dataset.live) {
   entitle();
   listen();
   setInterval(watch, 1000);
+  document.addEventListener("visibilitychange", pause);
   addEventListener("pageshow", (event) => event.persisted && refresh());
 }
