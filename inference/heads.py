@@ -62,13 +62,26 @@ def _grid(rng: np.random.Generator) -> tuple[Field, Field, Field]:
     return spread[0].astype(np.float32), spread[1].astype(np.float32), spread[2].astype(np.float32)
 
 
+def _linear(fine: int, coarse: int) -> NDArray[np.float32]:
+    """(fine, coarse) weights of linear interpolation between cell centres, the ends repeated."""
+    at = np.clip((np.arange(fine) + 0.5) * coarse / fine - 0.5, 0, coarse - 1)
+    near = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(coarse)[None, :]))
+    return np.asarray(near, np.float32)
+
+
+def stretch(coarse: Field, shape: tuple[int, ...]) -> Field:
+    """A (slice, row, column) field on a finer grid of this shape, linearly interpolated."""
+    along_columns = coarse @ _linear(shape[2], coarse.shape[2]).T
+    along_rows = _linear(shape[1], coarse.shape[1]) @ along_columns
+    return np.asarray(np.tensordot(_linear(shape[0], coarse.shape[0]), along_rows, 1), np.float32)
+
+
 def _waves(shape: tuple[int, ...], scale_mm: float, rng: np.random.Generator) -> Field:
     """Smooth random field, standard deviation 1."""
     voxel = (SPACING_MM[0] / _SUB, _COARSE_MM, _COARSE_MM)
     coarse = [int(np.ceil(n * mm / scale_mm)) + 2 for n, mm in zip(shape, voxel, strict=True)]
     noise = rng.standard_normal(coarse).astype(np.float32)
-    zoom = [n / c for n, c in zip(shape, coarse, strict=True)]
-    field = ndimage.zoom(noise, zoom, order=1, mode="nearest", grid_mode=True)
+    field = stretch(noise, shape)
     return np.asarray(field / field.std(), np.float32)
 
 
@@ -204,10 +217,9 @@ def synthetic_head(
     hu = shapes.hu.reshape(SLICES, _SUB, *shapes.hu.shape[1:]).mean(1)
     filled = blood.reshape(SLICES, _SUB, *blood.shape[1:]).mean(1) >= 0.5
     hu = ndimage.gaussian_filter(hu, (0, 0.55, 0.55))
-    fine = ndimage.zoom(hu, (1, 2, 2), order=1, mode="nearest", grid_mode=True).astype(np.float32)
-    fine += ndimage.gaussian_filter(rng.standard_normal(fine.shape).astype(np.float32), (0, 0.8, 0.8)) * rng.uniform(
-        8, 13
-    )
+    fine = stretch(hu, (SLICES, SIZE, SIZE))
+    grain = ndimage.gaussian_filter(rng.standard_normal(fine.shape).astype(np.float32), (0, 0.8, 0.8))
+    fine += grain * rng.uniform(8, 13)
     labels = np.zeros(fine.shape, np.uint8)
     if bleed is not None:
         labels[filled.repeat(2, 1).repeat(2, 2)] = 1 + list(HaemorrhageType).index(bleed)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from inference.findings import HaemorrhageType
+from inference.heads import stretch
 from inference.training.data import TYPES, TrainingHead
 
 Field = NDArray[np.float32]
@@ -74,8 +75,7 @@ def _waves(shape: tuple[int, ...], scale_mm: float, rng: np.random.Generator) ->
     """Smooth random field with standard deviation 1 and about this scale."""
     coarse = [max(2, int(np.ceil(n * mm / scale_mm)) + 2) for n, mm in zip(shape, (PLANE_MM, 1, 1), strict=True)]
     noise = rng.standard_normal(coarse).astype(np.float32)
-    zoom = [n / c for n, c in zip(shape, coarse, strict=True)]
-    field = ndimage.zoom(noise, zoom, order=1, mode="nearest", grid_mode=True)
+    field = stretch(noise, shape)
     return np.asarray(field / (field.std() + 1e-6), np.float32)
 
 
