@@ -56,8 +56,18 @@ def test_imports_neither_torch_nor_the_network() -> None:
 def test_empty_list_says_what_is_expected(client: TestClient) -> None:
     text = text_of(client.get("/").text)
     assert "No study is waiting" in text
-    assert "AE title TRIAGE on port 11112" in text
+    assert "AE title TRIAGE, port 11112" in text
     assert "not a medical device" in text and "not for diagnostic use" in text
+
+
+def test_the_port_is_the_one_the_node_was_given(tmp_path: Path) -> None:
+    node = make_node(tmp_path / "node")
+    settings = node.settings.model_copy(update={"node": node.settings.node.model_copy(update={"port": 0})})
+    client = TestClient(build_app(node.database, node.archive, settings), base_url="http://localhost")
+    assert "port chosen at the start" in text_of(client.get("/").text)
+    with node.other().write() as tx:
+        processes.publish(tx, "dicom_port", "45679")
+    assert "port 45679" in text_of(client.get("/").text)
 
 
 def test_list_in_reading_order_and_in_words(node: Node, client: TestClient) -> None:

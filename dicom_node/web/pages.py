@@ -12,7 +12,7 @@ from dicom_node.entities import Analysis, Choice, Delivery, ItemState, Job, Urge
 from dicom_node.tables import deliveries, instances, jobs, overview, results, worklist
 from dicom_node.tables.database import Transaction
 from dicom_node.web.site import LONGEST_LIST, Site, render, site_of
-from dicom_node.web.status import Notice, not_living
+from dicom_node.web.status import dicom_port, not_living
 
 log = structlog.get_logger()
 NO_STUDY = "There is no such study here. It may have been removed to make room, or it has never been received."
@@ -46,7 +46,7 @@ def worklist_context(site: Site) -> dict[str, object]:
     now = clock.utc_now()
     with site.database.read() as tx:
         rows = site.listed(tx, now)
-        trouble: list[Notice] = not_living(tx)
+        trouble, port = not_living(tx), dicom_port(tx, site.settings)
     suspected = sum(row.item.urgency is Urgency.HIGH and row.item.state is ItemState.UNREAD for row in rows)
     return {
         "rows": rows,
@@ -57,6 +57,7 @@ def worklist_context(site: Site) -> dict[str, object]:
         "cap_s": site.settings.worklist.ageing_cap_minutes * 60,
         "now": now,
         "trouble": trouble,
+        "dicom_port": port,
         "settings": site.settings,
     }
 

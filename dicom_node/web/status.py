@@ -96,7 +96,6 @@ def not_living(tx: Transaction) -> list[Notice]:
 def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Status:
     """Read what the page shows."""
     refusals = processes.refusals(tx, 20)
-    port = site.settings.node.port or processes.published(tx, "dicom_port") or "chosen at the start"
     outbox = overview.outbox(tx)
     free_gb = shutil.disk_usage(site.archive.root).free / 1e9
     troubled = [job for job in jobs.recent(tx, 200) if job.error and job.state is not JobState.DONE][:20]
@@ -112,7 +111,7 @@ def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Stat
     return Status(
         notices=tuple(sorted(notices, key=lambda each: LEVELS.index(each.level))),
         processes=tuple(living(processes.beats(tx), monotonic)),
-        dicom_port=str(port),
+        dicom_port=dicom_port(tx, site.settings),
         receiving=tuple(overview.series(tx, receiving=True)),
         refusals=tuple(refusals),
         jobs=counts,
@@ -121,6 +120,11 @@ def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Stat
         free_gb=free_gb,
         monotonic=monotonic,
     )
+
+
+def dicom_port(tx: Transaction, settings: Settings) -> str:
+    """The port that scanners send to, in words where the node has not chosen one yet."""
+    return str(settings.node.port or processes.published(tx, "dicom_port") or "chosen at the start")
 
 
 def on_arrival(last: overview.SeriesRow | None, monotonic: float) -> list[Notice]:
