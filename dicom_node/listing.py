@@ -1,6 +1,7 @@
 """What the commands print: worklist, jobs and answers, as JSON or as a table. Only `retry` changes anything."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dicom_node.offline import Answer
 
 LONGEST_LIST = 10_000
+JOB_ID = re.compile(r"[AD][0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def jobs(settings: Settings, limit: int) -> list[JobEntry]:
 def retry(settings: Settings, job_id: str) -> None:
     """Make a failed analysis or delivery due again. CommandError when there is none of that ID."""
     kind, number = job_id[:1].upper(), job_id[1:]
-    if kind not in ("A", "D") or not number.isdigit():
+    if not JOB_ID.fullmatch(kind + number):
         raise CommandError(f"{job_id!r} is no ID; `triage-node jobs` lists them (A12, D34)")
     with database(settings).write() as tx:
         if kind == "D":

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from inference.engine import Engine
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
@@ -26,9 +25,10 @@ from dicom_node.steps.analyse import (
     result_object,
     without_pixels,
 )
-from dicom_node.steps.receive import UNREADABLE
+from dicom_node.steps.compare import UNREADABLE
 from dicom_node.steps.route import features_of
 from dicom_node.steps.rules import Rules, load_rules
+from inference.engine import Engine
 from inference.findings import NotAnalysable
 from inference.geometry import slice_geometry, stack_shape
 from inference.stack import read_series
@@ -134,7 +134,8 @@ def analyse_series(series: Found, out: Path, settings: Settings, rules: Rules, e
     except NotAnalysable as reason:
         return not_analysed(series, out, settings, rule.pipeline, str(reason))
     reporting = perf_counter()
-    context = ReportContext(examined.headers, examined.stack, examined.result, clock.utc_now(), version=1)
+    now = clock.utc_now().astimezone()
+    context = ReportContext(examined.headers, examined.stack, examined.result, now, version=1)
     outputs = write(build_reports(context, report_options(settings.report)), series, out)
     ended = perf_counter()
     seconds = Seconds(examined.read_s, examined.infer_s, ended - reporting, ended - began)
@@ -147,7 +148,7 @@ def not_analysed(series: Found, out: Path, settings: Settings, pipeline: str | N
     outputs: tuple[ResultObject, ...] = ()
     if options.picture_for_not_analysed:
         headers = without_pixels(read_series(series.paths))
-        built = build_not_analysed(headers, reason, pipeline or "none", clock.utc_now(), 1, (), options)
+        built = build_not_analysed(headers, reason, pipeline or "none", clock.utc_now().astimezone(), 1, (), options)
         outputs = write(built, series, out)
     return Answer(
         series.study_uid, series.series_uid, pipeline, "not_analysed", reason, None, None, (), (), outputs, None, None

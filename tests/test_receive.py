@@ -28,7 +28,8 @@ from series import Core, associate, core, ct, data_of, encoded, head, incoming, 
 from dicom_node.clock import utc_now
 from dicom_node.entities import SeriesState
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused
-from dicom_node.steps.receive import reconcile, same_image
+from dicom_node.steps.compare import same_image
+from dicom_node.steps.receive import reconcile
 from dicom_node.tables import instances, processes, worklist
 
 PRIVATE_CLASS = "1.3.12.2.1107.5.9.1"

@@ -6,11 +6,13 @@ stalls for the delayed acknowledgement (about 44 ms).
 
 import socket
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
@@ -24,20 +26,32 @@ STUDY_ROOT_FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
 MAXIMUM_PDU_BYTES = 131072
 MAXIMUM_CONTEXTS = 128
 PENDING = (0xFF00, 0xFF01)
+UNREADABLE = (InvalidDicomError, OSError, EOFError, ValueError, AttributeError)
 UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 
 def send(paths: Sequence[Path], peer: Peer, ae_title: str, timeout_s: float) -> Iterator[SendStatus]:
     """C-STORE each file as it is, in one association. PeerError when none comes about.
 
-    A file that the peer took no context for, or an association that breaks, gives a status of None with the reason.
+    A file that cannot be read or that the peer took no context for, or an association that breaks, gives a status of
+    None with the reason.
     """
-    metas = [dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True) for path in paths]
-    wanted = dict.fromkeys((str(meta.SOPClassUID), str(meta.file_meta.TransferSyntaxUID)) for meta in metas)
+    readable: list[Path] = []
+    wanted: dict[tuple[str, str], None] = {}
+    for path in paths:
+        try:
+            meta = dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
+            wanted[str(meta.SOPClassUID), str(meta.file_meta.TransferSyntaxUID)] = None
+        except UNREADABLE as error:
+            yield SendStatus(path, None, f"the file cannot be read: {error}")
+        else:
+            readable.append(path)
+    if not readable:
+        return
     contexts = [build_context(*pair) for pair in wanted][:MAXIMUM_CONTEXTS]
     association = _associate(peer, ae_title, timeout_s, contexts)
     try:
-        for path in paths:
+        for path in readable:
             yield _store(association, path)
     finally:
         if association.is_established:
@@ -80,8 +94,9 @@ def count_instances(peer: Peer, ae_title: str, timeout_s: float, study_uid: str,
     found: int | None = None
     try:
         for status, match in association.send_c_find(identifier, STUDY_ROOT_FIND):
-            if status.get("Status") in PENDING and match is not None and match.get("NumberOfSeriesRelatedInstances"):
-                found = int(match.NumberOfSeriesRelatedInstances)
+            if status.get("Status") in PENDING and match is not None:
+                with suppress(ValueError, TypeError):  # absent, empty or nonsense
+                    found = int(match.get("NumberOfSeriesRelatedInstances"))
     finally:
         if association.is_established:
             association.release()

@@ -94,7 +94,7 @@ def perform(database: Database, archive: Archive, settings: Settings, engine: En
             sources=examined.headers,
             stack=examined.stack,
             result=examined.result,
-            now=now,
+            now=now.astimezone(),
             version=version,
             replaces=replaced,
         )
@@ -151,9 +151,8 @@ def explain(database: Database, archive: Archive, settings: Settings, job: Job, 
     if item is not None and item.version == 0 and item.state is not ItemState.WAITING:
         headers = without_pixels(read_series(paths))
         reason = item.headline.removeprefix("Not analysed: ")
-        built = build_not_analysed(
-            headers, reason, (*tried, NOT_ANALYSED)[0], now, version, replaced, report_options(settings.report)
-        )
+        pipeline, options = (*tried, NOT_ANALYSED)[0], report_options(settings.report)
+        built = build_not_analysed(headers, reason, pipeline, now.astimezone(), version, replaced, options)
         made = store(archive, job.study_uid, version, built)
     with database.write() as tx:
         if not jobs.finish(tx, job, owner, JobState.DONE if made else JobState.SUPERSEDED):
@@ -223,7 +222,7 @@ def predecessors(tx: Transaction, study_uid: str) -> tuple[Replaced, ...]:
         return ()
     version, made_at = last
     return tuple(
-        Replaced(Kind(each.kind), each.sop_class_uid, each.sop_uid, each.series_uid, made_at)
+        Replaced(Kind(each.kind), each.sop_class_uid, each.sop_uid, each.series_uid, made_at.astimezone())
         for each in results.objects_of_study(tx, study_uid, version)
     )
 

@@ -7,12 +7,15 @@ a moment; or when nothing came for long; or when as many images are here as the 
 
 from collections.abc import Callable
 
+from dicom_node import clock
 from dicom_node.entities import Series, SeriesState
 from dicom_node.settings import Complete
 from dicom_node.steps.receive import known_images
 from dicom_node.tables import instances
 from dicom_node.tables.database import Database, Transaction
 from inference.geometry import stack_shape
+
+BUSY_S = 60.0
 
 
 def complete_due(database: Database, settings: Complete, now: float) -> int:
@@ -41,18 +44,26 @@ def is_complete(tx: Transaction, series: Series, settings: Complete, now: float)
 
 
 def ask_senders(
-    database: Database, count: Callable[[str, str, str], int | None], settings: Complete, now: float
+    database: Database,
+    count: Callable[[str, str, str], int | None],
+    settings: Complete,
+    now: float,
+    busy_s: float = BUSY_S,
 ) -> int:
     """Ask the sender of each series that has paused how many images it has; how many were asked.
 
-    `count(calling_aet, study_uid, series_uid)` gives None where the sender cannot be asked or does not say.
+    `count(calling_aet, study_uid, series_uid)` gives None where the sender cannot be asked or does not say. Begins no
+    further question after `busy_s`: many series of a dead peer must not look like a hanging clock job.
     """
     if not settings.count_at_sender:
         return 0
     with database.read() as tx:
         paused = instances.uncounted(tx, now - min(0.5, settings.quiet_after_release_s))
-    for series in paused:
+    until = clock.monotonic() + busy_s
+    for asked, series in enumerate(paused, 1):
         expected = count(series.calling_aet, series.study_uid, series.series_uid)
         with database.write() as tx:
             instances.set_expected(tx, series, expected)
+        if clock.monotonic() >= until:
+            return asked
     return len(paused)

@@ -20,15 +20,23 @@ from dicom_node.tables import deliveries
 from dicom_node.tables.database import Database
 
 Send = Callable[[Sequence[Path]], Iterator[SendStatus]]
+BUSY_S = 60.0
 WARNINGS = (0x0001, 0x0107, 0x0116)
 log = structlog.get_logger()
 
 
-def deliver_due(database: Database, destination: str, send: Send, settings: Deliver, jitter: random.Random) -> int:
-    """Send what is due for one destination, study by study; how many objects were stored there."""
-    stored = 0
+def deliver_due(
+    database: Database, destination: str, send: Send, settings: Deliver, jitter: random.Random, busy_s: float = BUSY_S
+) -> int:
+    """Send what is due for one destination, study by study; how many objects were stored there.
+
+    Begins no further study after `busy_s`: a long queue for a dead peer must not look like a hanging clock job.
+    """
+    stored, until = 0, clock.monotonic() + busy_s
     while batch := _next(database, destination):
         stored += deliver_study(database, batch, send, settings, jitter, clock.utc_now())
+        if clock.monotonic() >= until:
+            break
     return stored
 
 

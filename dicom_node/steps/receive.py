@@ -7,18 +7,15 @@ pixels or geometry differ does the series re-open, otherwise (another syntax, co
 import hashlib
 import json
 import threading
-import zlib
 from collections import defaultdict
 from dataclasses import asdict
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import structlog
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
 from dicom_node import clock
@@ -26,33 +23,11 @@ from dicom_node.archive import Archive, checked_uid, part10_header
 from dicom_node.entities import Incoming, Instance, Study
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused
 from dicom_node.steps import flag, retain
+from dicom_node.steps.compare import NOT_IMAGES, UNREADABLE, same_image
 from dicom_node.tables import instances, results
 from dicom_node.tables.database import Database, Transaction
 from inference import elements
 from inference.geometry import SliceGeometry, slice_geometry
-
-UNREADABLE = (InvalidDicomError, zlib.error, *elements.UNREADABLE)
-GEOMETRY = [
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "SliceThickness",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "BitsStored",
-    "PixelRepresentation",
-    "PhotometricInterpretation",
-    "SeriesInstanceUID",
-    "InstanceNumber",
-    "ImageType",
-    "ConvolutionKernel",
-    "ContrastBolusAgent",
-    "BodyPartExamined",
-]
-NOT_IMAGES = {"SEG", "SR", "KO", "PR", "DOC", "REG", "RTSTRUCT", "RTPLAN", "RTDOSE", "FID", "AU", "ECG", "PLAN"}
 
 log = structlog.get_logger()
 
@@ -202,19 +177,6 @@ def study_of(dataset: Dataset) -> Study:
         description=text_of(dataset, "StudyDescription"),
         study_date=text_of(dataset, "StudyDate"),
     )
-
-
-def same_image(old: Path, new: Path) -> bool:
-    """Whether two versions of an instance show the same pixels in the same place; False when that cannot be told."""
-    try:
-        one, other = dcmread(old), dcmread(new)
-        if any(one.get(keyword) != other.get(keyword) for keyword in GEOMETRY):
-            return False
-        if "PixelData" not in one and "PixelData" not in other:
-            return one.get("Modality") in NOT_IMAGES
-        return bool(np.array_equal(one.pixel_array, other.pixel_array))
-    except UNREADABLE:
-        return False
 
 
 def geometry_of(instance: Instance) -> list[SliceGeometry]:

@@ -42,8 +42,8 @@ def queue(tx: Transaction, choice: Choice, priority: int, now: datetime) -> None
     tx.run(
         "INSERT INTO jobs (study_uid, series_uid, revision, pipeline, rank, priority, state, created_at)"
         " VALUES (:study, :series, :revision, :pipeline, :rank, :priority, 'queued', :now)"
-        " ON CONFLICT (series_uid, revision, pipeline) DO UPDATE SET state = 'queued', attempts = 0, rank = :rank"
-        " WHERE state IN ('superseded', 'failed')",
+        " ON CONFLICT (series_uid, revision, pipeline) DO UPDATE SET state = 'queued', attempts = 0, not_before = 0,"
+        " error = NULL, rank = :rank, priority = :priority WHERE state IN ('superseded', 'failed')",
         study=choice.study_uid,
         series=choice.series_uid,
         revision=choice.revision,
