@@ -140,9 +140,8 @@ def analyse(settings: Settings, path: Path, out: Path, as_json: bool) -> None:
 
     Example: triage-node analyse /data/ct --out /data/results
     """
-    from inference.engine import Engine
-
     from dicom_node.offline import analyse_files
+    from inference.engine import Engine
 
     configure_logs("analyse", quiet=True)
     answers = []
@@ -255,9 +254,8 @@ def config_check(settings: Settings) -> None:
 
     Example: triage-node --config site.toml config check
     """
-    from inference.engine import Engine
-
     from dicom_node.steps.rules import load_rules
+    from inference.engine import Engine
 
     rules = load_rules(settings.routes_path)
     click.echo(f"settings: {site_file() or 'the embedded defaults'}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+import structlog
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
@@ -34,6 +35,8 @@ from inference.geometry import slice_geometry, stack_shape
 from inference.stack import read_series
 from reports.build import build_not_analysed, build_reports
 from reports.common import ReportContext, ReportObject
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,8 @@ def find_series(path: Path) -> list[Found]:
         try:
             header = dcmread(file, stop_before_pixels=True)
             key = checked_uid(header.get("StudyInstanceUID")), checked_uid(header.get("SeriesInstanceUID"))
-        except (*UNREADABLE, CannotUnderstand):
+        except (*UNREADABLE, CannotUnderstand) as error:
+            log.warning("left out: the file cannot be read", path=str(file), error=str(error))
             continue
         groups.setdefault(key, []).append((file, header))
     return [

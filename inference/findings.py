@@ -1,4 +1,4 @@
-"""What a pipeline says about one stack of slices: plain data, no torch, no DICOM codes (reports/codes.py owns those)."""
+"""What a pipeline says of one stack of slices: plain data, no torch, no DICOM codes (reports/codes.py owns those)."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -13,18 +13,20 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
+import click
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from peers import Orthanc, Served, pacs_peer, running_node, running_orthanc, wait_until  # noqa: E402
+from peers import Orthanc, Served, pacs_peer, running_node, running_orthanc, wait_until
 
-from dicom_node import phantom  # noqa: E402
-from dicom_node.archive import find_dicom  # noqa: E402
-from dicom_node.network.scu import send  # noqa: E402
-from dicom_node.settings import Peer  # noqa: E402
-from dicom_node.tables.database import Database  # noqa: E402
-from inference.findings import HaemorrhageType  # noqa: E402
-from inference.heads import synthetic_head  # noqa: E402
+from dicom_node import phantom
+from dicom_node.archive import find_dicom
+from dicom_node.network.scu import send
+from dicom_node.settings import Peer
+from dicom_node.tables.database import Database
+from inference.findings import HaemorrhageType
+from inference.heads import synthetic_head
 
 OBJECTS = 4
 
@@ -88,17 +90,17 @@ def main() -> None:
             phantom.write_series(head, place / "scans" / str(number), number)
         with running_orthanc(place / "pacs") as orthanc, running_node(place / "node", pacs_peer(orthanc)) as served:
             measured = [measure(place / "scans" / str(number), served, orthanc) for number in range(repeats)]
-    print(f"{repeats} head CTs of 30 slices, seconds after the last C-STORE response: median (minimum to maximum)")
+    click.echo(f"{repeats} head CTs of 30 slices, seconds after the last C-STORE response: median (minimum to maximum)")
     for title, name in (
         ("taken as complete", "complete"),
         ("flagged on the worklist", "flagged"),
         ("SEG, SR, SC and KO stored in Orthanc", "stored"),
     ):
         values = [getattr(each, name) for each in measured]
-        print(f"  {title:40} {median(values):6.2f}  ({min(values):.2f} to {max(values):.2f})")
+        click.echo(f"  {title:40} {median(values):6.2f}  ({min(values):.2f} to {max(values):.2f})")
     share = median(each.complete / each.stored for each in measured)
-    print(f"  share of the wait for completeness in the whole {share:.0%}")
-    print(f"images received per second: {median(each.images_per_s for each in measured):.0f}")
+    click.echo(f"  share of the wait for completeness in the whole {share:.0%}")
+    click.echo(f"images received per second: {median(each.images_per_s for each in measured):.0f}")
 
 
 if __name__ == "__main__":

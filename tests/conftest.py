@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: the real data beside the checkout, a node's database and archive, series as DICOM files."""
+"""What all tests share: the real data beside the checkout, and that nothing may be skipped in CI."""
 
 import importlib.util
 import os

@@ -13,7 +13,7 @@ import structlog
 from pynetdicom import AE, _config, evt
 
 from dicom_node.entities import Incoming
-from dicom_node.errors import Refused
+from dicom_node.errors import CommandError, Refused
 from dicom_node.settings import Settings
 
 _config.UNRESTRICTED_STORAGE_SERVICE = True
@@ -57,7 +57,10 @@ class StorageServer:
             (evt.EVT_CONN_CLOSE, self._on_aborted),
         ]
         place = (settings.node.host, settings.node.port)
-        server: Any = entity.start_server(place, block=False, evt_handlers=handlers)
+        try:
+            server: Any = entity.start_server(place, block=False, evt_handlers=handlers)
+        except OSError as error:
+            raise CommandError(f"cannot listen on {place[0]}:{place[1]}: {error.strerror or error}") from None
         self._server = server
         self.port = int(server.socket.getsockname()[1])
 

@@ -32,10 +32,10 @@ def deliver_due(
 
     Begins no further study after `busy_s`: a long queue for a dead peer must not look like a hanging clock job.
     """
-    stored, until = 0, clock.monotonic() + busy_s
-    while batch := _next(database, destination):
+    stored, began = 0, clock.monotonic()
+    while batch := _next(database, destination, began):  # what fails now is not due again in this call
         stored += deliver_study(database, batch, send, settings, jitter, clock.utc_now())
-        if clock.monotonic() >= until:
+        if clock.monotonic() - began >= busy_s:
             break
     return stored
 
@@ -46,6 +46,7 @@ def deliver_study(
     """Send one study's objects; each answer is recorded as it comes. How many were stored."""
     waiting = {delivery.path: delivery for delivery in batch}
     stored, trouble = 0, "no answer came"
+    again_at = due_again(max(batch, key=lambda delivery: delivery.attempts), settings, jitter)  # all in one association
     try:
         for answer in send([delivery.path for delivery in batch]):
             with database.write() as tx:
@@ -55,14 +56,12 @@ def deliver_study(
                     deliveries.sent(tx, delivery, warning, now)
                     stored += 1
                 else:
-                    deliveries.put_off(
-                        tx, delivery, said(answer), due_again(delivery, settings, jitter), settings.attempts
-                    )
+                    deliveries.put_off(tx, delivery, said(answer), again_at, settings.attempts)
     except (PeerError, OSError) as error:
         trouble = str(error)
     for delivery in waiting.values():
         with database.write() as tx:
-            deliveries.put_off(tx, delivery, trouble, due_again(delivery, settings, jitter), settings.attempts)
+            deliveries.put_off(tx, delivery, trouble, again_at, settings.attempts)
     if stored < len(batch):
         first = batch[0]
         log.warning(
@@ -87,6 +86,6 @@ def due_again(delivery: Delivery, settings: Deliver, jitter: random.Random) -> f
     return clock.monotonic() + wait_s * jitter.uniform(0.75, 1.25)
 
 
-def _next(database: Database, destination: str) -> list[Delivery]:
+def _next(database: Database, destination: str, now: float) -> list[Delivery]:
     with database.read() as tx:
-        return deliveries.due(tx, destination, clock.monotonic())
+        return deliveries.due(tx, destination, now)
