@@ -1,1 +1,1 @@
-"""Data only: default settings, routing rules, model cards. Read through importlib.resources, never imported for code."""
+"""Data only: default settings, routing rules, model cards. Read through importlib.resources, never imported as code."""

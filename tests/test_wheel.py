@@ -1,0 +1,67 @@
+"""The wheel holds everything: a node runs from one installed elsewhere, away from the checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BESIDE = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "data", "out")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """The wheel, unpacked into a folder of its own; its dependencies are those of this environment."""
+    place = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(ROOT, place / "source", ignore=BESIDE)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(place), str(place / "source")]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    (wheel,) = place.glob("triage_node-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(place / "site")
+    return place / "site"
+
+
+def run(installed: Path, *arguments: str) -> str:
+    """A command of the installed node, in an empty folder; its standard output."""
+    folder = installed.parent / "elsewhere"
+    folder.mkdir(exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    result = subprocess.run(
+        [sys.executable, "-P", "-m", "dicom_node", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_settings_rules_and_model_travel_in_the_wheel(installed: Path) -> None:
+    """`config check` reads all of them."""
+    said = run(installed, "config", "check")
+    assert "model: haemorrhage" in said and "rules: " in said
+
+
+def test_page_travels_in_the_wheel(installed: Path) -> None:
+    """Templates and static files are there, and it is the wheel's own code that runs."""
+    script = "import dicom_node.web as web; print(web.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    where = subprocess.run(
+        [sys.executable, "-P", "-c", script], env=environment, cwd=installed, capture_output=True, text=True, check=True
+    )
+    assert where.stdout.startswith(str(installed))
+    checkout = {path.relative_to(ROOT) for path in (ROOT / "dicom_node" / "web").rglob("*") if path.is_file()}
+    missing = [path for path in checkout if "__pycache__" not in path.parts and not (installed / path).exists()]
+    assert not missing
+
+
+def test_licence_is_in_the_wheel(installed: Path) -> None:
+    """Apache-2.0."""
+    (licence,) = installed.glob("triage_node-*.dist-info/licenses/LICENSE")
+    assert "Apache License" in licence.read_text()
