@@ -103,16 +103,22 @@ class HaemorrhagePipeline:
 
     @torch.inference_mode()
     def read(self, grid: HeadGrid) -> Reading:
-        """Runs the networks over a head; their logits are averaged."""
+        """Runs the networks over a head and averages their logits, of voxels and (once pooled) of planes.
+
+        Planes are pooled before they are averaged: what pools the highest pixels would else fall with every network
+        added, and the calibration was made on single networks.
+        """
         three, depth = triplets(grid.image), grid.depth_mm
         voxels, planes = [], []
         for start in range(0, len(three), BATCH_PLANES):
             part = slice(start, start + BATCH_PLANES)
             inputs = features(three[part].to(self.device), depth[part].to(self.device))
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-            logits = torch.stack([network(inputs).float() for network in self._networks]).mean(0)
-            planes.append(plane_logits(logits).cpu())
-            full = nnf.interpolate(logits, size=three.shape[2:], mode="bilinear", align_corners=False)
+            logits = [network(inputs).float() for network in self._networks]
+            planes.append(torch.stack([plane_logits(each) for each in logits]).mean(0).cpu())
+            full = nnf.interpolate(
+                torch.stack(logits).mean(0), size=three.shape[2:], mode="bilinear", align_corners=False
+            )
             voxels.append(full.softmax(1).cpu())
         return Reading(torch.cat(voxels), smoothed(torch.cat(planes).numpy().astype(np.float64)))
 

@@ -40,7 +40,7 @@ def predict(networks: Sequence[torch.nn.Module], head: TrainingHead) -> Floats:
     for start in range(0, len(three), 16):
         part = slice(start, start + 16)
         inputs = features(three[part], depth[part]).contiguous(memory_format=torch.channels_last)
-        planes.append(plane_logits(torch.stack([net(inputs).float() for net in networks]).mean(0)))
+        planes.append(torch.stack([plane_logits(net(inputs).float()) for net in networks]).mean(0))
     return smoothed(torch.cat(planes).numpy().astype(np.float64))
 
 
