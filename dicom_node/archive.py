@@ -84,9 +84,9 @@ class Archive:
         """Every instance file."""
         return (self.root / "instances").rglob("*.dcm")
 
-    def size_bytes(self) -> int:
-        """What instances and results take."""
-        folders = (self.root / "instances", self.root / "results")
+    def size_bytes(self, study_uid: str = "") -> int:
+        """What instances and results take, all or those of one study."""
+        folders = (self.root / "instances" / study_uid, self.root / "results" / study_uid)
         return sum(path.stat().st_size for folder in folders for path in folder.rglob("*.dcm"))
 
     def set_aside(self, study_uid: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from peers import free_port
-from pynetdicom import AE, evt
+from pynetdicom import AE, _config, evt
 from series import Core, core, ct, write
 
 from dicom_node import clock
@@ -182,8 +182,9 @@ def test_refused_connection_and_rejected_association_say_where(node: Core) -> No
     assert "rejected" in str(rows(node)[0].error)
 
 
-def test_peer_that_takes_other_kinds_only(node: Core) -> None:
+def test_peer_that_takes_other_kinds_only(node: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     """One kind is refused at the negotiation: the others of the study are stored all the same."""
+    monkeypatch.setattr(_config, "UNRESTRICTED_STORAGE_SERVICE", False)  # the destination is this process, too
     put(node, 1, objects=1)
     put(node, 1, objects=2, SOPClassUID=OTHER_CLASS)  # the first has a UID that waits already
     with pacs() as peer:

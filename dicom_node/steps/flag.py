@@ -54,7 +54,8 @@ def with_result(item: WorklistItem, latest: Analysis, earlier: list[Analysis], n
         urgency, headline = Urgency.HIGH, suspicion(latest.findings, latest.probability)
     elif item.urgency is Urgency.HIGH and earlier and item.state is ItemState.UNREAD:
         urgency = Urgency.HIGH
-        headline = f"Result {earlier[-1].version} suspected haemorrhage, result {latest.version} does not: please look"
+        raised_by = next((analysis for analysis in reversed(earlier) if analysis.suspected), earlier[-1])
+        headline = f"Result {raised_by.version} suspected haemorrhage, result {latest.version} does not: please look"
     elif any(analysis.suspected for analysis in earlier):
         headline += "; an earlier result suspected it"
     raised = urgency is Urgency.HIGH and (item.urgency is not Urgency.HIGH or item.flagged_at is None)

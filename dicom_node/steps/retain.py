@@ -16,14 +16,14 @@ def retain(database: Database, archive: Archive, keep_gb: float) -> int:
     excess = archive.size_bytes() - keep_gb * BYTES_PER_GB
     removed = 0
     with database.read() as tx:
-        candidates = worklist.oldest(tx, limit=100_000) if excess > 0 else []
+        candidates = instances.oldest_studies(tx) if excess > 0 else []
     for study_uid in candidates:
         if excess <= 0:
             break
         with database.write() as tx:
             if not is_finished(tx, study_uid):
                 continue
-            excess -= sum(instance.bytes for instance in instances.of_study(tx, study_uid))
+            excess -= archive.size_bytes(study_uid)
             archive.set_aside(study_uid)
             forget(tx, study_uid)
         archive.clear_set_aside()

@@ -93,6 +93,12 @@ def of_study(tx: Transaction, study_uid: str) -> list[Instance]:
     return [_instance(row) for row in tx.rows("SELECT * FROM instances WHERE study_uid = :uid", uid=study_uid)]
 
 
+def oldest_studies(tx: Transaction) -> list[str]:
+    """Study UIDs, the one whose last image came first at the beginning, for retention."""
+    rows = tx.rows("SELECT study_uid FROM instances GROUP BY study_uid ORDER BY max(received_at), study_uid")
+    return [row["study_uid"] for row in rows]
+
+
 def all_paths(tx: Transaction) -> set[Path]:
     """The files that rows speak of."""
     return {Path(row["path"]) for row in tx.rows("SELECT path FROM instances")}

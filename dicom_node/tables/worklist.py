@@ -68,12 +68,6 @@ def close(tx: Transaction, study_uid: str) -> bool:
     return bool(tx.run(sql, uid=study_uid))
 
 
-def oldest(tx: Transaction, limit: int) -> list[str]:
-    """Study UIDs, the longest waiting first, for retention."""
-    sql = "SELECT study_uid FROM worklist ORDER BY waiting_since LIMIT :limit"
-    return [row["study_uid"] for row in tx.rows(sql, limit=limit)]
-
-
 def forget_study(tx: Transaction, study_uid: str) -> None:
     """Drop the study's row."""
     tx.run("DELETE FROM worklist WHERE study_uid = :uid", uid=study_uid)
