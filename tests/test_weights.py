@@ -22,7 +22,7 @@ DECISIONS = Decisions(
     voxel_threshold=0.5,
     minimum_ml=0.1,
 )
-WORDS = Words("1.2.3", 'trained "quickly"', "chosen", "A child\\adult.", ("One limit.", "Another."))
+WORDS = Words("1.2.3", 'trained "quickly"', "chosen", 18.0, "A child\\adult.", ("One limit.", "Another."))
 FIGURES = (Figure("study_auc", 0.9, 0.8, 0.95),)
 
 

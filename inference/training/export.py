@@ -33,6 +33,7 @@ class Words:
     version: str
     training: str
     operating_point: str
+    children_below_years: float
     children: str
     limits: tuple[str, ...]
 
@@ -91,7 +92,7 @@ def card_text(sha256: str, networks: int, decisions: Decisions, figures: Sequenc
         'licence = "Apache-2.0; attribution of CT-ICH as under data."',
         f"training = {_text(words.training)}",
         f"operating_point = {_text(words.operating_point)}",
-        "children_below_years = 18.0",
+        f"children_below_years = {words.children_below_years}",
         f"children = {_text(words.children)}",
         "limits = [",
         *(f"  {_text(limit)}," for limit in words.limits),
