@@ -86,6 +86,7 @@ class Study:
     accession: str
     description: str
     study_date: str
+    age: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,14 +168,15 @@ def run_web(settings: Settings) -> None:
 
     def beat() -> None:
         life.check_parent()
-        server.should_exit = server.should_exit or life.ending.is_set()
-        if server.started:
+        if life.ending.is_set():
+            server.should_exit = True
+        elif server.started and not server.should_exit:
             port = server.servers[0].sockets[0].getsockname()[1]
             with database.write() as tx:
                 processes.publish(tx, "web_port", str(port))
             life.promise()
 
-    ticker.every(BEAT_EVERY_S / 4, beat, "beat")
+    ticker.every(BEAT_EVERY_S, beat, "beat")
     server.run()
     ticker.stop()
     life.finish()

@@ -7,6 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def volume_text(volume_ml: float) -> str:
+    """A volume in words, no more exact than it is measured."""
+    if volume_ml < 0.1:
+        return "< 0.1 ml"
+    return f"{volume_ml:.0f} ml" if volume_ml >= 20 else f"{volume_ml:.1f} ml"
+
+
 class NotAnalysable(Exception):
     """These images cannot be analysed; the message is one sentence that a radiologist understands."""
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from inference.findings import Finding, Result
+from inference.findings import Finding, Result, volume_text
 from reports.common import Identity, Kind, Replaced, plain
 
 NOT_DIAGNOSTIC = "NOT FOR DIAGNOSTIC USE"
@@ -50,18 +50,11 @@ def title(finding: Finding) -> str:
     return plain(f"{finding.name} haemorrhage").capitalize()
 
 
-def volume(millilitres: float) -> str:
-    """A volume no more exact than it is."""
-    if millilitres < 0.1:
-        return "< 0.1 ml"
-    return f"{millilitres:.0f} ml" if millilitres >= 20 else f"{millilitres:.1f} ml"
-
-
 def finding_line(finding: Finding) -> str:
     """One finding in words."""
     if not finding.present:
         return f"{title(finding)}: not suspected (probability {finding.probability:.2f})."
-    size = f", about {volume(finding.volume_ml)}" if finding.mask is not None and finding.mask.any() else ""
+    size = f", about {volume_text(finding.volume_ml)}" if finding.mask is not None and finding.mask.any() else ""
     return f"{title(finding)}: suspected (probability {finding.probability:.2f}){size}."
 
 

@@ -22,7 +22,7 @@ from reports_support import (
     suspected_context,
 )
 
-from inference.findings import HaemorrhageType
+from inference.findings import HaemorrhageType, volume_text
 from reports import picture, words
 from reports.build import build_not_analysed, warm_up
 from reports.colours import COLOURS, RGB, cielab
@@ -226,7 +226,7 @@ def test_not_analysed_only_when_configured() -> None:
 
 
 def test_words_of_volumes_and_replacements() -> None:
-    assert [words.volume(each) for each in (0.0, 0.04, 0.31, 7.26, 48.4)] == [
+    assert [volume_text(each) for each in (0.0, 0.04, 0.31, 7.26, 48.4)] == [
         "< 0.1 ml",
         "< 0.1 ml",
         "0.3 ml",

@@ -22,6 +22,7 @@ from dicom_node.entities import (
 )
 from dicom_node.tables import instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
+from inference.findings import volume_text
 
 
 def received(tx: Transaction, study_uid: str, now: datetime) -> None:
@@ -99,10 +100,3 @@ def suspicion(findings: tuple[FindingRow, ...], probability: float) -> str:
     present = sorted((f for f in findings if f.present), key=lambda f: -f.volume_ml)
     named = ", ".join(f"{f.name} {volume_text(f.volume_ml)}" if f.volume_ml else f.name for f in present)
     return f"Suspected intracranial haemorrhage: {named or 'type uncertain'} (probability {probability:.2f})"
-
-
-def volume_text(volume_ml: float) -> str:
-    """A volume as a reader says it."""
-    if volume_ml < 1:
-        return "under 1 ml"
-    return f"{volume_ml:.0f} ml" if volume_ml >= 10 else f"{volume_ml:.1f} ml"

@@ -176,6 +176,7 @@ def study_of(dataset: Dataset) -> Study:
         accession=text_of(dataset, "AccessionNumber"),
         description=text_of(dataset, "StudyDescription"),
         study_date=text_of(dataset, "StudyDate"),
+        age=text_of(dataset, "PatientAge"),
     )
 
 

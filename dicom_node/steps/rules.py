@@ -49,6 +49,7 @@ class Features:
         return bool(self.missing)
 
 
+NAME_IN_BRACES = re.compile(r"\{([^{}]*)\}")
 NOTHING = Features("", "", "", "", "", "", "", "", "", "", "", 0, 0.0, 0.0, None, "", "", False)
 FIELDS = {field.name for field in fields(Features)} | {"text", "gaps"}
 
@@ -113,10 +114,12 @@ class Rule(BaseModel):
         words = {field.name: str(getattr(features, field.name)).strip() for field in fields(Features)}
         words["coverage_mm"], words["spacing_mm"] = f"{features.coverage_mm:.0f}", f"{features.spacing_mm:.2f}"
         template = self.decline or self.ignore or self.name
-        try:
-            return template.format_map(words)
-        except (KeyError, IndexError, AttributeError) as error:
-            raise ValueError(f"the reason uses an unknown name: {error}") from None
+        names = set(NAME_IN_BRACES.findall(template))
+        if unknown := sorted(names - words.keys()):
+            raise ValueError(f"the reason uses an unknown name: {', '.join(unknown) or '{}'}")
+        if re.search(r"[{}]", NAME_IN_BRACES.sub("", template)):
+            raise ValueError("the reason has a brace without its partner; names stand as {modality}")
+        return NAME_IN_BRACES.sub(lambda found: words[found.group(1)], template)
 
 
 class Rules(BaseModel):
@@ -134,8 +137,20 @@ class Rules(BaseModel):
 
 def load_rules(path: Path | None = None) -> Rules:
     """The site's rules, or the ones that come with the node."""
-    text = path.read_text() if path else files("config").joinpath("routes.toml").read_text()
     try:
+        text = path.read_text("utf-8") if path else files("config").joinpath("routes.toml").read_text("utf-8")
         return Rules.model_validate(tomllib.loads(text))
-    except (ValidationError, tomllib.TOMLDecodeError) as error:
+    except ValidationError as error:
+        raise SettingsError(f"{path or 'routes.toml'}: {_say(error)}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path or 'routes.toml'}: {error}") from None
+
+
+def _say(error: ValidationError) -> str:
+    """All problems in one line; rules are counted from 1."""
+    told = []
+    for problem in error.errors():
+        place = [str(part + 1) if isinstance(part, int) else str(part) for part in problem["loc"]]
+        text = "there is no such key" if problem["type"] == "extra_forbidden" else problem["msg"]
+        told.append(f"{' '.join(place)}: {text}")
+    return "; ".join(told)

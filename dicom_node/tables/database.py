@@ -23,7 +23,8 @@ TABLES = """
 CREATE TABLE node (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE studies (
     study_uid TEXT PRIMARY KEY, patient_id TEXT NOT NULL, patient_name TEXT NOT NULL, birth_date TEXT NOT NULL,
-    sex TEXT NOT NULL, accession TEXT NOT NULL, description TEXT NOT NULL, study_date TEXT NOT NULL);
+    sex TEXT NOT NULL, accession TEXT NOT NULL, description TEXT NOT NULL, study_date TEXT NOT NULL,
+    age TEXT NOT NULL);
 CREATE TABLE series (
     series_uid TEXT PRIMARY KEY, study_uid TEXT NOT NULL REFERENCES studies, modality TEXT NOT NULL,
     calling_aet TEXT NOT NULL, called_aet TEXT NOT NULL, state TEXT NOT NULL, last_at REAL NOT NULL,

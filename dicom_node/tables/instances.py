@@ -6,16 +6,16 @@ from pathlib import Path
 from dicom_node.entities import Instance, Series, SeriesState, Study
 from dicom_node.tables.database import Row, Transaction
 
-STUDY_COLUMNS = "patient_id, patient_name, birth_date, sex, accession, description, study_date"
+STUDY_COLUMNS = "patient_id, patient_name, birth_date, sex, accession, description, study_date, age"
 
 
 def put_study(tx: Transaction, study: Study) -> None:
     """Insert the study or take over what was sent last."""
     tx.run(
         f"INSERT INTO studies (study_uid, {STUDY_COLUMNS}) VALUES (:study_uid, :patient_id, :patient_name, :birth_date,"
-        " :sex, :accession, :description, :study_date)"
+        " :sex, :accession, :description, :study_date, :age)"
         f" ON CONFLICT (study_uid) DO UPDATE SET ({STUDY_COLUMNS}) = (:patient_id, :patient_name, :birth_date, :sex,"
-        " :accession, :description, :study_date)",
+        " :accession, :description, :study_date, :age)",
         study_uid=study.study_uid,
         patient_id=study.patient_id,
         patient_name=study.patient_name,
@@ -24,6 +24,7 @@ def put_study(tx: Transaction, study: Study) -> None:
         accession=study.accession,
         description=study.description,
         study_date=study.study_date,
+        age=study.age,
     )
 
 

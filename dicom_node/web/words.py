@@ -1,5 +1,6 @@
 """How the page says things: names, ages, times and what a study's row means. Pure functions of rows."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -7,6 +8,7 @@ from typing import Any
 
 from dicom_node.entities import ItemState, Study, Urgency
 from dicom_node.tables.overview import WorklistRow
+from inference.findings import volume_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class Sign:
 
 NOT_A_CLEARANCE = "Not a clearance: read as usual."
 NOTHING_LOOKED_FOR = "No haemorrhage was looked for: read as usual."
+UNITS = {"D": "d", "W": "wk", "M": "mo", "Y": "y"}  # Age String (PS3.5 6.2)
 STATES = {
     ItemState.WAITING: "No result yet",
     ItemState.UNREAD: "Unread",
@@ -62,6 +65,9 @@ def age_and_sex(study: Study) -> str:
 
 
 def _age(study: Study) -> str:
+    stated = re.fullmatch(r"0*(\d{1,3})([DWMY])", study.age)
+    if stated:
+        return f"{stated[1]} {UNITS[stated[2]]}"
     born, at = _date(study.birth_date), _date(study.study_date) or datetime.now(UTC).date()
     if born is None or born > at:
         return ""
@@ -107,10 +113,8 @@ def clock_time(moment: datetime) -> str:
 
 
 def volume(millilitres: float) -> str:
-    """A volume no more exact than it is."""
-    if millilitres <= 0:
-        return "–"
-    return "< 0.1 ml" if millilitres < 0.1 else f"{millilitres:.1f} ml" if millilitres < 20 else f"{millilitres:.0f} ml"
+    """A volume, or a dash where there is none."""
+    return volume_text(millilitres) if millilitres > 0 else "–"
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
