@@ -1,0 +1,276 @@
+"""Routing rules are data: each test, clear errors, and what the node's own rules say of the series of a clinic."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dicom_node.errors import SettingsError
+from dicom_node.steps.rules import NOTHING, Features, Rule, Rules, Test, load_rules
+
+HEAD = replace(
+    NOTHING,
+    modality="CT",
+    body_part="HEAD",
+    study_description="CT HEAD WO CONTRAST",
+    series_description="HEAD 5.0",
+    image_type="ORIGINAL\\PRIMARY\\AXIAL",
+    kernel="H31s",
+    orientation="axial",
+    slices=30,
+    coverage_mm=150.0,
+    spacing_mm=5.0,
+    age_years=60.0,
+)
+RULES = load_rules()
+
+
+def decide(**changes: object) -> Rule:
+    """The rule that decides for a head CT with changes."""
+    return RULES.decide(replace(HEAD, **changes))
+
+
+def reason(**changes: object) -> str:
+    """Its words; empty when the series is analysed."""
+    features = replace(HEAD, **changes)
+    rule = RULES.decide(features)
+    return "" if rule.pipeline else rule.reason_for(features)
+
+
+@pytest.mark.parametrize(
+    ("test", "passing", "failing"),
+    [
+        ({"is": ["CT", "mr"]}, ["ct", " CT ", "MR"], ["CTA", "", None]),
+        ({"has": ["head", "BRAIN"]}, ["CT Head 5.0", "brain"], ["chest", ""]),
+        ({"lacks": ["neck"]}, ["head", ""], ["Head/Neck"]),
+        ({"matches": "^h[0-9]"}, ["H31s"], ["UB", "", None]),
+        ({"at_least": 3}, [3, 3.5], [2.9, None]),
+        ({"below": 3}, [2.9, 0], [3, None]),
+        ({"at_least": 1, "below": 3}, [1, 2], [0.5, 3]),
+        ({"empty": True}, ["", None, "  "], ["x"]),
+        ({"empty": False}, ["x"], ["", None]),
+        ({"true": True}, [True], [False]),
+        ({"true": False}, [False], [True]),
+        ({}, ["anything", None, 0], []),
+    ],
+)
+def test_each_test(test: dict[str, object], passing: list[object], failing: list[object]) -> None:
+    """What holds and what does not; an unknown number passes no numeric test."""
+    condition = Test.model_validate(test)
+    assert all(condition.holds(value) for value in passing)
+    assert not any(condition.holds(value) for value in failing)
+
+
+def test_first_fitting_rule_decides_and_none_is_a_decline() -> None:
+    """In the order they are written."""
+    written = [
+        {"name": "a", "decline": "A {slices}", "when": {"slices": {"below": 3}}},
+        {"name": "b", "pipeline": "p", "when": {"modality": {"is": ["CT"]}, "age_years": {"at_least": 18}}},
+    ]
+    rules = Rules.model_validate({"rule": written})
+    assert rules.decide(replace(HEAD, slices=2)).name == "a"
+    assert rules.decide(HEAD).pipeline == "p"
+    assert rules.decide(replace(HEAD, age_years=None)).decline == "No rule is written for such a series."
+
+
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        ('name = "r"\ndecline = "x"\nwhen.modalty = { is = ["CT"] }', "modalty"),
+        ('name = "r"\ndecline = "x"\nwhen.modality = { equals = ["CT"] }', "equals"),
+        ('name = "r"\ndecline = "x"\nwhen.kernel = { matches = "[" }', "matches"),
+        ('name = "r"\ndecline = "x"\npipeline = "p"', "exactly one"),
+        ('name = "r"', "exactly one"),
+        ('name = "r"\ndecline = "{unknown}"', "unknown"),
+        ('name = "r"\ndecline = "{slices.__class__}"', "unknown name"),
+        ('name = "r"\ndecline = "{modality"', "}"),
+        ('name = "r"\ndecline = "{}"', "unknown name"),
+        ('name = "r"\ndecline = "{slices:d}"', ""),
+        ('decline = "x"', "name"),
+        ("name = ", "routes.toml"),
+    ],
+)
+def test_wrong_rules_are_errors_that_say_where(tmp_path: Path, written: str, named: str) -> None:
+    """Before the node starts, not when the first series comes."""
+    path = tmp_path / "routes.toml"
+    path.write_text(f"[[rule]]\n{written}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_rules(path)
+    assert named in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_rules_that_are_not_there(tmp_path: Path) -> None:
+    """A path that was mistyped is a clear error, too."""
+    with pytest.raises(SettingsError, match=r"missing\.toml"):
+        load_rules(tmp_path / "missing.toml")
+
+
+def test_a_value_with_braces_is_not_a_template() -> None:
+    """Descriptions come from outside."""
+    wrong = Rule(name="r", decline="Not a head ({series_description}).")
+    told = wrong.reason_for(replace(HEAD, series_description="{own} {0.__class__} {"))
+    assert told == "Not a head ({own} {0.__class__} {)."
+
+
+def test_plain_head_is_analysed() -> None:
+    """About 5 mm suits best, thin slices less, unlabelled ones last."""
+    ranks = [
+        decide().rank,
+        decide(spacing_mm=1.0).rank,
+        decide(body_part="", study_description="", series_description="Axial").rank,
+    ]
+    assert ranks == sorted(ranks) and len(set(ranks)) == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"body_part": "BRAIN"},
+        {"body_part": "SKULL", "study_description": "Schädel nativ", "series_description": "cCT 5.0 H31s"},
+        {"body_part": "", "study_description": "CT CRANE SANS INJECTION"},
+        {"study_description": "TC CRÁNEO SIN CONTRASTE", "series_description": "CABEZA 5mm"},
+        {"series_description": "HEAD W/O CONTRAST"},
+        {"series_description": "HEAD WITHOUT CONTRAST"},
+        {"series_description": "Brain without IV contrast 5mm"},
+        {"series_description": "NON-CONTRAST HEAD"},
+        {"series_description": "Head unenhanced"},
+        {"study_description": "CT HEAD AND CERVICAL SPINE", "series_description": "HEAD 5.0"},
+        {"series_description": "AXIAL"},
+        {"series_description": ""},
+        {"contrast": "NONE"},
+        {"contrast": "No"},
+        {"contrast": "No contrast"},
+        {"contrast": "without"},
+        {"contrast": "N/A"},
+        {"contrast": "ohne KM"},
+        {"age_years": None},
+        {"age_years": 0.1},
+        {"age_years": 101.0},
+    ],
+)
+def test_heads_without_contrast_are_analysed(words: dict[str, object]) -> None:
+    """However it is written, and at all ages."""
+    assert reason(**words) == ""
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        *"H30s H31s H40s J40s Hr40 Hr38f Hc40 Br40d Qr40 SOFT STANDARD STD+ STND UA".split(),
+        *"UB UC A B C BRAIN FC20 FC21 FC26 FC64 FC67 FC68".split(),
+        "HD STND",
+        "",
+    ],
+)
+def test_soft_kernels_are_analysed(kernel: str) -> None:
+    """Siemens, GE, Philips, Canon."""
+    assert reason(kernel=kernel) == ""
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        *"H60s H70h J70h Hr68 Br64d B70f BONE BONEPLUS BONE+ EDGE LUNG".split(),
+        *"YA YD EB D L FC30 FC35 FC51 FC81 FC81-H".split(),
+        "HD BONE",
+        "HD EDGE",
+    ],
+)
+def test_bone_kernels_are_declined(kernel: str) -> None:
+    """Of the same vendors, with the kernel named."""
+    assert reason(kernel=kernel) == f"Only a bone-kernel reconstruction was received ({kernel})."
+
+
+@pytest.mark.parametrize("words", ["Bone 2.0", "HEAD BONE", "Knochen", "OS OSSEUX"])
+def test_bone_by_its_description(words: str) -> None:
+    """Where no kernel is stated."""
+    assert "bone-kernel" in reason(kernel="", series_description=words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"contrast": "OMNIPAQUE 350"},
+        {"contrast": "Ultravist"},
+        {"contrast": "IV"},
+        {"contrast": "Non-ionic 300"},
+        {"series_description": "CTA HEAD 1.0"},
+        {"series_description": "CTA COW"},
+        {"series_description": "Angio Head"},
+        {"series_description": "ANGIOGRAPHY"},
+        {"series_description": "Perfusion 5.0"},
+        {"series_description": "HEAD WITH CONTRAST"},
+        {"series_description": "HEAD W CONTRAST"},
+        {"series_description": "HEAD POST CONTRAST"},
+        {"series_description": "Schädel mit KM"},
+        {"series_description": "Kopf nach KM"},
+        {"series_description": "HEAD C+"},
+        {"series_description": "HEAD +C 5.0"},
+        {"series_description": "CRANE AVEC CONTRASTE"},
+        {"series_description": "Head venous"},
+    ],
+)
+def test_contrast_is_declined(words: dict[str, object]) -> None:
+    """By the agent, or by the description; the reason names it."""
+    told = reason(**words)
+    assert "Contrast was given" in told
+    assert next(iter(words.values())) in told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"body_part": "CHEST", "study_description": "CT CHEST", "series_description": "THORAX 5.0"},
+        {"body_part": "ABDOMEN", "study_description": "", "series_description": "ax"},
+        {"body_part": "CSPINE", "study_description": "C-SPINE", "series_description": "AX"},
+        {"body_part": "", "study_description": "CT THORAX", "series_description": "AX 5.0"},
+        {"body_part": "", "study_description": "Knee left", "series_description": "AX 3.0"},
+        {"series_description": "Sinus 3.0"},
+        {"series_description": "NNH"},
+        {"series_description": "ORBITS"},
+        {"series_description": "C-SPINE 2.0"},
+        {"series_description": "Neck 3.0"},
+        {"series_description": "Facial bones"},
+    ],
+)
+def test_other_regions_are_declined(words: dict[str, object]) -> None:
+    """In words a radiologist understands."""
+    told = reason(**words)
+    assert told.startswith(("Not a head CT", "Not a brain CT")), told
+
+
+def test_everything_else_says_why() -> None:
+    """One sentence for each reason, with the particulars."""
+    assert reason(modality="MR") == "There is no pipeline for MR images."
+    assert reason(image_type="ORIGINAL\\PRIMARY\\LOCALIZER", slices=0) == "Only a localizer (scout) was received."
+    assert reason(series_description="Topogram 0.6 T20f", slices=2) == "Only a localizer (scout) was received."
+    assert "no position" in reason(slices=0, coverage_mm=0.0, obstacle="none")
+    assert "projections" in reason(image_type="DERIVED\\SECONDARY\\AXIAL\\MIP")
+    assert reason(orientation="coronal") == "Only coronal reformats were received; axial slices are needed."
+    assert reason(orientation="sagittal").startswith("Only sagittal")
+    assert reason(slices=10, coverage_mm=50.0) == "Only 10 slices covering 50 mm: too few for a whole head."
+    assert reason(obstacle="Two images lie at the same position.") == "Two images lie at the same position."
+    assert reason(missing="Slices are missing between images 3 and 5.") == "Slices are missing between images 3 and 5."
+    assert "more than a head" in reason(coverage_mm=600.0)
+    assert reason(spacing_mm=10.0) == "Not recognised as a head CT without contrast."
+    assert decide(own=True).ignore is not None
+    assert decide(modality="SR", slices=0).ignore is not None
+
+
+def test_no_stack_is_named_before_its_lengths() -> None:
+    """Where slices form no stack, their coverage means nothing."""
+    told = reason(slices=8, coverage_mm=0.0, orientation="", obstacle="The images lie in different directions.")
+    assert told == "The images lie in different directions."
+
+
+def test_best_reason_is_shown_first() -> None:
+    """Of a study's declined series: what is nearest to a whole head counts, not the localizer."""
+    localizer = decide(image_type="ORIGINAL\\PRIMARY\\LOCALIZER").rank
+    bone, contrast, gaps = decide(kernel="H70h").rank, decide(contrast="IV").rank, decide(missing="x").rank
+    assert gaps < bone < contrast < localizer
+    assert all(rule.rank < gaps for rule in RULES.rule if rule.pipeline)
+
+
+def test_features_hold_all_fields() -> None:
+    """A field that a rule may name is a field of the features."""
+    assert all(hasattr(Features, field) for rule in RULES.rule for field in rule.when)
