@@ -30,7 +30,7 @@ from dicom_node.steps.compare import UNREADABLE
 from dicom_node.steps.route import features_of
 from dicom_node.steps.rules import Rules, load_rules
 from inference.engine import Engine
-from inference.findings import NotAnalysable
+from inference.findings import ModelIdentity, NotAnalysable
 from inference.geometry import slice_geometry, stack_shape
 from inference.stack import read_series
 from reports.build import build_not_analysed, build_reports
@@ -69,15 +69,6 @@ class Seconds:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """Which weights spoke."""
-
-    name: str
-    version: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """One series' line of `analyse --json`."""
 
@@ -92,7 +83,7 @@ class Answer:
     slices: tuple[SliceScore, ...]
     outputs: tuple[ResultObject, ...]
     seconds: Seconds | None
-    model: Model | None
+    model: ModelIdentity | None
 
 
 def analyse_files(path: Path, out: Path, settings: Settings, engine: Engine) -> Iterator[Answer]:
@@ -174,7 +165,7 @@ def answer_of(series: Found, examined: Examined, outputs: tuple[ResultObject, ..
         slices=tuple(map(SliceScore, stack.sop_uids, stack.frames, result.slice_probabilities)),
         outputs=outputs,
         seconds=seconds,
-        model=Model(result.model.name, result.model.version, result.model.sha256),
+        model=result.model,
     )
 
 

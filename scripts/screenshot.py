@@ -1,0 +1,53 @@
+"""Make tests/pictures/worklist.png, the README's picture of the page: synthetic heads through a real node and browser.
+
+Run with the tests' environment: .venv/bin/python scripts/screenshot.py
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from peers import needs, running_node, wait_until
+
+from dicom_node import phantom
+from dicom_node.serving import answering_page
+from dicom_node.settings import load_settings
+from dicom_node.tables.database import Database
+
+PICTURES = ROOT / "tests" / "pictures"
+SETTINGS = "[complete]\nquiet_s = 4.0\n"
+
+
+def main() -> None:
+    """Send the demo's heads and photograph the list and the first study."""
+    PICTURES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary, running_node(Path(temporary) / "node", SETTINGS) as served:
+        for number, patient in enumerate(phantom.PATIENTS, start=1):
+            phantom.write_patient(patient, number, Path(temporary) / str(number))
+            served.command("submit", str(Path(temporary) / str(number)))
+        wait_until(lambda: all(entry["state"] != "waiting" for entry in served.worklist()), 120, "all have results")
+        settings = load_settings(served.site)
+        address = answering_page(settings, Database(settings.database_path))
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=needs("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            )
+            page = browser.new_page(viewport={"width": 1280, "height": 640}, color_scheme="dark")
+            page.goto(address)
+            page.wait_for_load_state("load")
+            page.wait_for_timeout(1000)
+            page.screenshot(path=PICTURES / "worklist.png")
+            page.locator("a.name").first.click()
+            page.wait_for_load_state("load")
+            page.wait_for_timeout(1000)
+            page.screenshot(path=PICTURES / "study.png", full_page=True)
+            browser.close()
+
+
+if __name__ == "__main__":
+    main()
