@@ -156,8 +156,23 @@ def test_heads_without_contrast_are_analysed(words: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "kernel",
     [
-        *"H30s H31s H40s J40s Hr40 Hr38f Hc40 Br40d Qr40 SOFT STANDARD STD+ STND UA".split(),
-        *"UB UC A B C BRAIN FC20 FC21 FC26 FC64 FC67 FC68".split(),
+        *[
+            "H30s",
+            "H31s",
+            "H40s",
+            "J40s",
+            "Hr40",
+            "Hr38f",
+            "Hc40",
+            "Br40d",
+            "Qr40",
+            "SOFT",
+            "STANDARD",
+            "STD+",
+            "STND",
+            "UA",
+        ],
+        *["UB", "UC", "A", "B", "C", "BRAIN", "FC20", "FC21", "FC26", "FC64", "FC67", "FC68"],
         "HD STND",
         "",
     ],
@@ -170,8 +185,8 @@ def test_soft_kernels_are_analysed(kernel: str) -> None:
 @pytest.mark.parametrize(
     "kernel",
     [
-        *"H60s H70h J70h Hr68 Br64d B70f BONE BONEPLUS BONE+ EDGE LUNG".split(),
-        *"YA YD EB D L FC30 FC35 FC51 FC81 FC81-H".split(),
+        *["H60s", "H70h", "J70h", "Hr68", "Br64d", "B70f", "BONE", "BONEPLUS", "BONE+", "EDGE", "LUNG"],
+        *["YA", "YD", "EB", "D", "L", "FC30", "FC35", "FC51", "FC81", "FC81-H"],
         "HD BONE",
         "HD EDGE",
     ],

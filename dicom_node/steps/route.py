@@ -10,12 +10,11 @@ from datetime import datetime
 import structlog
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 
 from dicom_node.entities import NOT_ANALYSED, Choice, ChoiceKind, Job, JobState, Series, SeriesState
 from dicom_node.steps import flag
-from dicom_node.steps.receive import known_images
-from dicom_node.steps.rules import Features, Rule, Rules
+from dicom_node.steps.receive import UNREADABLE, known_images, text_of
+from dicom_node.steps.rules import NOTHING, Features, Rule, Rules
 from dicom_node.tables import instances, jobs, results
 from dicom_node.tables.database import Database, Transaction
 from inference.geometry import StackShape, stack_shape
@@ -23,6 +22,7 @@ from inference.stack import patient_age_years
 
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.DONE)
 LAST = -1_000_000
+DAMAGED = Rule(name="damaged", decline="The stored images cannot be read: their files are damaged or lost.", rank=150)
 log = structlog.get_logger()
 
 
@@ -44,9 +44,14 @@ def route_due(database: Database, rules: Rules, now: datetime, explain: bool = F
 
 def choose(tx: Transaction, series: Series, rules: Rules, now: datetime) -> Choice:
     """Decide for one series and leave a choice, and a job where it is to be analysed."""
-    features = series_features(tx, series)
-    rule = rules.decide(features)
-    choice = judge(series, rule, rule.reason_for(features))
+    try:
+        features = series_features(tx, series)
+    except UNREADABLE as error:
+        log.error("the images of a series cannot be read", series_uid=series.series_uid, error=str(error))
+        choice = judge(series, DAMAGED, DAMAGED.reason_for(NOTHING))
+    else:
+        rule = rules.decide(features)
+        choice = judge(series, rule, rule.reason_for(features))
     if choice.kind is ChoiceKind.ANALYSE:
         choice = against_others(choice, standing_job(tx, choice))
     jobs.put_choice(tx, choice)
@@ -111,21 +116,16 @@ def series_features(tx: Transaction, series: Series) -> Features:
 def features_of(header: Dataset, shape: StackShape, calling_aet: str, own: bool) -> Features:
     """The features of a series, from one of its headers and the shape of its slices."""
 
-    def text(keyword: str) -> str:
-        value = header.get(keyword)
-        several = isinstance(value, MultiValue)
-        return "\\".join(str(part) for part in value) if several else str(value or "").strip()
-
     return Features(
-        modality=text("Modality"),
-        sop_class=text("SOPClassUID"),
-        body_part=text("BodyPartExamined"),
-        study_description=text("StudyDescription"),
-        series_description=text("SeriesDescription"),
-        protocol=text("ProtocolName"),
-        image_type=text("ImageType"),
-        kernel=text("ConvolutionKernel").partition("\\")[0],
-        contrast=text("ContrastBolusAgent"),
+        modality=text_of(header, "Modality"),
+        sop_class=text_of(header, "SOPClassUID"),
+        body_part=text_of(header, "BodyPartExamined"),
+        study_description=text_of(header, "StudyDescription"),
+        series_description=text_of(header, "SeriesDescription"),
+        protocol=text_of(header, "ProtocolName"),
+        image_type=text_of(header, "ImageType"),
+        kernel=text_of(header, "ConvolutionKernel").partition("\\")[0],
+        contrast=text_of(header, "ContrastBolusAgent"),
         orientation=shape.plane or "",
         calling_aet=calling_aet,
         slices=shape.slices,

@@ -1,0 +1,296 @@
+"""Which series of a study is analysed, which supersedes it, and what the others are told; with real series."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+from series import Core, core, coronal, ct, head, read_all
+
+from dicom_node.clock import utc_now
+from dicom_node.entities import Choice, ChoiceKind, ItemState, Job, JobState, ResultObject, SeriesState, WorklistItem
+from dicom_node.steps.complete import complete_due
+from dicom_node.steps.route import reconsider, route_due
+from dicom_node.steps.rules import load_rules
+from dicom_node.tables import instances, jobs, results, worklist
+
+RULES = load_rules()
+LATER = 1e12
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Core:
+    """A node's core."""
+    return core(tmp_path / "data")
+
+
+def route(node: Core) -> int:
+    """Complete and route everything that was received."""
+    complete_due(node.database, node.settings.complete, LATER)
+    return route_due(node.database, RULES, utc_now())
+
+
+def study_of(study: int | Dataset) -> str:
+    """Study Instance UID."""
+    return str((ct(0, study=study) if isinstance(study, int) else study).StudyInstanceUID)
+
+
+def choices(node: Core, study: int | Dataset = 1) -> dict[str, Choice]:
+    """The study's choices by the last part of the series UID."""
+    with node.database.read() as tx:
+        return {each.series_uid.rpartition(".")[2]: each for each in jobs.choices_of_study(tx, study_of(study))}
+
+
+def standing(node: Core, study: int | Dataset = 1) -> list[Job]:
+    """The study's jobs, oldest first."""
+    with node.database.read() as tx:
+        return jobs.of_study(tx, study_of(study))
+
+
+def row(node: Core, study: int | Dataset = 1) -> WorklistItem:
+    """The study's worklist row."""
+    with node.database.read() as tx:
+        found = worklist.get(tx, study_of(study))
+    assert found is not None
+    return found
+
+
+def finish(node: Core, state: JobState = JobState.DONE) -> Job:
+    """A worker runs the next job."""
+    with node.database.write() as tx:
+        job = jobs.claim(tx, "w", 0.0, 15.0)
+        assert job is not None
+        assert jobs.finish(tx, job, "w", state)
+        return job
+
+
+def only_reason(node: Core, datasets: list[Dataset]) -> str:
+    """Receive one series and route it: '' when it is to be analysed, else the reader's words."""
+    node.receive(datasets)
+    assert route(node) == 1
+    (choice,) = choices(node, datasets[0]).values()
+    item = row(node, datasets[0])
+    if choice.kind is ChoiceKind.ANALYSE:
+        (job,) = standing(node, datasets[0])
+        assert (job.state, job.pipeline, item.headline) == (JobState.QUEUED, "haemorrhage", "Waiting for analysis")
+        return ""
+    assert standing(node, datasets[0]) == []
+    assert (item.state, item.urgency) == (ItemState.UNREAD, "MEDIUM")
+    assert item.headline == f"Not analysed: {choice.reason}"
+    return choice.reason
+
+
+def test_real_ge_head_is_analysed(node: Core, shared: Path) -> None:
+    """Tilted and uneven, with HEAD as body part."""
+    assert only_reason(node, read_all(shared / "dicom" / "gantry_tilt_head")) == ""
+
+
+def test_real_trauma_head_is_analysed(node: Core, ct_ich, tmp_path: Path) -> None:
+    """CT-ICH, as its script writes it."""
+    assert only_reason(node, read_all(ct_ich.write_dicom(81, tmp_path / "81"))) == ""
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("good_mr", ["no pipeline for MR"]),
+        ("gantrytilting", ["4 slices covering 19 mm"]),
+        ("notavolume", ["same position"]),
+        ("sliceorientation", ["no pipeline for MR", "different directions", "too few"]),
+        ("sliceincrement", ["too few", "missing"]),
+        ("slicecount", ["no pipeline for MR", "only 2 slices"]),
+    ],
+)
+def test_real_awkward_series_say_why(node: Core, shared: Path, folder: str, words: list[str]) -> None:
+    """In words that fit the images."""
+    by_series = defaultdict(list)
+    for dataset in read_all(shared / "dicom" / "geometry" / folder):
+        by_series[str(dataset.SeriesInstanceUID)].append(dataset)
+    for datasets in by_series.values():
+        node.receive(datasets)
+    route(node)
+    for datasets in by_series.values():
+        told = {each.series_uid: each for each in choices(node, datasets[0]).values()}
+        choice = told[str(datasets[0].SeriesInstanceUID)]
+        assert choice.kind is ChoiceKind.DECLINED
+        assert any(word in choice.reason for word in words), choice.reason
+
+
+@pytest.mark.parametrize(
+    ("datasets", "words"),
+    [
+        (head(2, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], SeriesDescription="Topogram"), "localizer"),
+        (head(ContrastBolusAgent="OMNIPAQUE 300"), "OMNIPAQUE 300"),
+        (head(SeriesDescription="CTA Head 5.0"), "CTA Head"),
+        (head(ConvolutionKernel="H70h"), "H70h"),
+        (head(ConvolutionKernel=["Hr68f", "3"]), "Hr68f"),
+        (head(BodyPartExamined="CHEST", StudyDescription="CT CHEST", SeriesDescription="THORAX"), "body part CHEST"),
+        (coronal(SeriesDescription="Head cor 3.0"), "coronal"),
+        (head(12), "12 slices covering 60 mm"),
+        (head(omit=[7, 8]), "between images 7 and 10"),
+        (head(Modality="PT"), "no pipeline for PT"),
+        (head(90, spacing_mm=5.0), "more than a head"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_synthetic_series_say_why(node: Core, datasets: list[Dataset], words: str) -> None:
+    """Each in words a radiologist understands, on the worklist."""
+    assert words in only_reason(node, datasets)
+
+
+@pytest.mark.parametrize(
+    "datasets",
+    [
+        head(),
+        head(60, spacing_mm=2.0),
+        head(BodyPartExamined="", StudyDescription="", SeriesDescription=""),
+        head(SliceThickness=None),
+        head(ConvolutionKernel=None, StudyDescription=None, ImageType=None, PatientAge=None),
+        head(PatientAge="004M", PatientBirthDate="20250901"),
+        head(omit=[0, 23]),
+    ],
+)
+def test_heads_are_analysed(node: Core, datasets: list[Dataset]) -> None:
+    """All ages, thin or thick, labelled or not."""
+    assert only_reason(node, datasets) == ""
+
+
+def test_first_fitting_is_analysed_at_once_and_a_better_one_supersedes(node: Core) -> None:
+    """Thin slices come first and are analysed; 5 mm come later and take their place; others are not needed."""
+    node.receive(head(60, spacing_mm=2.0, series=2, SeriesDescription="HEAD 2.0"))
+    route(node)
+    assert finish(node).series_uid == str(ct(0, series=2).SeriesInstanceUID)
+    node.receive(head(series=3))
+    route(node)
+    assert [job.state for job in standing(node)] == [JobState.DONE, JobState.QUEUED]
+    assert finish(node).series_uid == str(ct(0, series=3).SeriesInstanceUID)
+    node.receive(head(series=4))
+    node.receive(head(series=5, ConvolutionKernel="H60s"))
+    route(node)
+    made = choices(node)
+    assert {name: choice.kind for name, choice in made.items()} == {
+        "2": ChoiceKind.ANALYSE,
+        "3": ChoiceKind.ANALYSE,
+        "4": ChoiceKind.NOT_NEEDED,
+        "5": ChoiceKind.DECLINED,
+    }
+    assert ".1.3)" in made["4"].reason
+    assert len(standing(node)) == 2
+
+
+def test_better_series_supersedes_one_that_has_not_begun(node: Core) -> None:
+    """The worker is busy: only the better series is analysed."""
+    node.receive(head(60, spacing_mm=2.0, series=2))
+    route(node)
+    node.receive(head(series=3))
+    route(node)
+    assert [job.state for job in standing(node)] == [JobState.SUPERSEDED, JobState.QUEUED]
+
+
+def test_soft_kernel_after_bone(node: Core) -> None:
+    """The list says why nothing is analysed until the soft kernel comes."""
+    assert "bone-kernel" in only_reason(node, head(series=1, ConvolutionKernel="BONE"))
+    node.receive(head(series=2, ConvolutionKernel="STANDARD"))
+    route(node)
+    assert row(node).headline == "Waiting for analysis"
+    assert [job.series_uid for job in standing(node)] == [str(ct(0, series=2).SeriesInstanceUID)]
+
+
+def test_late_slice_is_analysed_again(node: Core) -> None:
+    """The same series, a new revision."""
+    node.receive(head(24))
+    route(node)
+    finish(node)
+    node.receive([ct(24)])
+    route(node)
+    assert [(job.revision, job.state) for job in standing(node)] == [(1, JobState.DONE), (2, JobState.QUEUED)]
+
+
+def test_reconsider_when_the_chosen_series_cannot_be_analysed(node: Core) -> None:
+    """Its images are damaged: the series that was not needed is needed now."""
+    node.receive(head(series=1))
+    node.receive(head(series=2))
+    route(node)
+    declined = finish(node, JobState.DECLINED)
+    with node.database.write() as tx:
+        reconsider(tx, study_of(1))
+    assert route(node) == 1
+    (job,) = [each for each in standing(node) if each.state is JobState.QUEUED]
+    assert job.series_uid != declined.series_uid
+
+
+def test_studies_are_independent(node: Core) -> None:
+    """What stands for one study is nothing to another."""
+    node.receive(head(study=1))
+    node.receive(head(study=2))
+    assert route(node) == 2
+    assert len(standing(node, 1)) == len(standing(node, 2)) == 1
+
+
+def test_best_rank_is_analysed_first_over_all_studies(node: Core) -> None:
+    """Thin series are second best."""
+    node.receive(head(60, spacing_mm=2.0, study=1))
+    route(node)
+    node.receive(head(study=2))
+    route(node)
+    assert finish(node).study_uid == study_of(2)
+
+
+def test_own_results_are_never_analysed(node: Core) -> None:
+    """A picture of ours that comes back, whatever it says it is."""
+    returned = ct(0, series=77, Modality="CT", SeriesDescription="AI result")
+    made = ResultObject("SC", str(returned.SOPInstanceUID), "1.2", str(returned.SeriesInstanceUID), Path("sc.dcm"))
+    node.receive(head())
+    route(node)
+    before = row(node)
+    with node.database.write() as tx:
+        results.add_object(tx, study_of(1), 1, made, utc_now())
+    node.receive([returned])
+    assert route(node) == 1
+    assert choices(node)["77"].kind is ChoiceKind.IGNORED
+    assert row(node) == before and len(standing(node)) == 1
+
+
+def test_reports_of_others_are_ignored(node: Core) -> None:
+    """No reader waits for an SR."""
+    report = ct(0, series=8, Modality="SR", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.33")
+    del report.PixelData
+    node.receive(head())
+    node.receive([report])
+    route(node)
+    assert choices(node)["8"].kind is ChoiceKind.IGNORED
+    assert row(node).headline == "Waiting for analysis"
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut short"])
+def test_unreadable_series_does_not_hold_up_the_next(node: Core, damage: str) -> None:
+    """A file that the disk has lost: its study says so, all others are routed."""
+    node.receive(head(study=1))
+    node.receive(head(study=2))
+    for path in node.files():
+        if path.parent.parent.name == study_of(1):
+            path.unlink() if damage == "gone" else path.write_bytes(b"short")
+    route(node)
+    assert len(standing(node, 2)) == 1
+    assert node.series(ct(0)).state is SeriesState.ROUTED
+    assert "cannot be read" in row(node, 1).headline
+
+
+def test_image_during_the_sweep_wins(node: Core) -> None:
+    """A series that got another image between completion and routing is not routed."""
+    node.receive(head())
+    complete_due(node.database, node.settings.complete, LATER)
+    node.receive([ct(24)])
+    assert route_due(node.database, RULES, utc_now()) == 0
+    with node.database.read() as tx:
+        series = instances.get_series(tx, str(ct(0).SeriesInstanceUID))
+    assert series is not None and series.state is SeriesState.RECEIVING
+
+
+def test_garbled_header_is_routed(node: Core) -> None:
+    """Elements that cannot be read count as empty."""
+    datasets = head()
+    for dataset in datasets:
+        dataset.PatientAge = "old"
+        dataset.PatientBirthDate = "about 1950"
+    assert only_reason(node, datasets) == ""
