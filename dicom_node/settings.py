@@ -9,11 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from dicom_node.errors import SettingsError
 
-AeTitle = Annotated[str, Field(pattern=r"^[^\\\x00-\x1f\x7f]{1,16}$")]
+AeTitle = Annotated[  # PS3.5 6.2, VR AE: no backslash, no control character, not spaces alone
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
+]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
 Kind = Literal["SEG", "SR", "SC", "KO"]
@@ -24,7 +26,7 @@ PREFIX = "TRIAGE_NODE__"
 class Section(BaseModel):
     """Immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Node(Section):
@@ -61,7 +63,7 @@ class Complete(Section):
     """[complete]"""
 
     quiet_after_release_s: Seconds
-    stack_at_least_mm: float
+    stack_at_least_mm: Annotated[float, Field(ge=0)]
     quiet_s: Seconds
     count_at_sender: bool
 
@@ -96,7 +98,7 @@ class Deliver(Section):
 class Worklist(Section):
     """[worklist]"""
 
-    ageing_cap_minutes: float
+    ageing_cap_minutes: Annotated[float, Field(ge=0)]
     overdue_first: bool
     leave_after_hours: Annotated[float, Field(gt=0)]
 

@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 
 from dicom_node.entities import NOT_ANALYSED, Choice, ChoiceKind, Job, JobState, Series, SeriesState
 from dicom_node.steps import flag
-from dicom_node.steps.receive import UNREADABLE, known_images, text_of
+from dicom_node.steps.compare import UNREADABLE
+from dicom_node.steps.receive import known_images, text_of
 from dicom_node.steps.rules import NOTHING, Features, Rule, Rules
 from dicom_node.tables import instances, jobs, results
 from dicom_node.tables.database import Database, Transaction
