@@ -1,7 +1,8 @@
 """The commands. Errors are one clear line: exit code 2 for misuse (settings included), 1 for what failed."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,43 @@ from dicom_node.settings import Peer, Settings, load_settings, site_file
 DISCLAIMER = "Research software, not a medical device: its results are not for diagnostic use."
 
 
+class Misuse(click.ClickException):
+    """A command was used wrongly, or the settings are wrong."""
+
+    exit_code = 2
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Turn the node's own errors, and click's, into one line and an exit code."""
+    try:
+        yield
+    except click.UsageError as error:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2
+            raise
+        where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        raise Misuse(f"{error.format_message()}{where}") from None
+    except SettingsError as error:
+        raise Misuse(str(error)) from None
+    except TriageNodeError as error:
+        raise click.ClickException(str(error)) from None
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(0) from None
+
+
 class Group(click.Group):
-    """A click group that turns the node's own errors into one line and an exit code."""
+    """A click group whose errors are one line."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the options."""
+        with one_line():
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        try:
+        with one_line():
             return super().invoke(ctx)
-        except SettingsError as error:
-            raise click.UsageError(str(error), ctx) from None
-        except TriageNodeError as error:
-            raise click.ClickException(str(error)) from None
-        except BrokenPipeError:
-            sys.stderr.close()
-            raise SystemExit(0) from None
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=DISCLAIMER)
@@ -227,6 +251,7 @@ def echo(settings: Settings, peer: str | None) -> None:
     """
     from dicom_node.network import scu
 
+    configure_logs("echo", quiet=True)
     target = settings.peer_named(peer) if peer else own_node(settings)
     scu.echo(target, settings.node.ae_title, settings.deliver.timeout_s)
     click.echo(f"{target.name} ({target.ae_title} at {target.host}:{target.port}) answers")

@@ -23,3 +23,5 @@ def configure_logs(process: str, quiet: bool = False) -> None:
     )
     structlog.contextvars.bind_contextvars(process=process)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    if quiet:  # what a peer did not answer is said in the command's own words
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
