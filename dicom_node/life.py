@@ -32,8 +32,9 @@ class Life:
 
     def promise(self, seconds: float = BEAT_LASTS_S, doing: str = "") -> None:
         """Write a sign of life."""
+        now = clock.monotonic()
         with self._database.write() as tx:
-            processes.beat(tx, Beat(self.process, os.getpid(), clock.monotonic() + seconds, doing))
+            processes.beat(tx, Beat(self.process, os.getpid(), now + seconds, doing), now)
 
     def check_parent(self) -> None:
         """End when the supervisor is gone, so that a new one finds its ports free."""
@@ -48,7 +49,7 @@ class Life:
     def finish(self) -> None:
         """Leave no sign of life behind."""
         with self._database.write() as tx:
-            processes.forget_beat(tx, self.process)
+            processes.forget_beat(tx, self.process, os.getpid())
 
 
 @contextmanager

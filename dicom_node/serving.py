@@ -24,6 +24,7 @@ def serve(settings: Settings, options: list[str], say: Callable[[str], object]) 
         database = open_database(settings.database_path)
         with database.write() as tx:
             processes.unpublish(tx, "dicom_port", "web_port")
+            processes.forget_beats(tx)
         life = Life(database, "serve")
         life.end_on_signals()
         supervisor = Supervisor(database, PROCESSES, options)

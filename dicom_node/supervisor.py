@@ -18,6 +18,7 @@ from dicom_node.tables.database import Database
 START_S = 180.0  # until the first sign of life: importing torch on a slow disk takes its time
 CALM_S = 30.0  # a process that ran for so long is restarted at once
 LONGEST_WAIT_S = 30.0
+PATIENCE_S = 10.0  # for a process that was asked to end
 log = structlog.get_logger()
 
 
@@ -60,13 +61,13 @@ class Supervisor:
                     child.process.kill()
 
     def stop(self) -> None:
-        """Ask all to end, and make them after ten seconds."""
+        """Ask all to end, and make them after a while."""
         running = [child.process for child in self._children if child.process and child.process.poll() is None]
         for process in running:
             process.send_signal(signal.SIGTERM)
         for process in running:
             try:
-                process.wait(10)
+                process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -78,6 +79,9 @@ class Supervisor:
         child.started_at = now
 
     def _plan_restart(self, child: Child, now: float, code: int) -> None:
+        if child.process is not None:
+            with self._database.write() as tx:
+                processes.forget_beat(tx, child.name, child.process.pid)
         calm = now - child.started_at > CALM_S
         child.wait_s = 0.0 if calm else min(LONGEST_WAIT_S, max(0.5, child.wait_s * 2))
         child.process, child.start_at = None, now + child.wait_s

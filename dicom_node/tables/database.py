@@ -75,7 +75,9 @@ CREATE INDEX worklist_open ON worklist (waiting_since) WHERE state <> 'closed';
 CREATE TABLE refusals (
     refusal_id INTEGER PRIMARY KEY, at TEXT NOT NULL, calling_aet TEXT NOT NULL, called_aet TEXT NOT NULL,
     address TEXT NOT NULL, reason TEXT NOT NULL);
-CREATE TABLE beats (process TEXT PRIMARY KEY, pid INTEGER NOT NULL, until REAL NOT NULL, doing TEXT NOT NULL);
+CREATE TABLE beats (
+    process TEXT NOT NULL, pid INTEGER NOT NULL, until REAL NOT NULL, doing TEXT NOT NULL,
+    PRIMARY KEY (process, pid)) WITHOUT ROWID;
 """
 
 

@@ -20,8 +20,9 @@ class Refusal:
     reason: str
 
 
-def beat(tx: Transaction, sign: Beat) -> None:
-    """Say that a process lives."""
+def beat(tx: Transaction, sign: Beat, now: float = 0.0) -> None:
+    """Say that a process lives. Signs of others of its kind go when their time is over: those were killed."""
+    tx.run("DELETE FROM beats WHERE process = :process AND until < :now", process=sign.process, now=now)
     tx.run(
         "INSERT OR REPLACE INTO beats (process, pid, until, doing) VALUES (:process, :pid, :until, :doing)",
         process=sign.process,
@@ -32,13 +33,18 @@ def beat(tx: Transaction, sign: Beat) -> None:
 
 
 def beats(tx: Transaction) -> list[Beat]:
-    """The last sign of each process."""
-    return [Beat(**row) for row in tx.rows("SELECT process, pid, until, doing FROM beats ORDER BY process")]
+    """The last sign of each process, of several of a kind the freshest last."""
+    return [Beat(**row) for row in tx.rows("SELECT process, pid, until, doing FROM beats ORDER BY process, until")]
 
 
-def forget_beat(tx: Transaction, process: str) -> None:
+def forget_beat(tx: Transaction, process: str, pid: int) -> None:
     """A process has ended."""
-    tx.run("DELETE FROM beats WHERE process = :process", process=process)
+    tx.run("DELETE FROM beats WHERE process = :process AND pid = :pid", process=process, pid=pid)
+
+
+def forget_beats(tx: Transaction) -> None:
+    """Everything starts anew; who lives will say so."""
+    tx.run("DELETE FROM beats")
 
 
 def publish(tx: Transaction, key: str, value: str) -> None:
