@@ -57,7 +57,7 @@ def choose(tx: Transaction, series: Series, rules: Rules, now: datetime) -> Choi
         choice = against_others(choice, standing_job(tx, choice))
     jobs.put_choice(tx, choice)
     if choice.kind is ChoiceKind.ANALYSE:
-        jobs.queue(tx, choice, priority=-choice.rank, now=now)
+        jobs.queue(tx, choice, rule.priority, now)
     log.info("routed", series_uid=series.series_uid, decision=str(choice.kind), reason=choice.reason)
     return choice
 

@@ -91,6 +91,7 @@ class Rule(BaseModel):
 
     name: str
     rank: int = 1000
+    priority: int = 0
     pipeline: str | None = None
     decline: str | None = None
     ignore: str | None = None
