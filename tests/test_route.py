@@ -11,7 +11,7 @@ from dicom_node.clock import utc_now
 from dicom_node.entities import Choice, ChoiceKind, ItemState, Job, JobState, ResultObject, SeriesState, WorklistItem
 from dicom_node.steps.complete import complete_due
 from dicom_node.steps.route import reconsider, route_due
-from dicom_node.steps.rules import load_rules
+from dicom_node.steps.rules import Rule, Rules, load_rules
 from dicom_node.tables import instances, jobs, results, worklist
 
 RULES = load_rules()
@@ -227,13 +227,31 @@ def test_studies_are_independent(node: Core) -> None:
     assert len(standing(node, 1)) == len(standing(node, 2)) == 1
 
 
-def test_best_rank_is_analysed_first_over_all_studies(node: Core) -> None:
-    """Thin series are second best."""
+def test_studies_are_analysed_in_the_order_they_came(node: Core) -> None:
+    """A study with thin slices only does not wait for others."""
     node.receive(head(60, spacing_mm=2.0, study=1))
     route(node)
     node.receive(head(study=2))
     route(node)
-    assert finish(node).study_uid == study_of(2)
+    assert finish(node).study_uid == study_of(1)
+
+
+def test_a_rule_may_give_a_scanner_priority(node: Core) -> None:
+    """The emergency room's studies overtake those that wait."""
+    emergency = Rule.model_validate(
+        {
+            "name": "emergency room",
+            "pipeline": "haemorrhage",
+            "priority": 5,
+            "when": {"calling_aet": {"is": ["ER_CT"]}, "slices": {"at_least": 8}},
+        }
+    )
+    rules = Rules(rule=(emergency, *RULES.rule))
+    for study, scanner in enumerate(("CT1", "CT1", "ER_CT"), start=1):
+        node.receive(head(study=study), calling_aet=scanner)
+    complete_due(node.database, node.settings.complete, LATER)
+    route_due(node.database, rules, utc_now())
+    assert [finish(node).study_uid for _ in range(3)] == [study_of(3), study_of(1), study_of(2)]
 
 
 def test_own_results_are_never_analysed(node: Core) -> None:
