@@ -13,7 +13,7 @@ from peers import free_port, wait_until
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
-from series import Core, core, ct, head, incoming, listening, push, read_all
+from series import Core, core, core_in_memory, ct, head, incoming, listening, push, read_all
 
 from dicom_node.clock import monotonic
 from dicom_node.entities import SeriesState
@@ -25,9 +25,10 @@ FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Core:
+def node() -> Iterator[Core]:
     """A node's core with the default waits: 2 s after a release, 15 s otherwise."""
-    return core(tmp_path / "data")
+    with core_in_memory() as made:
+        yield made
 
 
 def completed_after(node: Core, dataset: Dataset, quiet_s: float) -> bool:

@@ -74,7 +74,7 @@ def node(tmp_path: Path) -> Core:
     """A node with five attempts, the first wait 2 s, the longest 10 s."""
     return core(
         tmp_path / "data",
-        deliver={"attempts": 5, "first_wait_s": 2.0, "longest_wait_s": 10.0, "timeout_s": 2.0},
+        deliver={"attempts": 5, "first_wait_s": 2.0, "longest_wait_s": 10.0, "timeout_s": 1.0},
     )
 
 
@@ -222,7 +222,7 @@ def test_refused_objects_of_a_study_come_again_in_one_association(node: Core) ->
 
 def test_no_wait_between_attempts_is_no_endless_loop(tmp_path: Path) -> None:
     """A first wait of 0 s: one attempt in each call."""
-    node = core(tmp_path / "data", deliver={"first_wait_s": 0.0, "timeout_s": 2.0})
+    node = core(tmp_path / "data", deliver={"first_wait_s": 0.0, "timeout_s": 1.0})
     put(node, 1, objects=1)
     deliver(node, free_port())
     assert rows(node)[0].attempts == 1

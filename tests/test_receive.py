@@ -34,6 +34,7 @@ from dicom_node.tables import instances, processes, worklist
 
 PRIVATE_CLASS = "1.3.12.2.1107.5.9.1"
 LOCAL_LIMIT_EXCEEDED, REJECTED_TRANSIENT = 2, 2
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about what these tests garble
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """Which series of a study is analysed, which supersedes it, and what the others are told; with real series."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
-from series import Core, core, coronal, ct, head, read_all
+from series import Core, core_in_memory, coronal, ct, head, read_all
 
 from dicom_node.clock import utc_now
 from dicom_node.entities import Choice, ChoiceKind, ItemState, Job, JobState, ResultObject, SeriesState, WorklistItem
@@ -19,9 +20,10 @@ LATER = 1e12
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Core:
+def node() -> Iterator[Core]:
     """A node's core."""
-    return core(tmp_path / "data")
+    with core_in_memory() as made:
+        yield made
 
 
 def route(node: Core) -> int:

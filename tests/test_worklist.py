@@ -1,11 +1,11 @@
 """The reader's list: its order, and flags that are raised at once and never lowered in silence."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from series import Core, core, ct, head
+from series import Core, core_in_memory, ct, head
 
 from dicom_node.entities import (
     Analysis,
@@ -34,11 +34,11 @@ UNREAD, WAITING, ACKNOWLEDGED, CLOSED = (
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Core:
+def node() -> Iterator[Core]:
     """A node that has received one head."""
-    made = core(tmp_path)
-    made.receive(head())
-    return made
+    with core_in_memory() as made:
+        made.receive(head())
+        yield made
 
 
 def fill(node: Core, *rows: tuple[str, Urgency, ItemState, float]) -> None:
