@@ -72,9 +72,8 @@ def start_clock(
         ticker.every(0.2, partial(empty_outbox, settings, database, peer), f"deliver to {peer.name}")
     ticker.every(BEAT_EVERY_S, lambda: show_life(life, ticker), "beat")
     scheduler = BackgroundScheduler(timezone="UTC")
-    scheduler.add_job(
-        retain, "interval", [database, archive, settings.retention.keep_gb], minutes=settings.retention.every_minutes
-    )
+    kept = [database, archive, settings.retention.keep_gb, [peer.name for peer in settings.destinations]]
+    scheduler.add_job(retain, "interval", kept, minutes=settings.retention.every_minutes)
     scheduler.start()
     return scheduler
 

@@ -203,6 +203,19 @@ def test_an_analysis_that_fails_is_tried_again_and_then_stands_failed(tmp_path: 
     assert item(node).urgency is Urgency.LOW
 
 
+def test_a_failed_series_gives_way_to_the_next(tmp_path: Path) -> None:
+    """The thin series was not needed until the 5 mm one failed for good."""
+    node = core(tmp_path, analyse={"attempts": 1})
+    node.receive(head(series=1))
+    route(node)
+    node.receive(head(60, series=2, spacing_mm=2.0))
+    route(node)
+    work(node, RuntimeError("out of memory"))
+    route(node)
+    work(node, True)
+    assert item(node).urgency is Urgency.HIGH
+
+
 def test_a_result_whose_lease_was_lost_is_void(node: Core) -> None:
     """The worker that took over speaks; the slow one's result is dropped and nothing is doubled."""
     node.receive(head())

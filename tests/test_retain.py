@@ -102,8 +102,17 @@ def test_undelivered_studies_stay(node: Core) -> None:
             deliveries.sent(tx, first, None, utc_now())
             if study == 2:
                 deliveries.put_off(tx, second, "refused", 0.0, limit=1)
-    assert retain(node.database, node.archive, EVERYTHING) == 1
+    assert retain(node.database, node.archive, EVERYTHING, ("pacs", "archive")) == 1
     assert held(node) == {uid(1), uid(2)}
+
+
+def test_a_destination_that_is_no_longer_configured_holds_nothing_back(node: Core) -> None:
+    """Nobody would ever empty its outbox."""
+    made = add_result(node, 1)
+    with node.database.write() as tx:
+        deliveries.add(tx, uid(1), "old_pacs", made)
+    retain(node.database, node.archive, EVERYTHING, ("pacs",))
+    assert uid(1) not in held(node)
 
 
 def test_studies_under_way_stay(node: Core) -> None:

@@ -54,7 +54,6 @@ class StorageServer:
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_RELEASED, self._on_released),
             (evt.EVT_ABORTED, self._on_aborted),
-            (evt.EVT_CONN_CLOSE, self._on_aborted),
         ]
         place = (settings.node.host, settings.node.port)
         try:

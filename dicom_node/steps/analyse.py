@@ -74,7 +74,9 @@ def analyse_next(
         log.exception("an analysis failed", job=job.job_id, attempt=job.attempts)
         with database.write() as tx:
             text = f"{type(error).__name__}: {error}"
-            jobs.put_back(tx, job, owner, text, clock.monotonic() + RETRY_WAIT_S, settings.analyse.attempts)
+            state = jobs.put_back(tx, job, owner, text, clock.monotonic() + RETRY_WAIT_S, settings.analyse.attempts)
+            if state is JobState.FAILED:
+                route.reconsider(tx, job.study_uid)
             flag.refresh(tx, job.study_uid, clock.utc_now())
     return True
 
@@ -155,6 +157,8 @@ def explain(database: Database, archive: Archive, settings: Settings, job: Job, 
         built = build_not_analysed(headers, reason, pipeline, now.astimezone(), version, replaced, options)
         made = store(archive, job.study_uid, version, built)
     with database.write() as tx:
+        if results.next_version(tx, job.study_uid) != version:  # a result came meanwhile: no picture is needed
+            made = []
         if not jobs.finish(tx, job, owner, JobState.DONE if made else JobState.SUPERSEDED):
             raise LeaseLost(f"job {job.job_id}")
         send_out(tx, settings, job.study_uid, version, made, now)

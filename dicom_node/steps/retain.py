@@ -1,5 +1,7 @@
 """Retain: keeps the archive within its size. The oldest finished studies go first, undelivered ones never."""
 
+from collections.abc import Sequence
+
 import structlog
 
 from dicom_node.archive import Archive
@@ -11,8 +13,11 @@ BYTES_PER_GB = 1e9
 log = structlog.get_logger()
 
 
-def retain(database: Database, archive: Archive, keep_gb: float) -> int:
-    """Remove finished studies until the archive fits; how many were removed."""
+def retain(database: Database, archive: Archive, keep_gb: float, destinations: Sequence[str] = ()) -> int:
+    """Remove finished studies until the archive fits; how many were removed.
+
+    What waits for one of the `destinations` stays; what waits for one that is no longer configured does not count.
+    """
     excess = archive.size_bytes() - keep_gb * BYTES_PER_GB
     removed = 0
     with database.read() as tx:
@@ -21,7 +26,7 @@ def retain(database: Database, archive: Archive, keep_gb: float) -> int:
         if excess <= 0:
             break
         with database.write() as tx:
-            if not is_finished(tx, study_uid):
+            if not is_finished(tx, study_uid, destinations):
                 continue
             excess -= archive.size_bytes(study_uid)
             archive.set_aside(study_uid)
@@ -34,11 +39,11 @@ def retain(database: Database, archive: Archive, keep_gb: float) -> int:
     return removed
 
 
-def is_finished(tx: Transaction, study_uid: str) -> bool:
+def is_finished(tx: Transaction, study_uid: str, destinations: Sequence[str]) -> bool:
     """Whether nothing is under way for the study and every destination has its results."""
     under_way = any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in jobs.of_study(tx, study_uid))
     receiving = any(s.state is not SeriesState.ROUTED for s in instances.series_of_study(tx, study_uid))
-    return not under_way and not receiving and deliveries.waiting(tx, study_uid) == 0
+    return not under_way and not receiving and deliveries.waiting(tx, study_uid, destinations) == 0
 
 
 def forget(tx: Transaction, study_uid: str) -> None:

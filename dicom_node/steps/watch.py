@@ -3,8 +3,9 @@
 import structlog
 
 from dicom_node import clock
+from dicom_node.entities import JobState
 from dicom_node.settings import Analyse
-from dicom_node.steps import flag
+from dicom_node.steps import flag, route
 from dicom_node.tables import jobs
 from dicom_node.tables.database import Database
 
@@ -19,6 +20,8 @@ def expire_leases(database: Database, settings: Analyse, now: float) -> int:
     with database.write() as tx:
         expired = jobs.expire(tx, now, settings.attempts)
         for job in expired:
+            if job.state is JobState.FAILED:
+                route.reconsider(tx, job.study_uid)
             flag.refresh(tx, job.study_uid, clock.utc_now())
     for job in expired:
         log.warning("a worker stopped during an analysis", job=job.job_id, attempts=job.attempts, now=str(job.state))

@@ -1,5 +1,7 @@
 """The outbox: one row for each object and destination."""
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -76,9 +78,14 @@ def recent(tx: Transaction, limit: int) -> list[Delivery]:
     ]
 
 
-def waiting(tx: Transaction, study_uid: str) -> int:
-    """How many objects of a study no destination has yet, failed ones included."""
-    return tx.number("SELECT count(*) FROM deliveries WHERE study_uid = :uid AND state <> 'sent'", uid=study_uid)
+def waiting(tx: Transaction, study_uid: str, destinations: Sequence[str]) -> int:
+    """How many objects of a study these destinations do not have yet, failed ones included."""
+    return tx.number(
+        "SELECT count(*) FROM deliveries WHERE study_uid = :uid AND state <> 'sent'"
+        " AND destination IN (SELECT value FROM json_each(:destinations))",
+        uid=study_uid,
+        destinations=json.dumps(destinations),
+    )
 
 
 def forget_study(tx: Transaction, study_uid: str) -> None:
