@@ -3,13 +3,15 @@
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from inference.errors import ModelError
 from inference.network import build_network
 from inference.training.evaluate import fit_platt
 from inference.training.export import Decisions, Words, export
-from inference.weights import Figure, ModelCard, ModelError, Platt, load_card, load_networks
+from inference.weights import Figure, ModelCard, Platt, load_card, load_networks
 
 CPU = torch.device("cpu")
 DECISIONS = Decisions(
@@ -134,6 +136,13 @@ def test_fit_platt_recovers_a_curve() -> None:
     platt = fit_platt(inputs.numpy(), truth.numpy())
     assert platt.slopes[0] == pytest.approx(1.5, abs=0.2)
     assert platt.intercept == pytest.approx(-0.7, abs=0.2)
+
+
+def test_fit_platt_is_not_certain_of_few_cases() -> None:
+    inputs = np.array([[-2.0], [-1.0], [1.0], [2.0]])
+    platt = fit_platt(inputs, np.array([False, False, True, True]))
+    assert 0.6 < platt(2.0) < 0.99
+    assert 0.01 < platt(-2.0) < 0.4
 
 
 def test_every_field_of_the_card_is_filled() -> None:

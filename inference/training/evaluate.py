@@ -58,17 +58,21 @@ def auc(scores: Floats, truth: NDArray[np.bool_]) -> float:
     return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * (len(truth) - positives)))
 
 
-def fit_platt(inputs: Floats, truth: NDArray[np.bool_], ridge: float = 1e-2, clusters: Floats | None = None) -> Platt:
-    """Logistic regression by Newton's method on (n, feature), with a light ridge on the slopes."""
+def fit_platt(inputs: Floats, truth: NDArray[np.bool_], ridge: float = 1e-2) -> Platt:
+    """Logistic regression on (n, feature) by Newton's method, with Platt's softened targets and a light ridge.
+
+    The targets, (n + 1) / (n + 2) of n positives and 1 / (m + 2) of m negatives, keep few cases from certainty.
+    """
     design = np.column_stack([np.ones(len(inputs)), inputs])
+    positives, negatives = int(truth.sum()), int((~truth).sum())
+    targets = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     weights = np.zeros(design.shape[1])
     penalty = ridge * np.eye(len(weights))
     penalty[0, 0] = 1e-6
-    case = np.ones(len(truth)) if clusters is None else clusters
     for _ in range(50):
         probability = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
-        gradient = design.T @ (case * (truth - probability)) - penalty @ weights
-        curvature = (design * (case * probability * (1 - probability))[:, None]).T @ design + penalty
+        gradient = design.T @ (targets - probability) - penalty @ weights
+        curvature = (design * (probability * (1 - probability))[:, None]).T @ design + penalty
         weights = weights + np.linalg.solve(curvature, gradient)
     return Platt(tuple(float(w) for w in weights[1:]), float(weights[0]))
 
