@@ -23,7 +23,7 @@ from inference.training.evaluate import (
 )
 from inference.training.folds import assign_folds
 from inference.training.simulate import UNSURE, Anatomy, anatomy, simulate
-from inference.training.train import Recipe, collate, loss_of, make_pool, read_averaged, train
+from inference.training.train import Recipe, collate, loss_of, make_pool, read_averaged, train, trained_seconds
 
 KINDS = list(HaemorrhageType)
 
@@ -182,6 +182,7 @@ def test_a_run_stops_continues_and_is_read_back(normal: TrainingHead, tmp_path: 
     )
     path = tmp_path / "fold0.safetensors"
     first = train(make_pool([normal], [marked], [normal], 1), recipe, path)
+    assert trained_seconds(path) >= 3 and trained_seconds(tmp_path / "fold1.safetensors") == 0
     again = train(make_pool([normal], [marked], [normal], 1), recipe, path)
     read = read_averaged(path)
     for one, two, three in zip(first.parameters(), again.parameters(), read.parameters(), strict=True):

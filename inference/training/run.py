@@ -25,7 +25,7 @@ from inference.training.evaluate import (
 )
 from inference.training.export import Decisions, Words, export
 from inference.training.folds import assign_folds
-from inference.training.train import Recipe, make_pool, read_averaged, synthetic_training_heads, train
+from inference.training.train import Recipe, make_pool, read_averaged, synthetic_training_heads, train, trained_seconds
 from inference.weights import Figure, Platt
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,8 @@ def train_fold(options: Options, fold: int) -> None:
     """Trains one fold in this process; returns at once when its checkpoint is complete."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
+    if trained_seconds(checkpoint_path(options.out, fold)) >= options.recipe.minutes * 60:
+        return
     cases = load_cases(options.data)
     where = assign_folds({n: c.head.labels for n, c in cases.items()}, options.folds, options.recipe.seed)
     heads = [case.head for number, case in cases.items() if where[number] != fold]

@@ -218,6 +218,12 @@ def load_checkpoint(state: State, path: Path) -> None:
     state.step, state.seconds = int(numbers["step"]), float(numbers["seconds"])
 
 
+def trained_seconds(checkpoint: Path) -> float:
+    """How long a checkpoint was trained; 0 where there is none."""
+    numbers = checkpoint.with_suffix(".json")
+    return float(json.loads(numbers.read_text())["seconds"]) if numbers.exists() else 0.0
+
+
 def _step(state: State, pool: Pool, recipe: Recipe, progress: float) -> float:
     warm = min(1.0, (state.step + 1) / 100)
     rate = recipe.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * min(progress, 1.0)))))
