@@ -13,6 +13,7 @@ from dicom_node import listing
 from dicom_node.errors import CommandError, SettingsError, TriageNodeError
 from dicom_node.logs import configure_logs
 from dicom_node.settings import Peer, Settings, load_settings, site_file
+from inference.errors import InferenceError
 
 DISCLAIMER = "Research software, not a medical device: its results are not for diagnostic use."
 
@@ -35,7 +36,7 @@ def one_line() -> Iterator[None]:
         raise Misuse(f"{error.format_message()}{where}") from None
     except SettingsError as error:
         raise Misuse(str(error)) from None
-    except TriageNodeError as error:
+    except (TriageNodeError, InferenceError) as error:
         raise click.ClickException(str(error)) from None
     except BrokenPipeError:
         sys.stderr.close()

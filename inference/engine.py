@@ -4,25 +4,26 @@ import threading
 
 import torch
 
+from inference.errors import DeviceError, UnknownPipelineError
 from inference.findings import ModelIdentity, Result
 from inference.pipelines.base import Pipeline
 from inference.pipelines.registry import PIPELINES
 from inference.stack import SliceStack
 
 
-class UnknownPipelineError(Exception):
-    """No pipeline of that name exists; the message lists those that do."""
-
-
 class Engine:
     """Keeps loaded pipelines. `device` is "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
 
-    `threads` sets how many CPU threads torch uses in this whole process; None leaves torch's own choice.
+    `threads` sets how many CPU threads torch uses in this whole process; None leaves torch's own choice. DeviceError
+    where the device is not there.
     """
 
     def __init__(self, device: str = "auto", threads: int | None = None) -> None:
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self.device = torch.device(chosen)
+        if self.device.type == "cuda" and (self.device.index or 0) >= torch.cuda.device_count():
+            count = torch.cuda.device_count()
+            raise DeviceError(f"there is no device {chosen}: torch {torch.__version__} sees {count} GPUs")
         if threads is not None:
             torch.set_num_threads(threads)
         self._pipelines: dict[str, Pipeline] = {}

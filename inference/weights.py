@@ -17,11 +17,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from inference.errors import ModelError
 from inference.findings import HaemorrhageType, ModelIdentity
-
-
-class ModelError(Exception):
-    """A model card or its weights are missing, damaged or do not belong together; the message names the file."""
 
 
 @dataclass(frozen=True, slots=True)

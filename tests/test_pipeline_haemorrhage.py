@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from inference.engine import Engine, UnknownPipelineError
+from inference.engine import Engine
+from inference.errors import DeviceError, UnknownPipelineError
 from inference.findings import Finding, HaemorrhageType, NotAnalysable, Result
 from inference.heads import SyntheticHead, synthetic_head
 from inference.pipelines.haemorrhage import HaemorrhagePipeline, key_slices
@@ -148,3 +149,9 @@ def test_an_unknown_pipeline_is_named(engine: Engine, head: SyntheticHead) -> No
 )
 def test_key_slices_are_peaks(probabilities: list[float], expected: tuple[int, ...]) -> None:
     assert key_slices(np.array(probabilities)) == expected
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    """One line, before any model is loaded."""
+    with pytest.raises(DeviceError, match="cuda:63"):
+        Engine("cuda:63")
