@@ -85,7 +85,9 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 @main.command()
 @click.pass_obj
 def serve(config: Path | None) -> None:
-    """Run the whole node: DICOM receiver, worker and page; restart what crashes or hangs.
+    """Run the whole node.
+
+    Receiver, worker and page, each restarted when it crashes or hangs.
 
     Example: triage-node --config site.toml serve
     """
@@ -99,7 +101,9 @@ def serve(config: Path | None) -> None:
 @main.command()
 @with_settings
 def node(settings: Settings) -> None:
-    """Run only the DICOM side: receive, complete, route, deliver.
+    """Run only the DICOM side.
+
+    Receive, complete, route and deliver; a worker and the page are separate.
 
     Example: triage-node node
     """
@@ -114,7 +118,9 @@ def node(settings: Settings) -> None:
 @main.command()
 @with_settings
 def worker(settings: Settings) -> None:
-    """Run only a worker: analyses what is queued; several may run.
+    """Run only a worker.
+
+    It analyses what is queued; several may run.
 
     Example: triage-node worker
     """
@@ -144,10 +150,12 @@ def web(settings: Settings) -> None:
 )
 @click.option("--port", default=8080, show_default=True, help="Port of the page; 0 takes a free one.")
 def demo(folder: Path | None, once: bool, port: int) -> None:
-    """Start a node of its own, push head CTs to it and show the worklist as it fills.
+    """Try it: synthetic heads through a node.
 
-    Example: triage-node demo          (synthetic heads)
-             triage-node demo FOLDER   (the DICOM files in FOLDER)
+    Starts a node of its own, pushes head CTs to it (synthetic ones, or the DICOM files in FOLDER) and shows the worklist
+    as it fills.
+
+    Example: triage-node demo --once
     """
     from dicom_node.demo import run_demo
 
@@ -161,7 +169,9 @@ def demo(folder: Path | None, once: bool, port: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a series.")
 @with_settings
 def analyse(settings: Settings, path: Path, out: Path, as_json: bool) -> None:
-    """Analyse DICOM files without any network; writes SEG, SR, SC and KO files.
+    """Analyse DICOM files without any network.
+
+    Writes SEG, SR, SC and KO files to DIR/STUDY/SERIES.
 
     Example: triage-node analyse /data/ct --out /data/results
     """
@@ -183,7 +193,9 @@ def analyse(settings: Settings, path: Path, out: Path, as_json: bool) -> None:
 @click.option("--aet", default="SUBMIT", show_default=True, help="The calling AE title.")
 @with_settings
 def submit(settings: Settings, path: Path, aet: str) -> None:
-    """Send DICOM files to the running node by C-STORE, as a scanner would.
+    """Send DICOM files to the running node.
+
+    By C-STORE, as a scanner would.
 
     Example: triage-node submit /data/ct
     """
@@ -222,7 +234,9 @@ def worklist(settings: Settings, as_json: bool) -> None:
 @click.option("--limit", default=50, show_default=True, help="How many of each, the newest first.")
 @with_settings
 def jobs(settings: Settings, as_json: bool, limit: int) -> None:
-    """Print the last analyses (A...) and deliveries (D...), with what went wrong.
+    """Print the last analyses and deliveries.
+
+    Analyses have IDs A..., deliveries D...; with what went wrong.
 
     Example: triage-node jobs
     """
@@ -234,7 +248,9 @@ def jobs(settings: Settings, as_json: bool, limit: int) -> None:
 @click.argument("job_id")
 @with_settings
 def retry(settings: Settings, job_id: str) -> None:
-    """Revive a failed analysis or delivery by its ID from `jobs`.
+    """Revive a failed analysis or delivery.
+
+    By its ID from `triage-node jobs`.
 
     Example: triage-node retry D17
     """
@@ -246,7 +262,9 @@ def retry(settings: Settings, job_id: str) -> None:
 @click.argument("peer", required=False)
 @with_settings
 def echo(settings: Settings, peer: str | None) -> None:
-    """Test a peer with C-ECHO; without a name, this node itself.
+    """Test a peer with C-ECHO.
+
+    Without a name, this node itself.
 
     Example: triage-node echo pacs
     """
