@@ -25,6 +25,7 @@ SLAB_MM = 5.0
 LOW_MM = 2.0
 LEVEL_HU = 33.0
 HEIGHT_MM = 150.0
+AIR_HU = -1024.0
 CHANNELS = 9
 
 _ANGLES_DEG = np.arange(-42.0, 42.5, 3.0)
@@ -134,8 +135,8 @@ def _sample(
     row = (cos * yy + sin * xx + pose.row_mm) / spacing[0]
     column = (cos * xx - sin * yy + pose.column_mm) / spacing[1]
     grid = torch.stack([column * 2 / width, row * 2 / height], dim=-1)[None]
-    shifted = nnf.grid_sample(planes[None] + 1024, grid, mode=mode, padding_mode="zeros", align_corners=False)
-    return torch.as_tensor(shifted[0] - 1024)
+    shifted = nnf.grid_sample(planes[None] - AIR_HU, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    return torch.as_tensor(shifted[0] + AIR_HU)
 
 
 def _enclosed(low: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -189,7 +190,7 @@ def _pose(low: torch.Tensor, inside: NDArray[np.bool_], spacing: float) -> Pose:
     )
 
     def asymmetry(angle: float) -> float:
-        turned = _sample(maps * 1 - 1024, (spacing, spacing), 60, 60, 4.0, Pose(centre[0], centre[1], angle)) + 1024
+        turned = _sample(maps + AIR_HU, (spacing, spacing), 60, 60, 4.0, Pose(centre[0], centre[1], angle)) - AIR_HU
         costs = []
         for shift in (-2, -1, 0, 1, 2):
             mirrored = torch.roll(turned.flip(-1), shift, -1)
@@ -210,14 +211,14 @@ def _pose(low: torch.Tensor, inside: NDArray[np.bool_], spacing: float) -> Pose:
 def to_grid(stack: SliceStack) -> HeadGrid:
     """The stack on the network's grid; NotAnalysable when no axial head is in it."""
     orientation = orientation_of(stack)
-    hu = np.ascontiguousarray(orientation.apply(stack.hu), dtype=np.float32)
+    hu = np.require(orientation.apply(stack.hu), np.float32, ["C", "W"])
     spacing = stack.pixel_spacing[::-1] if orientation.transpose else stack.pixel_spacing
     extents = stack.extents_mm[::-1] if orientation.flip_slices else stack.extents_mm
     extents = np.ascontiguousarray(extents)
     planes = planes_of(extents)
     slab_mm = np.bincount(planes, extents).astype(np.float64)
     factors = (max(1, round(GRID_MM / spacing[0])), max(1, round(GRID_MM / spacing[1])))
-    pooled = nnf.avg_pool2d(torch.from_numpy(hu)[:, None], factors, ceil_mode=False)[:, 0]
+    pooled = nnf.avg_pool2d(torch.from_numpy(hu)[:, None], factors)[:, 0].nan_to_num(nan=AIR_HU)
     slabs = _slabs(pooled, planes, extents)
     coarse = (spacing[0] * factors[0], spacing[1] * factors[1])
     cut = tuple((hu.shape[a + 1] - pooled.shape[a + 1] * factors[a]) / 2 * spacing[a] for a in (0, 1))
@@ -229,8 +230,8 @@ def to_grid(stack: SliceStack) -> HeadGrid:
     pose = _pose(low, inside_low, LOW_MM)
 
     image = _sample(slabs, coarse, GRID_ROWS, GRID_COLUMNS, GRID_MM, pose)
-    mask = torch.from_numpy(inside_low.astype(np.float32)) - 1024
-    inside = (_sample(mask, (LOW_MM, LOW_MM), GRID_ROWS, GRID_COLUMNS, GRID_MM, pose) > -1023.5).numpy()
+    mask = torch.from_numpy(inside_low.astype(np.float32)) + AIR_HU
+    inside = (_sample(mask, (LOW_MM, LOW_MM), GRID_ROWS, GRID_COLUMNS, GRID_MM, pose) > AIR_HU + 0.5).numpy()
     tissue = image[torch.from_numpy(inside)]
     tissue = tissue[(tissue > 10) & (tissue < 60)]
     level = float(LEVEL_HU - tissue.median()) if len(tissue) else 0.0

@@ -13,6 +13,7 @@ from inference.preprocess import (
     CHANNELS,
     GRID_COLUMNS,
     GRID_ROWS,
+    HeadGrid,
     features,
     labels_to_source,
     planes_of,
@@ -52,6 +53,11 @@ def stack(head: SyntheticHead) -> SliceStack:
     return stack_from(head.hu, head.spacing_mm)
 
 
+@pytest.fixture(scope="module")
+def expected(stack: SliceStack) -> HeadGrid:
+    return to_grid(stack)
+
+
 def flipped(stack: SliceStack, slices: bool, rows: bool, columns: bool, transpose: bool) -> SliceStack:
     """The same anatomy at the same place, stored in another order."""
     hu, positions = stack.hu, stack.positions
@@ -79,9 +85,8 @@ def flipped(stack: SliceStack, slices: bool, rows: bool, columns: bool, transpos
 @pytest.mark.parametrize("columns", [False, True])
 @pytest.mark.parametrize("transpose", [False, True])
 def test_storage_order_does_not_matter(
-    stack: SliceStack, slices: bool, rows: bool, columns: bool, transpose: bool
+    stack: SliceStack, expected: HeadGrid, slices: bool, rows: bool, columns: bool, transpose: bool
 ) -> None:
-    expected = to_grid(stack)
     other = flipped(stack, slices, rows, columns, transpose)
     assert np.all(np.diff(other.depths_mm) > 0)
     grid = to_grid(other)
@@ -154,6 +159,14 @@ def test_what_is_no_head_is_refused(head: SyntheticHead, what: str) -> None:
     }
     with pytest.raises(NotAnalysable, match="No whole head"):
         to_grid(stack_from(images[what], head.spacing_mm))
+
+
+def test_a_protected_array_with_gaps_is_read(stack: SliceStack, expected: HeadGrid) -> None:
+    hu = stack.hu.copy()
+    hu[:, :8] = np.nan
+    hu.flags.writeable = False
+    grid = to_grid(replace(stack, hu=hu))
+    assert torch.allclose(grid.image, expected.image, atol=1)
 
 
 def test_coronal_slices_are_refused(stack: SliceStack) -> None:
