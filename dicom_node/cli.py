@@ -152,8 +152,8 @@ def web(settings: Settings) -> None:
 def demo(folder: Path | None, once: bool, port: int) -> None:
     """Try it: synthetic heads through a node.
 
-    Starts a node of its own, pushes head CTs to it (synthetic ones, or the DICOM files in FOLDER) and shows the worklist
-    as it fills.
+    Starts a node of its own, pushes head CTs to it (synthetic ones, or the DICOM files in FOLDER) and shows the
+    worklist as it fills.
 
     Example: triage-node demo --once
     """
