@@ -223,11 +223,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class SendStatus:
-    """The answer to one C-STORE; `status` None means that none came."""
+    """The answer to one C-STORE; `status` None means that none came, not `offered` that it was never asked."""
 
     path: Path
     status: int | None
     detail: str = ""
+    offered: bool = True
 
 
 @dataclass(frozen=True, slots=True)

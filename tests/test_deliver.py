@@ -145,15 +145,26 @@ def test_refusal_is_tried_again_and_does_not_touch_the_others(node: Core, refusa
 
 
 def test_abort_half_way(node: Core) -> None:
-    """What was answered is sent, the rest is tried again."""
+    """What was answered is sent, what was not is tried again."""
     uids = put(node, 1, objects=3)
     with pacs(0x0000, -1) as peer:
-        assert deliver(node, peer.port) == 1
-        assert [row.attempts for row in rows(node)] == [1, 1, 1]
-        assert all(row.error for row in rows(node)[1:])
-        make_due(node)
         assert deliver(node, peer.port) == 2
+        assert [row.attempts for row in rows(node)] == [1, 1, 1]
+        assert [bool(row.error) for row in rows(node)] == [False, True, False]
+        make_due(node)
+        assert deliver(node, peer.port) == 1
     assert sorted(peer.stored) == sorted(uids)
+
+
+def test_an_object_that_makes_the_peer_abort_does_not_hold_up_the_others(node: Core) -> None:
+    """Whatever is behind it goes out in the next association, without an attempt counted."""
+    uids = put(node, 1, objects=4)
+    with pacs(-1) as peer:
+        assert deliver(node, peer.port) == 3
+        assert peer.stored == uids[1:] and peer.associations == 2
+    assert [(row.state, row.attempts) for row in rows(node)] == [(DeliveryState.WAITING, 1)] + 3 * [
+        (DeliveryState.SENT, 1)
+    ]
 
 
 def test_no_answer(node: Core) -> None:

@@ -60,13 +60,13 @@ def send(paths: Sequence[Path], peer: Peer, ae_title: str, timeout_s: float) -> 
 
 def _store(association: Association, path: Path) -> SendStatus:
     if not association.is_established:
-        return SendStatus(path, None, "the association ended before this object")
+        return SendStatus(path, None, "the association ended before this object", offered=False)
     try:
         answer = association.send_c_store(dcmread(path))
     except ValueError as error:
         return SendStatus(path, None, f"the destination does not take this kind of object: {error}")
     except RuntimeError as error:
-        return SendStatus(path, None, str(error))
+        return SendStatus(path, None, str(error), offered=False)
     if "Status" not in answer:
         return SendStatus(path, None, "no answer came in time")
     return SendStatus(path, int(answer.Status), str(answer.get("ErrorComment", "")))

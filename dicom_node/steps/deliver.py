@@ -43,14 +43,20 @@ def deliver_due(
 def deliver_study(
     database: Database, batch: list[Delivery], send: Send, settings: Deliver, jitter: random.Random, now: datetime
 ) -> int:
-    """Send one study's objects; each answer is recorded as it comes. How many were stored."""
+    """Send one study's objects; each answer is recorded as it comes. How many were stored.
+
+    When one object makes the peer end the association, those behind it stay due for the next association.
+    """
     waiting = {delivery.path: delivery for delivery in batch}
-    stored, trouble = 0, "no answer came"
+    stored, offered, trouble = 0, False, "no answer came"
     again_at = due_again(max(batch, key=lambda delivery: delivery.attempts), settings, jitter)  # all in one association
     try:
         for answer in send([delivery.path for delivery in batch]):
+            delivery = waiting.pop(answer.path)
+            if offered and not answer.offered:
+                continue
+            offered = True
             with database.write() as tx:
-                delivery = waiting.pop(answer.path)
                 if is_stored(answer.status):
                     warning = f"0x{answer.status:04X} {answer.detail}".strip() if answer.status else None
                     deliveries.sent(tx, delivery, warning, now)

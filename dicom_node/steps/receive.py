@@ -54,7 +54,7 @@ class Receiver:
         path = self._archive.instance_path(study_uid, series_uid, incoming.sop_uid, digest)
         with self._database.read() as tx:
             known = instances.versions(tx, incoming.sop_uid)
-        if any(version.sha256 == digest for version in known):
+        if any(version.sha256 == digest and version.path.exists() for version in known):
             return
         self._archive.put(path, header, incoming.data)
         record(self._database, dataset, path, digest, incoming.calling_aet, incoming.called_aet, clock.utc_now())
@@ -79,7 +79,8 @@ def record(
         known = instances.versions(tx, sop_uid)
     changed = not known or not same_image(known[-1].path, path)
     with database.write() as tx:
-        known = instances.versions(tx, sop_uid)
+        if (standing := instances.versions(tx, sop_uid)) != known:  # another association was quicker with this image
+            changed, known = True, standing
         if any(version.sha256 == digest for version in known):
             return
         instance = Instance(
