@@ -4,6 +4,7 @@ A result belongs to the patient, study and accession of its source (PS3.3 C.7.1.
 own (C.7.3.1), and names the algorithm as contributing equipment (IHE AI Results; PS3.3 C.12.1).
 """
 
+import re
 import unicodedata
 import uuid
 from collections.abc import Sequence
@@ -233,10 +234,18 @@ def _inherit(result: Dataset, source: Dataset) -> None:
             setattr(result, keyword, None)
         else:
             result.pop(Tag(keyword), None)
+    _mend_age(result)
     if not (result.get("DeidentificationMethod") or result.get("DeidentificationMethodCodeSequence")):
         # May not stand without its method (Type 1C), and some senders leave that empty.
         result.pop(Tag("PatientIdentityRemoved"), None)
     result.StudyInstanceUID = source.StudyInstanceUID
+
+
+def _mend_age(result: Dataset) -> None:
+    """Write an age such as "0Y", which anonymisers leave behind, as the Age String that is meant (PS3.5 6.2)."""
+    stated = re.fullmatch(r"(\d{1,3})([DWMY])", text(result, "PatientAge").upper())
+    if stated:
+        result.PatientAge = f"{int(stated[1]):03d}{stated[2]}"
 
 
 def _element(source: Dataset, keyword: str) -> DataElement | None:

@@ -183,6 +183,13 @@ def test_values_outside_the_standard_are_kept_as_sent() -> None:
         assert as_bytes(ds)
 
 
+@pytest.mark.parametrize("sent, written", [("0Y", "000Y"), ("63y", "063Y"), ("006M", "006M"), ("76", "76")])
+def test_ages_are_written_as_age_strings(sent: str, written: str) -> None:
+    """Where it is clear what was meant."""
+    context = suspected_context(ct_series(PatientAge=sent))
+    assert {str(each.dataset.PatientAge) for each in build_reports(context, ALL_PICTURES)} == {written}
+
+
 def test_sources_are_left_as_they_were() -> None:
     sources = ct_series(PatientSex="F")
     before = [as_bytes(ds) for ds in sources]
