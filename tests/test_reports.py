@@ -1,7 +1,6 @@
 """What all result objects have in common: valid, the patient's, the same again when made again, and no surprises."""
 
 import dataclasses
-import importlib.util
 import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
@@ -52,16 +51,6 @@ TYPE_2 = (
 COPIED = f"{TYPE_2} StudyInstanceUID IssuerOfPatientID PatientAge StudyDescription TimezoneOffsetFromUTC"
 STRANGE = {"PatientBirthDate": "1950", "PatientSex": "U", "PatientAge": "76", "StudyTime": "9:59", "Manufacturer": ""}
 ALL_KINDS = {Kind.SEG, Kind.SR, Kind.SC, Kind.KO}
-
-
-@pytest.fixture(scope="module")
-def ct_ich(shared: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ct_ich", shared / "ct_ich" / "ct_ich.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def assert_valid(objects: Sequence[Dataset], sources: Sequence[Path], folder: Path) -> None:
