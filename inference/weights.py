@@ -116,6 +116,12 @@ def _card(content: Mapping[str, Any], weights: Traversable) -> ModelCard:
     )
 
 
+def first_names(network: torch.nn.Module) -> dict[str, str]:
+    """For every name in the network's state, the first name of the same tensor: some modules stand in it twice."""
+    seen: dict[int, str] = {}
+    return {name: seen.setdefault(value.data_ptr(), name) for name, value in network.state_dict().items()}
+
+
 def load_networks(
     card: ModelCard, build: Callable[[], torch.nn.Module], device: torch.device
 ) -> tuple[torch.nn.Module, ...]:
@@ -136,12 +142,11 @@ def load_networks(
         raise ModelError(f"{card.weights}: not a safetensors file ({error})") from error
     networks = []
     for number in range(card.networks):
-        prefix = f"{number}."
-        own = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
         network = build()
+        names = first_names(network)
         try:
-            network.load_state_dict(own)
-        except RuntimeError as error:
+            network.load_state_dict({name: tensors[f"{number}.{first}"] for name, first in names.items()})
+        except (KeyError, RuntimeError) as error:
             raise ModelError(f"{card.weights}: the weights do not fit the network ({error})") from error
         networks.append(network.eval().to(device))
     return tuple(networks)

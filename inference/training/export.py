@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 
 from inference.findings import HaemorrhageType
-from inference.weights import Figure, Platt
+from inference.weights import Figure, Platt, first_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,9 @@ def pack(networks: Sequence[torch.nn.Module]) -> bytes:
     """All networks in one safetensors file: convolutions in float16, normalisation statistics as they are."""
     tensors = {}
     for number, network in enumerate(networks):
-        for name, value in network.state_dict().items():
+        state = network.state_dict()
+        for name in dict.fromkeys(first_names(network).values()):
+            value = state[name]
             small = value.dtype == torch.float32 and value.dim() == 4
             tensors[f"{number}.{name}"] = (value.half() if small else value).contiguous().clone()
     return save(tensors)
