@@ -5,7 +5,8 @@ import os
 import pytest
 import torch
 
-from inference.engine import Engine, UnknownPipelineError
+from inference.engine import Engine
+from inference.errors import UnknownPipelineError
 from inference.pipelines.registry import PIPELINES
 
 
