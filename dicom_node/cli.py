@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,14 @@ from dicom_node.settings import Peer, Settings, load_settings, site_file
 from inference.errors import InferenceError
 
 DISCLAIMER = "Research software, not a medical device: its results are not for diagnostic use."
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What was said before the command's name."""
+
+    config: Path | None
+    supervisor: int | None
 
 
 class Misuse(click.ClickException):
@@ -61,14 +70,15 @@ class Group(click.Group):
 @click.option(
     "--config", type=click.Path(path_type=Path), help="The site's settings file (default: ./triage-node.toml)."
 )
+@click.option("--supervisor", type=int, hidden=True, help="The process ID of the serve that starts this command.")
 @click.version_option(package_name="triage-node")
 @click.pass_context
-def main(context: click.Context, config: Path | None) -> None:
+def main(context: click.Context, config: Path | None, supervisor: int | None) -> None:
     """A DICOM node that finds suspected intracranial haemorrhage on head CT and puts those studies first.
 
     Example: triage-node serve
     """
-    context.obj = config
+    context.obj = Invocation(config, supervisor)
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -76,15 +86,15 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
     @click.pass_obj
     @wraps(command)
-    def wrapped(config: Path | None, /, *args: Any, **kwargs: Any) -> None:
-        command(load_settings(config), *args, **kwargs)
+    def wrapped(invocation: Invocation, /, *args: Any, **kwargs: Any) -> None:
+        command(load_settings(invocation.config), *args, **kwargs)
 
     return wrapped
 
 
 @main.command()
 @click.pass_obj
-def serve(config: Path | None) -> None:
+def serve(invocation: Invocation) -> None:
     """Run the whole node.
 
     Receiver, worker and page, each restarted when it crashes or hangs.
@@ -94,13 +104,13 @@ def serve(config: Path | None) -> None:
     from dicom_node.serving import serve as run
 
     configure_logs("serve")
-    settings, where = load_settings(config), site_file(config)
+    settings, where = load_settings(invocation.config), site_file(invocation.config)
     run(settings, ["--config", str(where.absolute())] if where else [], click.echo)
 
 
 @main.command()
-@with_settings
-def node(settings: Settings) -> None:
+@click.pass_obj
+def node(invocation: Invocation) -> None:
     """Run only the DICOM side.
 
     Receive, complete, route and deliver; a worker and the page are separate.
@@ -110,14 +120,14 @@ def node(settings: Settings) -> None:
     from dicom_node.node import running_node
 
     configure_logs("node")
-    with running_node(settings) as (_, life):
+    with running_node(load_settings(invocation.config), invocation.supervisor) as (_, life):
         life.end_on_signals()
         life.ending.wait()
 
 
 @main.command()
-@with_settings
-def worker(settings: Settings) -> None:
+@click.pass_obj
+def worker(invocation: Invocation) -> None:
     """Run only a worker.
 
     It analyses what is queued; several may run.
@@ -127,12 +137,12 @@ def worker(settings: Settings) -> None:
     from dicom_node.node import run_worker
 
     configure_logs("worker")
-    run_worker(settings)
+    run_worker(load_settings(invocation.config), invocation.supervisor)
 
 
 @main.command()
-@with_settings
-def web(settings: Settings) -> None:
+@click.pass_obj
+def web(invocation: Invocation) -> None:
     """Run only the worklist page.
 
     Example: triage-node web
@@ -140,7 +150,7 @@ def web(settings: Settings) -> None:
     from dicom_node.node import run_web
 
     configure_logs("web")
-    run_web(settings)
+    run_web(load_settings(invocation.config), invocation.supervisor)
 
 
 @main.command()
@@ -302,7 +312,8 @@ def config_check(settings: Settings) -> None:
     from inference.engine import Engine
 
     rules = load_rules(settings.routes_path)
-    click.echo(f"settings: {site_file() or 'the embedded defaults'}")
+    where = site_file(click.get_current_context().obj.config)
+    click.echo(f"settings: {where or 'the embedded defaults'}")
     click.echo(f"rules: {len(rules.rule)}")
     settings.node.data.mkdir(parents=True, exist_ok=True)
     click.echo(f"data: {settings.node.data.absolute()}")

@@ -22,13 +22,13 @@ BEAT_LASTS_S = 20.0
 class Life:
     """One process's signs of life, and its wish to end.
 
+    `supervisor` is the process ID of the `serve` that started this one, None where a person did.
     `promise` says how long the process may be silent from now: the supervisor restarts it when it is silent for longer.
     """
 
-    def __init__(self, database: Database, process: str) -> None:
-        self._database, self.process = database, process
+    def __init__(self, database: Database, process: str, supervisor: int | None = None) -> None:
+        self._database, self.process, self._supervisor = database, process, supervisor
         self.ending = threading.Event()
-        self._parent = os.getppid()
 
     def promise(self, seconds: float = BEAT_LASTS_S, doing: str = "") -> None:
         """Write a sign of life."""
@@ -36,9 +36,9 @@ class Life:
         with self._database.write() as tx:
             processes.beat(tx, Beat(self.process, os.getpid(), now + seconds, doing), now)
 
-    def check_parent(self) -> None:
+    def check_supervisor(self) -> None:
         """End when the supervisor is gone, so that a new one finds its ports free."""
-        if os.getppid() != self._parent:
+        if self._supervisor is not None and os.getppid() != self._supervisor:
             self.ending.set()
 
     def end_on_signals(self) -> None:

@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def running_node(settings: Settings) -> Iterator[tuple[StorageServer, Life]]:
+def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[tuple[StorageServer, Life]]:
     """The DICOM side: receives, completes, routes and delivers while the body runs."""
     with only_one(settings.node.data, "node"):
         database, archive = open_database(settings.database_path), Archive(settings.node.data)
@@ -42,7 +42,7 @@ def running_node(settings: Settings) -> Iterator[tuple[StorageServer, Life]]:
         adopted, lost = reconcile(database, archive, clock.utc_now())
         if adopted or lost:
             log.warning("files and rows differed at start", files_adopted=adopted, rows_dropped=lost)
-        life, ticker = Life(database, "node"), clock.Ticker()
+        life, ticker = Life(database, "node", supervisor), clock.Ticker()
         receiver = Receiver(database, archive)
         server = StorageServer(settings, receiver.store, receiver.ended, partial(note_refusal, database))
         with database.write() as tx:
@@ -109,21 +109,21 @@ def note_refusal(database: Database, calling_aet: str, called_aet: str, address:
 
 def show_life(life: Life, ticker: clock.Ticker) -> None:
     """A sign of life, unless a clock job hangs."""
-    life.check_parent()
+    life.check_supervisor()
     if stuck := ticker.stuck(STUCK_S):
         log.error("a clock job hangs", jobs=stuck)
     else:
         life.promise()
 
 
-def run_worker(settings: Settings) -> None:
+def run_worker(settings: Settings, supervisor: int | None = None) -> None:
     """The analysing side: runs queued jobs until told to end."""
     from dicom_node.steps.analyse import analyse_next
     from inference.engine import Engine
     from reports.build import warm_up
 
     database, archive = open_database(settings.database_path), Archive(settings.node.data)
-    life = Life(database, "worker")
+    life = Life(database, "worker", supervisor)
     life.end_on_signals()
     life.promise(settings.analyse.timeout_s, "loading the model")
     engine = Engine(settings.analyse.device, settings.analyse.threads or None)
@@ -137,7 +137,7 @@ def run_worker(settings: Settings) -> None:
 
     next_beat = 0.0
     while not life.ending.is_set():
-        life.check_parent()
+        life.check_supervisor()
         if clock.monotonic() >= next_beat:
             life.promise(BEAT_LASTS_S, "waiting for work")
             next_beat = clock.monotonic() + BEAT_EVERY_S
@@ -148,14 +148,14 @@ def run_worker(settings: Settings) -> None:
     life.finish()
 
 
-def run_web(settings: Settings) -> None:
+def run_web(settings: Settings, supervisor: int | None = None) -> None:
     """The page, until told to end."""
     import uvicorn
 
     from dicom_node.web.app import build_app
 
     database, archive = open_database(settings.database_path), Archive(settings.node.data)
-    life, ticker = Life(database, "web"), clock.Ticker()
+    life, ticker = Life(database, "web", supervisor), clock.Ticker()
     config = uvicorn.Config(
         build_app(database, archive, settings),
         host=settings.web.host,
@@ -166,7 +166,7 @@ def run_web(settings: Settings) -> None:
     server = uvicorn.Server(config)
 
     def beat() -> None:
-        life.check_parent()
+        life.check_supervisor()
         if life.ending.is_set():
             server.should_exit = True
         elif server.started and not server.should_exit:

@@ -39,7 +39,7 @@ class Supervisor:
 
     def __init__(self, database: Database, names: tuple[str, ...], options: list[str]) -> None:
         self._database = database
-        command = [sys.executable, "-m", "dicom_node", *options]
+        command = [sys.executable, "-m", "dicom_node", *options, "--supervisor", str(os.getpid())]
         self._children = [Child(name, [*command, name]) for name in names]
 
     def look(self, now: float) -> None:
