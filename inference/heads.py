@@ -170,7 +170,7 @@ def _place(s: _Shapes, rng: np.random.Generator, depth_mm: float) -> tuple[float
 def _bleed(s: _Shapes, bleed: HaemorrhageType, large: bool, rng: np.random.Generator) -> Mask:
     """Where the blood is."""
     if bleed is HaemorrhageType.INTRAPARENCHYMAL:
-        radius = rng.uniform(17, 24) if large else rng.uniform(6, 8)
+        radius = rng.uniform(17, 24) if large else rng.uniform(7.5, 9)
         near = _ellipsoid(s.x, s.y, s.z, _place(s, rng, 26 if large else 20), (radius, radius * 1.2, radius))
         return np.asarray((near + 0.12 * radius * _waves(s.hu.shape, 12, rng) > 0) & s.brain & ~s.ventricles)
     if bleed is HaemorrhageType.INTRAVENTRICULAR:
