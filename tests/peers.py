@@ -21,8 +21,13 @@ START_S = 120.0
 
 
 def needs(program: str) -> str:
-    """The path of a program, or a skip with the reason."""
-    path = shutil.which(program)
+    """The path of a program, or a skip with the reason.
+
+    Not from this environment's own folder: pynetdicom puts other programs called storescu and echoscu there.
+    """
+    own = Path(sys.prefix, "bin")
+    folders = [folder for folder in os.get_exec_path() if Path(folder).resolve() != own.resolve()]
+    path = shutil.which(program, path=os.pathsep.join(folders))
     if path is None:
         pytest.skip(f"{program} is not installed")
     return path
