@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.errors import SettingsError
-from dicom_node.steps.rules import NOTHING, Features, Rule, Rules, Test, load_rules
+from dicom_node.steps.rules import NOTHING, Condition, Features, Rule, Rules, load_rules
 
 HEAD = replace(
     NOTHING,
@@ -56,7 +56,7 @@ def reason(**changes: object) -> str:
 )
 def test_each_test(test: dict[str, object], passing: list[object], failing: list[object]) -> None:
     """What holds and what does not; an unknown number passes no numeric test."""
-    condition = Test.model_validate(test)
+    condition = Condition.model_validate(test)
     assert all(condition.holds(value) for value in passing)
     assert not any(condition.holds(value) for value in failing)
 

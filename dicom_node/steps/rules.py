@@ -54,7 +54,7 @@ NOTHING = Features("", "", "", "", "", "", "", "", "", "", "", 0, 0.0, 0.0, None
 FIELDS = {field.name for field in fields(Features)} | {"text", "gaps"}
 
 
-class Test(BaseModel):
+class Condition(BaseModel):
     """One field's conditions; all that are given must hold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -95,7 +95,7 @@ class Rule(BaseModel):
     pipeline: str | None = None
     decline: str | None = None
     ignore: str | None = None
-    when: dict[str, Test] = {}
+    when: dict[str, Condition] = {}
 
     @model_validator(mode="after")
     def _is_sound(self) -> "Rule":
