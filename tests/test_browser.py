@@ -118,6 +118,7 @@ def test_worked_by_keyboard(node: Node, address: str, page: Page) -> None:
     expect(row).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="TOP, One")).to_be_visible()
+    expect(page.locator("#link")).to_have_attribute("data-state", "live")  # the page's script listens
     page.keyboard.press("Escape")
     expect(row).to_be_focused()
 
@@ -129,7 +130,7 @@ def test_acknowledge_and_close_with_the_mouse(node: Node, address: str, page: Pa
     close = page.get_by_role("button", name="Close")
     expect(close).to_be_visible()
     assert state(node, study_uid) is ItemState.ACKNOWLEDGED
-    page.goto(f"{address}/")
+    open_live(page, address)
     page.get_by_role("button", name="Close TOP, One").click()
     expect(page.get_by_role("heading", name="No study is waiting")).to_be_visible()
     assert state(node, study_uid) is ItemState.CLOSED
