@@ -180,6 +180,21 @@ def test_new_revision_supersedes_what_has_not_begun(node: Core) -> None:
     assert states(node, 1) == [JobState.SUPERSEDED, JobState.RUNNING, JobState.QUEUED]
 
 
+def test_a_study_is_analysed_by_one_worker_at_a_time(node: Core) -> None:
+    """A second worker takes another study meanwhile, and this one's next job when the first is done."""
+    queue(node, 1, revision=1)
+    first = claim(node, "one")
+    queue(node, 1, revision=2)
+    queue(node, 2)
+    other = claim(node, "two")
+    assert first is not None and other is not None
+    assert other.study_uid != first.study_uid and claim(node, "three") is None
+    with node.database.write() as tx:
+        assert jobs.finish(tx, first, "one", JobState.DONE)
+    following = claim(node, "three")
+    assert following is not None and (following.study_uid, following.revision) == (first.study_uid, 2)
+
+
 def test_queueing_the_same_revision_again_does_not_double_it(node: Core) -> None:
     """A routed series that is routed again."""
     queue(node, 1)

@@ -49,10 +49,10 @@ def choose(tx: Transaction, series: Series, rules: Rules, now: datetime) -> Choi
         features = series_features(tx, series)
     except UNREADABLE as error:
         log.error("the images of a series cannot be read", series_uid=series.series_uid, error=str(error))
-        choice = judge(series, DAMAGED, DAMAGED.reason_for(NOTHING))
+        features, rule = NOTHING, DAMAGED
     else:
         rule = rules.decide(features)
-        choice = judge(series, rule, rule.reason_for(features))
+    choice = judge(series, rule, rule.reason_for(features))
     if choice.kind is ChoiceKind.ANALYSE:
         choice = against_others(choice, standing_job(tx, choice))
     jobs.put_choice(tx, choice)

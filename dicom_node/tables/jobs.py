@@ -55,10 +55,14 @@ def queue(tx: Transaction, choice: Choice, priority: int, now: datetime) -> None
 
 
 def claim(tx: Transaction, owner: str, now: float, lease_s: float) -> Job | None:
-    """Take the next queued job under a lease; None when there is none. Counts the attempt."""
+    """Take the next queued job under a lease; None when there is none. Counts the attempt.
+
+    A study is analysed by one worker at a time, so that two results never reach for the same number and files.
+    """
     row = tx.row(
         "UPDATE jobs SET state = 'running', attempts = attempts + 1, lease_owner = :owner, lease_until = :until"
-        " WHERE job_id = (SELECT job_id FROM jobs WHERE state = 'queued' AND not_before <= :now"
+        " WHERE job_id = (SELECT job_id FROM jobs AS next WHERE state = 'queued' AND not_before <= :now AND NOT EXISTS"
+        " (SELECT 1 FROM jobs AS other WHERE other.study_uid = next.study_uid AND other.state = 'running')"
         " ORDER BY priority DESC, job_id LIMIT 1) RETURNING *",
         owner=owner,
         until=now + lease_s,
