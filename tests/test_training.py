@@ -22,7 +22,7 @@ from inference.training.evaluate import (
     nested_decisions,
 )
 from inference.training.folds import assign_folds
-from inference.training.simulate import UNSURE, Anatomy, anatomy, simulate
+from inference.training.simulate_old import UNSURE, Anatomy, anatomy, simulate
 from inference.training.train import Recipe, collate, loss_of, make_pool, read_averaged, train, trained_seconds
 
 KINDS = list(HaemorrhageType)

@@ -25,7 +25,7 @@ from inference.network import build_network, plane_logits
 from inference.preprocess import HeadGrid, features, to_grid
 from inference.training.augment import Batch, augment
 from inference.training.data import TYPES, TrainingHead, on_grid, stack_of
-from inference.training.simulate import UNSURE, Anatomy, anatomy, simulate
+from inference.training.simulate_old import UNSURE, Anatomy, anatomy, simulate
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,53 @@
+"""Fields over a head: coordinates in mm, smooth random waves, and what fraction of a voxel a shape fills.
+
+A shape is a field in mm, positive inside, about as large as the distance to its surface. A voxel of a thick plane is
+partly filled where the surface passes through it: the field is therefore evaluated at several heights of the plane.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.heads import stretch
+
+Field = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Spacing = tuple[float, float, float]
+Shape = Callable[[float], Field]
+
+HEIGHTS = (-1 / 3, 0.0, 1 / 3)
+
+
+def coordinates(shape: tuple[int, ...], spacing_mm: Spacing, lift_mm: float = 0.0) -> tuple[Field, Field, Field]:
+    """z up from the lowest plane, y to posterior and x to the patient's left from the image centre, mm; broadcastable.
+
+    `lift_mm` looks that much above each plane's middle.
+    """
+    z = np.arange(shape[0], dtype=np.float32) * spacing_mm[0] + np.float32(lift_mm)
+    y = (np.arange(shape[1], dtype=np.float32) - (shape[1] - 1) / 2) * np.float32(spacing_mm[1])
+    x = (np.arange(shape[2], dtype=np.float32) - (shape[2] - 1) / 2) * np.float32(spacing_mm[2])
+    return z[:, None, None], y[None, :, None].astype(np.float32), x[None, None, :].astype(np.float32)
+
+
+def waves(shape: tuple[int, ...], spacing_mm: Spacing, scale_mm: float, rng: np.random.Generator) -> Field:
+    """A smooth random field of standard deviation 1 whose bumps are about `scale_mm` apart."""
+    coarse = [max(2, int(np.ceil(n * mm / scale_mm)) + 2) for n, mm in zip(shape, spacing_mm, strict=True)]
+    field = stretch(rng.standard_normal(coarse).astype(np.float32), tuple(shape))
+    return np.asarray(field / (field.std() + 1e-6), np.float32)
+
+
+def filled(shape_at: Shape, plane_mm: float, edge_mm: float = 1.5) -> Field:
+    """0..1 of each voxel inside a shape: `shape_at(lift_mm)` is its field that much above the planes' middles."""
+    parts = [np.clip(shape_at(height * plane_mm) / edge_mm + 0.5, 0, 1) for height in HEIGHTS]
+    return np.asarray(np.mean(parts, axis=0), np.float32)
+
+
+def pick(where: Mask, spacing_mm: Spacing, rng: np.random.Generator) -> NDArray[np.float32] | None:
+    """A random voxel of a mask as (z, y, x) in mm of `coordinates`, or None where the mask is empty."""
+    found = np.flatnonzero(where)
+    if not len(found):
+        return None
+    index = np.array(np.unravel_index(found[rng.integers(len(found))], where.shape), np.float32)
+    origin = np.array([0.0, (where.shape[1] - 1) / 2, (where.shape[2] - 1) / 2], np.float32)
+    return np.asarray((index - origin) * np.array(spacing_mm, np.float32))
