@@ -14,6 +14,7 @@ from inference.training.simulate.fields import Field, Mask, Spacing
 
 BONE_HU = 150.0
 BLOOD_LIMIT_HU = 110.0
+TISSUE_LIMIT_HU = 75.0
 GRAIN_LIMIT_HU = 12.0
 
 
@@ -53,7 +54,7 @@ def anatomy(hu: Field, inside: Mask, spacing_mm: Spacing) -> Anatomy:
     """The anatomy of a head in HU whose intracranial space is roughly `inside`."""
     hu = hu.astype(np.float32)
     inside = _closed(inside, spacing_mm) & (hu < BLOOD_LIMIT_HU)
-    smooth = _without_noise(hu, spacing_mm)
+    smooth = _without_noise(hu, inside, spacing_mm)
     depth = ndimage.distance_transform_edt(inside, sampling=spacing_mm).astype(np.float32)
     table = np.stack([ndimage.distance_transform_edt(plane, sampling=spacing_mm[1:]) for plane in inside])
     ventricles = _ventricles(smooth, depth, spacing_mm)
@@ -96,9 +97,14 @@ def _sigma(mm: float, spacing_mm: Spacing) -> tuple[float, float, float]:
     return (0.0, mm / spacing_mm[1], mm / spacing_mm[2])
 
 
-def _without_noise(hu: Field, spacing_mm: Spacing) -> Field:
-    """Smoothed within the plane; bone and air are cut first, so that they do not bleed into the brain's edge."""
-    return np.asarray(ndimage.gaussian_filter(hu, _sigma(1.5, spacing_mm)), np.float32)
+def _without_noise(hu: Field, inside: Mask, spacing_mm: Spacing) -> Field:
+    """Smoothed within the plane; inside, only tissue counts, so that bone does not smear into the brain's edge."""
+    sigma = _sigma(1.5, spacing_mm)
+    plain = ndimage.gaussian_filter(hu, sigma)
+    tissue = (inside & (hu > -20) & (hu < TISSUE_LIMIT_HU)).astype(np.float32)
+    weight = ndimage.gaussian_filter(tissue, sigma)
+    within = ndimage.gaussian_filter(hu * tissue, sigma) / np.maximum(weight, 1e-3)
+    return np.where(inside & (weight > 0.05), within, plain).astype(np.float32)
 
 
 def _ventricles(smooth: Field, depth: Field, spacing_mm: Spacing) -> Mask:
