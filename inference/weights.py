@@ -45,20 +45,31 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Decisions:
+    """How the networks' features become probabilities, and from which on something is said; types in their order.
+
+    Features: of the study the mean log-odds of its three highest planes; of a slice its plane's log-odds and the
+    study's feature; of each type the mean of its three highest planes. Bodies under `minimum_ml` are not drawn.
+    """
+
+    study: Platt
+    slice: Platt
+    types: tuple[Platt, ...]
+    study_threshold: float
+    slice_threshold: float
+    type_thresholds: tuple[float, ...]
+    voxel_threshold: float
+    minimum_ml: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What a card says. `study`, `slice` and each of `types` turn the network's features into probabilities."""
+    """What a card says."""
 
     identity: ModelIdentity
     summary: str
     networks: int
-    threshold: float
-    type_thresholds: tuple[float, ...]
-    slice_threshold: float
-    study: Platt
-    slice: Platt
-    types: tuple[Platt, ...]
-    voxel_threshold: float
-    minimum_ml: float
+    decisions: Decisions
     children_below_years: float
     children: str
     intended_use: str
@@ -88,8 +99,23 @@ def _platt(content: Mapping[str, Any]) -> Platt:
     return Platt(tuple(float(v) for v in content["slopes"]), float(content["intercept"]))
 
 
+def read_decisions(content: Mapping[str, Any]) -> Decisions:
+    """The tables `decision` and `calibration` of a card; KeyError, TypeError or ValueError where they are not right."""
+    calibration, decision = content["calibration"], content["decision"]
+    return Decisions(
+        study=_platt(calibration["study"]),
+        slice=_platt(calibration["slice"]),
+        types=tuple(_platt(calibration[kind.value]) for kind in HaemorrhageType),
+        study_threshold=float(decision["study_threshold"]),
+        slice_threshold=float(decision["slice_threshold"]),
+        type_thresholds=tuple(float(decision["type_thresholds"][kind.value]) for kind in HaemorrhageType),
+        voxel_threshold=float(decision["voxel_threshold"]),
+        minimum_ml=float(decision["minimum_ml"]),
+    )
+
+
 def _card(content: Mapping[str, Any], weights: Traversable) -> ModelCard:
-    calibration, decision, words = content["calibration"], content["decision"], content["words"]
+    words = content["words"]
     figures = [
         Figure(f["name"], float(f["value"]), float(f["low"]), float(f["high"])) for f in content.get("figures", [])
     ]
@@ -97,14 +123,7 @@ def _card(content: Mapping[str, Any], weights: Traversable) -> ModelCard:
         identity=ModelIdentity(content["name"], content["version"], content["sha256"]),
         summary=words["summary"],
         networks=int(content["networks"]),
-        threshold=float(decision["study_threshold"]),
-        type_thresholds=tuple(float(decision["type_thresholds"][kind.value]) for kind in HaemorrhageType),
-        slice_threshold=float(decision["slice_threshold"]),
-        study=_platt(calibration["study"]),
-        slice=_platt(calibration["slice"]),
-        types=tuple(_platt(calibration[kind.value]) for kind in HaemorrhageType),
-        voxel_threshold=float(decision["voxel_threshold"]),
-        minimum_ml=float(decision["minimum_ml"]),
+        decisions=read_decisions(content),
         children_below_years=float(words["children_below_years"]),
         children=words["children"],
         intended_use=words["intended_use"],

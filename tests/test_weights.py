@@ -10,8 +10,8 @@ import torch
 from inference.errors import ModelError
 from inference.network import build_network
 from inference.training.evaluate import fit_platt
-from inference.training.export import Decisions, Words, export
-from inference.weights import Figure, ModelCard, Platt, load_card, load_networks
+from inference.training.export import Words, export
+from inference.weights import Decisions, Figure, ModelCard, Platt, load_card, load_networks
 
 CPU = torch.device("cpu")
 DECISIONS = Decisions(
@@ -39,7 +39,7 @@ def test_shipped_card_and_weights_load_and_match() -> None:
     card = load_card("haemorrhage")
     assert len(load_networks(card, build_network, CPU)) == card.networks
     assert len(card.identity.sha256) == 64
-    assert 0 < card.threshold < 1
+    assert 0 < card.decisions.study_threshold < 1
     assert "not a medical device" in card.intended_use.lower()
     assert "10.13026/w8q8-ky94" in card.data
     assert card.children and card.limits
@@ -47,9 +47,7 @@ def test_shipped_card_and_weights_load_and_match() -> None:
 
 def test_export_round_trip(card_path: Path) -> None:
     card = load_card(card_path)
-    assert card.study == DECISIONS.study
-    assert card.types == DECISIONS.types
-    assert card.type_thresholds == DECISIONS.type_thresholds
+    assert card.decisions == DECISIONS
     assert card.children == WORDS.children
     assert card.limits == WORDS.limits
     assert card.figures == FIGURES

@@ -5,6 +5,7 @@ The networks' averaged logits decide everything: pooled per plane, smoothed over
 among types.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,12 +62,14 @@ def key_slices(probabilities: NDArray[np.float64], count: int = KEY_SLICES) -> t
 
 
 class HaemorrhagePipeline:
-    """The pipeline with its weights on a device."""
+    """The pipeline with its weights on a device: those of the card, or `networks` with the card's decisions."""
 
-    def __init__(self, device: torch.device, card: ModelCard | None = None) -> None:
+    def __init__(
+        self, device: torch.device, card: ModelCard | None = None, networks: Sequence[torch.nn.Module] | None = None
+    ) -> None:
         self.card = load_card("haemorrhage") if card is None else card
         self.device = device
-        networks = load_networks(self.card, build_network, device)
+        networks = load_networks(self.card, build_network, device) if networks is None else networks
         self._networks = [n.to(memory_format=torch.channels_last) for n in networks]  # type: ignore[call-overload]
 
     @property
@@ -80,19 +83,19 @@ class HaemorrhagePipeline:
         if len(grid.image) < FEWEST_PLANES:
             raise NotAnalysable("There are too few slices of the head to analyse.")
         reading = self.read(grid)
-        card = self.card
+        card, decide = self.card, self.card.decisions
         highest = top_mean(reading.planes[:, 0])
-        probability = card.study(highest)
-        suspected = probability >= card.threshold
-        by_plane = np.array([card.slice(float(odds), highest) for odds in reading.planes[:, 0]])
+        probability = decide.study(highest)
+        suspected = probability >= decide.study_threshold
+        by_plane = np.array([decide.slice(float(odds), highest) for odds in reading.planes[:, 0]])
         in_order = by_plane[grid.plane_of_slice]
         by_slice = in_order[::-1] if grid.orientation.flip_slices else in_order
-        types = [platt(top_mean(reading.planes[:, 1 + i])) for i, platt in enumerate(card.types)]
+        types = [platt(top_mean(reading.planes[:, 1 + i])) for i, platt in enumerate(decide.types)]
         labels = self._labels(reading, types, grid) if suspected else None
         return Result(
             pipeline="haemorrhage",
             model=card.identity,
-            threshold=card.threshold,
+            threshold=decide.study_threshold,
             suspected=suspected,
             probability=probability,
             findings=tuple(_finding(i, p, labels, stack, suspected, types) for i, p in enumerate(types)),
@@ -124,12 +127,12 @@ class HaemorrhagePipeline:
 
     def _labels(self, reading: Reading, types: list[float], grid: HeadGrid) -> NDArray[np.uint8]:
         """Labels 0..5 on the source's grid; only probable types, and the most probable one at least."""
-        allowed = [p >= t for p, t in zip(types, self.card.type_thresholds, strict=True)]
+        allowed = [p >= t for p, t in zip(types, self.card.decisions.type_thresholds, strict=True)]
         allowed[int(np.argmax(types))] = True
         voxels = reading.voxels.numpy()
         bleeding = 1 - voxels[:, 0]
-        mask = bleeding > self.card.voxel_threshold
-        smallest = self.card.minimum_ml * 1000 / (GRID_MM**2 * float(np.median(grid.slab_mm)))
+        mask = bleeding > self.card.decisions.voxel_threshold
+        smallest = self.card.decisions.minimum_ml * 1000 / (GRID_MM**2 * float(np.median(grid.slab_mm)))
         bodies = _large_bodies(mask, smallest)
         if not bodies.any():
             bodies = _around_peak(bleeding, int(np.argmax(reading.planes[:, 0])))

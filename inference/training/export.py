@@ -1,4 +1,8 @@
-"""Writes what is shipped: the networks in one safetensors file, and the model card beside it."""
+"""Writes what is shipped: the networks in one safetensors file, beside it the model card and the folds.
+
+The folds file says which patients each network never saw, with the decisions fitted without them: what an honest
+evaluation on the training data needs.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,21 +13,9 @@ import torch
 from safetensors.torch import save
 
 from inference.findings import HaemorrhageType
-from inference.weights import Figure, Platt, first_names
+from inference.weights import Decisions, Figure, Platt, first_names
 
-
-@dataclass(frozen=True, slots=True)
-class Decisions:
-    """Calibration and operating point, as measured out of fold."""
-
-    study: Platt
-    slice: Platt
-    types: tuple[Platt, ...]
-    study_threshold: float
-    slice_threshold: float
-    type_thresholds: tuple[float, ...]
-    voxel_threshold: float
-    minimum_ml: float
+DATASET = "CT-ICH"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +49,31 @@ def _text(value: str) -> str:
 
 def _platt(name: str, platt: Platt) -> list[str]:
     slopes = ", ".join(f"{s:.5f}" for s in platt.slopes)
-    return [f"[calibration.{name}]", f"slopes = [{slopes}]", f"intercept = {platt.intercept:.5f}", ""]
+    return [f"[{name}]", f"slopes = [{slopes}]", f"intercept = {platt.intercept:.5f}", ""]
+
+
+def _decisions(decisions: Decisions, within: str = "") -> list[str]:
+    """The tables `decision` and `calibration`, below the table `within`."""
+    kinds = list(HaemorrhageType)
+    calibration = f"{within}calibration"
+    return [
+        f"[{within}decision]",
+        f"study_threshold = {decisions.study_threshold:.4f}",
+        f"slice_threshold = {decisions.slice_threshold:.4f}",
+        f"voxel_threshold = {decisions.voxel_threshold:.2f}",
+        f"minimum_ml = {decisions.minimum_ml:.2f}",
+        "",
+        f"[{within}decision.type_thresholds]",
+        *(f"{k.value} = {t:.4f}" for k, t in zip(kinds, decisions.type_thresholds, strict=True)),
+        "",
+        *_platt(f"{calibration}.study", decisions.study),
+        *_platt(f"{calibration}.slice", decisions.slice),
+        *(line for k, p in zip(kinds, decisions.types, strict=True) for line in _platt(f"{calibration}.{k.value}", p)),
+    ]
 
 
 def card_text(sha256: str, networks: int, decisions: Decisions, figures: Sequence[Figure], words: Words) -> str:
     """The model card as TOML."""
-    kinds = list(HaemorrhageType)
     lines = [
         "# Model card. Research use only; not a medical device.",
         'name = "haemorrhage"',
@@ -71,21 +82,10 @@ def card_text(sha256: str, networks: int, decisions: Decisions, figures: Sequenc
         f"sha256 = {_text(sha256)}",
         f"networks = {networks}",
         "",
-        "[decision]",
         "# Probabilities; a study is suspected from study_threshold on. Bodies under minimum_ml are not drawn.",
-        f"study_threshold = {decisions.study_threshold:.4f}",
-        f"slice_threshold = {decisions.slice_threshold:.4f}",
-        f"voxel_threshold = {decisions.voxel_threshold:.2f}",
-        f"minimum_ml = {decisions.minimum_ml:.2f}",
-        "",
-        "[decision.type_thresholds]",
-        *(f"{k.value} = {t:.4f}" for k, t in zip(kinds, decisions.type_thresholds, strict=True)),
-        "",
         "# Logistic calibration. Features: study = mean log-odds of the three highest planes;",
         "# slice = log-odds of the plane, and the study's feature; each type = mean of its three highest planes.",
-        *_platt("study", decisions.study),
-        *_platt("slice", decisions.slice),
-        *(line for k, p in zip(kinds, decisions.types, strict=True) for line in _platt(k.value, p)),
+        *_decisions(decisions),
         "[words]",
         'summary = "Suspected intracranial haemorrhage on non-contrast head CT: five types; voxel, slice and study."',
         'intended_use = "Research only. Not a medical device; not for diagnosis, triage or any other use on patients."',
@@ -107,14 +107,44 @@ def card_text(sha256: str, networks: int, decisions: Decisions, figures: Sequenc
     return "\n".join(lines)
 
 
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """The patients whom network `network` never saw, and the decisions fitted on all others."""
+
+    network: int
+    patients: tuple[str, ...]
+    decisions: Decisions
+
+
+def folds_text(sha256: str, dataset: str, folds: Sequence[Fold]) -> str:
+    """The folds file as TOML."""
+    lines = [
+        "# Which patients no network but this one may judge, and the decisions fitted without them.",
+        f"dataset = {_text(dataset)}",
+        f"sha256 = {_text(sha256)}",
+        "",
+    ]
+    for fold in folds:
+        people = ", ".join(_text(patient) for patient in fold.patients)
+        lines += ["[[folds]]", f"network = {fold.network}", f"patients = [{people}]", ""]
+        lines += _decisions(fold.decisions, "folds.")
+    return "\n".join(lines)
+
+
 def export(
-    networks: Sequence[torch.nn.Module], decisions: Decisions, figures: Sequence[Figure], words: Words, out: Path
+    networks: Sequence[torch.nn.Module],
+    decisions: Decisions,
+    figures: Sequence[Figure],
+    words: Words,
+    out: Path,
+    folds: Sequence[Fold] = (),
 ) -> Path:
-    """Writes haemorrhage.safetensors and haemorrhage.toml into `out`; the card's path."""
+    """Writes haemorrhage.safetensors, haemorrhage.toml and haemorrhage.folds.toml into `out`; the card's path."""
     out.mkdir(parents=True, exist_ok=True)
     content = pack(networks)
     (out / "haemorrhage.safetensors").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     card = out / "haemorrhage.toml"
     card.write_text(card_text(digest, len(networks), decisions, figures, words), encoding="utf-8")
+    (out / "haemorrhage.folds.toml").write_text(folds_text(digest, DATASET, folds), encoding="utf-8")
     return card

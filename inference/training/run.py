@@ -18,15 +18,13 @@ from inference.training.evaluate import (
     auc,
     bootstrap,
     choose_threshold,
-    figures,
     fit_platt,
-    nested_decisions,
     predict,
 )
-from inference.training.export import Decisions, Words, export
+from inference.training.export import Fold, Words, export
 from inference.training.folds import assign_folds
 from inference.training.train import Recipe, make_pool, read_averaged, synthetic_training_heads, train, trained_seconds
-from inference.weights import Figure, Platt
+from inference.weights import Decisions, Figure, Platt
 
 log = logging.getLogger(__name__)
 
@@ -107,47 +105,6 @@ def out_of_fold(options: Options, cases: Mapping[int, Case]) -> list[Prediction]
         Prediction(number, predict([networks[where[number]]], case.head), case.head.labels, case.imaged)
         for number, case in cases.items()
     ]
-
-
-def calibrate_types(predictions: Sequence[Prediction]) -> tuple[tuple[Platt, ...], tuple[float, ...]]:
-    """Per type: calibration, and the threshold that keeps three quarters of the studies that have it."""
-    calibrations, thresholds = [], []
-    for t in range(len(TYPES)):
-        highest = np.array([[top_mean(p.planes[:, 1 + t])] for p in predictions])
-        truth = np.array([p.labels[:, t].any() for p in predictions])
-        platt = fit_platt(highest, truth, ridge=0.1)
-        chance = np.array([platt(float(v)) for v in highest[:, 0]])
-        calibrations.append(platt)
-        thresholds.append(min(0.5, choose_threshold(chance, truth, 0.75)))
-    return tuple(calibrations), tuple(thresholds)
-
-
-def decide(predictions: Sequence[Prediction]) -> tuple[Decisions, list[Figure]]:
-    """Calibration and operating point for the card, and the figures."""
-    truth = np.array([p.labels.any() for p in predictions])
-    highest = np.array([top_mean(p.planes[:, 0]) for p in predictions])
-    study = fit_platt(highest[:, None], truth)
-    slice_inputs = [
-        np.column_stack([p.planes[:, 0], np.full(len(p.planes), top)])
-        for p, top in zip(predictions, highest, strict=True)
-    ]
-    marked = np.concatenate([p.labels[p.judged].any(1) for p in predictions])
-    slices = fit_platt(np.concatenate([x[p.judged] for x, p in zip(slice_inputs, predictions, strict=True)]), marked)
-    scores = [np.array([slices(*row) for row in rows]) for rows in slice_inputs]
-    judged = np.concatenate([s[p.judged] for s, p in zip(scores, predictions, strict=True)])
-    types, type_thresholds = calibrate_types(predictions)
-    decisions = Decisions(
-        study=study,
-        slice=slices,
-        types=types,
-        study_threshold=study(choose_threshold(highest, truth, SENSITIVITY)),
-        slice_threshold=choose_threshold(judged, marked, SLICE_SENSITIVITY),
-        type_thresholds=type_thresholds,
-        voxel_threshold=VOXEL_THRESHOLD,
-        minimum_ml=MINIMUM_ML,
-    )
-    decided = nested_decisions(highest, truth, SENSITIVITY)
-    return decisions, figures(predictions, scores, highest, decided, decisions.slice_threshold, seed=1)
 
 
 def is_child(case: Case) -> bool:

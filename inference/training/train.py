@@ -1,14 +1,14 @@
 """Trains one fold's network: simulated bleeds in normal heads, synthetic heads, and real slice labels through pooling.
 
 Voxels of simulated bleeds, of unlabelled real slices and of the few outlined ones teach by cross-entropy and Dice; real
-labelled slices teach only through the pooled log-odds of the plane (top-k pooling: weak labels). Time-boxed, single
-process, resumable: a checkpoint holds tensors (safetensors) and numbers (JSON), never a pickle.
+labelled slices teach only through the pooled log-odds of the plane (top-k pooling: weak labels). Single process, a
+fixed number of steps; a stopped run continues as if it had not been stopped: a checkpoint holds tensors (safetensors)
+and numbers (JSON), never a pickle.
 """
 
 import json
 import logging
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -24,12 +24,11 @@ from inference.heads import synthetic_head
 from inference.network import build_network, plane_logits
 from inference.preprocess import HeadGrid, features, to_grid
 from inference.training.augment import Batch, augment
+from inference.training.bank import Bank
 from inference.training.data import TYPES, TrainingHead, on_grid, stack_of
-from inference.training.simulate_old import UNSURE, Anatomy, anatomy, simulate
+from inference.training.simulate.scene import UNSURE
 
 log = logging.getLogger(__name__)
-
-KIND_WEIGHTS = (0.22, 0.24, 0.2, 0.22, 0.12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +36,14 @@ class Recipe:
     """Everything that decides how a fold is trained, besides its data."""
 
     seed: int = 2026
-    minutes: float = 45.0
+    steps: int = 3600
     batch_simulated: int = 8
     batch_normal: int = 3
     batch_positive: int = 3
     batch_synthetic: int = 2
     pool: int = 240
     refresh_steps: int = 4
+    heads_per_carrier: int = 48
     synthetic_heads: int = 24
     learning_rate: float = 2e-3
     weight_decay: float = 1e-3
@@ -54,31 +54,35 @@ class Recipe:
 
 @dataclass(slots=True)
 class Pool:
-    """The heads a fold may see; simulated ones are replaced one by one as training goes on."""
+    """The heads a fold may see; simulated ones are replaced one by one as training goes on.
 
-    normals: Sequence[TrainingHead]
+    `drawn` names the simulated heads at hand, (carrier, number) in the bank.
+    """
+
+    normals: Mapping[int, TrainingHead]
     positives: Sequence[TrainingHead]
     synthetic: Sequence[TrainingHead]
-    anatomies: Sequence[Anatomy]
+    bank: Bank
+    recipe: Recipe
     rng: np.random.Generator
+    drawn: list[tuple[int, int]] = field(default_factory=list)
     simulated: list[TrainingHead] = field(default_factory=list)
 
-    def simulate_one(self) -> TrainingHead:
-        """A normal head of the fold with one bleed, sometimes two or three."""
-        which = int(self.rng.integers(len(self.normals)))
-        count = int(self.rng.choice([1, 2, 3], p=[0.75, 0.18, 0.07]))
-        picked = self.rng.choice(len(TYPES), count, replace=False, p=KIND_WEIGHTS)
-        kinds = tuple(TYPES[int(i)] for i in picked)
-        return simulate(self.normals[which], self.anatomies[which], self.rng, kinds)
-
-    def fill(self, size: int) -> None:
-        """Simulates until the pool holds `size` heads."""
-        while len(self.simulated) < size:
-            self.simulated.append(self.simulate_one())
+    def fill(self) -> None:
+        """Has every drawn head at hand, and draws until there are as many as the recipe says."""
+        while len(self.drawn) < self.recipe.pool:
+            self.drawn.append(self._draw())
+        self.simulated = [self.bank.head(*each) for each in self.drawn]
 
     def refresh(self) -> None:
         """Replaces one simulated head."""
-        self.simulated[int(self.rng.integers(len(self.simulated)))] = self.simulate_one()
+        place = int(self.rng.integers(len(self.simulated)))
+        self.drawn[place] = self._draw()
+        self.simulated[place] = self.bank.head(*self.drawn[place])
+
+    def _draw(self) -> tuple[int, int]:
+        carrier = int(self.rng.choice(sorted(self.normals)))
+        return carrier, int(self.rng.integers(self.recipe.heads_per_carrier))
 
 
 @cache
@@ -111,11 +115,11 @@ def _plane(head: TrainingHead, prefer: float, rng: np.random.Generator) -> int:
     return int(rng.integers(len(head.image)))
 
 
-def _items(pool: Pool, recipe: Recipe) -> list[tuple[TrainingHead, int]]:
-    rng = pool.rng
+def _items(pool: Pool) -> list[tuple[TrainingHead, int]]:
+    rng, recipe = pool.rng, pool.recipe
     sources: list[tuple[Sequence[TrainingHead], int, float]] = [
         (pool.simulated, recipe.batch_simulated, 0.7),
-        (pool.normals, recipe.batch_normal, 0.0),
+        (list(pool.normals.values()), recipe.batch_normal, 0.0),
         (pool.positives, recipe.batch_positive, 0.6),
         (pool.synthetic, recipe.batch_synthetic, 0.5),
     ]
@@ -127,7 +131,7 @@ def _items(pool: Pool, recipe: Recipe) -> list[tuple[TrainingHead, int]]:
     return items
 
 
-def collate(items: Sequence[tuple[TrainingHead, int]], rng: np.random.Generator) -> Batch:
+def collate(items: Sequence[tuple[TrainingHead, int]]) -> Batch:
     """Triplets around the planes; neighbours beyond the ends repeat the end."""
     images, voxels, labels, depths = [], [], [], []
     for head, plane in items:
@@ -177,7 +181,6 @@ class State:
     averaged: torch.nn.Module
     optimiser: torch.optim.AdamW
     step: int = 0
-    seconds: float = 0.0
 
 
 def _fresh(recipe: Recipe) -> State:
@@ -189,8 +192,8 @@ def _fresh(recipe: Recipe) -> State:
     return State(net, averaged, optimiser)
 
 
-def save_checkpoint(state: State, path: Path) -> None:
-    """Networks and optimiser moments as safetensors, step and time as JSON beside it; each replaced atomically."""
+def save_checkpoint(state: State, pool: Pool, path: Path) -> None:
+    """Networks and optimiser moments as safetensors, the rest as JSON beside it; each replaced atomically."""
     tensors = {f"net.{k}": v for k, v in state.net.state_dict().items()}
     tensors |= {f"averaged.{k}": v for k, v in state.averaged.state_dict().items()}
     for number, moments in state.optimiser.state_dict()["state"].items():
@@ -198,12 +201,13 @@ def save_checkpoint(state: State, path: Path) -> None:
     draft = path.with_suffix(".draft")
     save_file({k: v.contiguous().clone() for k, v in tensors.items()}, draft)
     draft.replace(path)
-    draft.write_text(json.dumps({"step": state.step, "seconds": state.seconds}))
+    rest = {"step": state.step, "random": pool.rng.bit_generator.state, "drawn": pool.drawn}
+    draft.write_text(json.dumps(rest))
     draft.replace(path.with_suffix(".json"))
 
 
-def load_checkpoint(state: State, path: Path) -> None:
-    """Continues from a checkpoint."""
+def load_checkpoint(state: State, pool: Pool, path: Path) -> None:
+    """Continues from a checkpoint, with the same heads at hand and the same luck."""
     tensors = load_file(path)
     for module, prefix in ((state.net, "net."), (state.averaged, "averaged.")):
         module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
@@ -214,22 +218,26 @@ def load_checkpoint(state: State, path: Path) -> None:
             moments.setdefault(int(number), {})[key] = value
     current = state.optimiser.state_dict()
     state.optimiser.load_state_dict({"state": moments, "param_groups": current["param_groups"]})
-    numbers = json.loads(path.with_suffix(".json").read_text())
-    state.step, state.seconds = int(numbers["step"]), float(numbers["seconds"])
+    rest = json.loads(path.with_suffix(".json").read_text())
+    state.step = int(rest["step"])
+    pool.rng.bit_generator.state = rest["random"]
+    pool.drawn = [(int(carrier), int(number)) for carrier, number in rest["drawn"]]
 
 
-def trained_seconds(checkpoint: Path) -> float:
-    """How long a checkpoint was trained; 0 where there is none."""
-    numbers = checkpoint.with_suffix(".json")
-    return float(json.loads(numbers.read_text())["seconds"]) if numbers.exists() else 0.0
+def trained_steps(checkpoint: Path) -> int:
+    """How far a checkpoint was trained; 0 where there is none."""
+    rest = checkpoint.with_suffix(".json")
+    return int(json.loads(rest.read_text())["step"]) if rest.exists() else 0
 
 
-def _step(state: State, pool: Pool, recipe: Recipe, progress: float) -> float:
+def _step(state: State, pool: Pool) -> float:
+    recipe = pool.recipe
+    progress = state.step / recipe.steps
     warm = min(1.0, (state.step + 1) / 100)
-    rate = recipe.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * min(progress, 1.0)))))
+    rate = recipe.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * progress))))
     for group in state.optimiser.param_groups:
         group["lr"] = rate
-    batch = augment(collate(_items(pool, recipe), pool.rng), pool.rng)
+    batch = augment(collate(_items(pool)), pool.rng)
     inputs = features(batch.images, batch.depth_mm).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
         logits = state.net(inputs)
@@ -247,43 +255,27 @@ def _step(state: State, pool: Pool, recipe: Recipe, progress: float) -> float:
     return float(loss.detach())
 
 
-def train(pool: Pool, recipe: Recipe, checkpoint: Path) -> torch.nn.Module:
-    """Trains until the recipe's minutes are spent and returns the averaged network; continues a checkpoint."""
-    state = _fresh(recipe)
+def train(pool: Pool, checkpoint: Path) -> torch.nn.Module:
+    """Trains to the recipe's last step and returns the averaged network; continues a checkpoint."""
+    state = _fresh(pool.recipe)
     if checkpoint.exists():
-        load_checkpoint(state, checkpoint)
-        log.info("%s: continuing at step %d, %.1f min", checkpoint.stem, state.step, state.seconds / 60)
+        load_checkpoint(state, pool, checkpoint)
+        log.info("%s: continuing at step %d", checkpoint.stem, state.step)
     state.net.train()
-    if state.seconds < recipe.minutes * 60:
-        pool.fill(recipe.pool)
-    started, before, recent = time.monotonic(), state.seconds, 0.0
-    while state.seconds < recipe.minutes * 60:
-        loss = _step(state, pool, recipe, state.seconds / (recipe.minutes * 60))
+    if state.step < pool.recipe.steps:
+        pool.fill()
+    recent = 0.0
+    while state.step < pool.recipe.steps:
+        loss = _step(state, pool)
         recent = loss if recent == 0 else 0.98 * recent + 0.02 * loss
         state.step += 1
-        state.seconds = before + time.monotonic() - started
-        if state.step % recipe.refresh_steps == 0:
+        if state.step % pool.recipe.refresh_steps == 0:
             pool.refresh()
         if state.step % 100 == 0:
-            log.info(
-                "%s: step %d, %.1f of %g min, loss %.3f",
-                checkpoint.stem,
-                state.step,
-                state.seconds / 60,
-                recipe.minutes,
-                recent,
-            )
-        if state.step % 400 == 0:
-            save_checkpoint(state, checkpoint)
-    save_checkpoint(state, checkpoint)
+            log.info("%s: step %d of %d, loss %.3f", checkpoint.stem, state.step, pool.recipe.steps, recent)
+        if state.step % 300 == 0 or state.step == pool.recipe.steps:
+            save_checkpoint(state, pool, checkpoint)
     return state.averaged.eval()
-
-
-def make_pool(
-    normals: Sequence[TrainingHead], positives: Sequence[TrainingHead], synthetic: Sequence[TrainingHead], seed: int
-) -> Pool:
-    """The pool of one fold; only its own normal heads will carry simulated bleeds."""
-    return Pool(normals, positives, synthetic, [anatomy(head) for head in normals], np.random.default_rng(seed))
 
 
 def read_averaged(checkpoint: Path) -> torch.nn.Module:

@@ -1,0 +1,72 @@
+"""Simulated heads on demand, kept on disk: head `number` of a carrier is always the same, whoever asks first.
+
+Folds share the bank, each asking only for its own carriers; what one process made, the next one reads.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from inference.preprocess import GRID_MM, SLAB_MM
+from inference.training.data import TrainingHead
+from inference.training.simulate.anatomy import Anatomy, anatomy
+from inference.training.simulate.scene import Scene, random_plan, simulate
+
+SPACING_MM = (SLAB_MM, GRID_MM, GRID_MM)
+
+
+def as_training_head(scene: Scene) -> TrainingHead:
+    """A simulated head as the training reads it."""
+    return TrainingHead(scene.hu.astype(np.float16), scene.inside, scene.below_mm, scene.labels, scene.voxels)
+
+
+@cache
+def edition() -> str:
+    """What the simulator's sources hash to: heads that an older simulator made are never read again."""
+    sources = sorted((Path(__file__).parent / "simulate").glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:10]
+
+
+class Bank:
+    """`carriers` are normal heads on 5 x 1 x 1 mm voxels, by number; `folder` is made where it is not there yet."""
+
+    def __init__(self, folder: Path, carriers: Mapping[int, TrainingHead], seed: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._carriers = carriers
+        self._seed = seed
+        self._bodies: dict[int, Anatomy] = {}
+
+    def head(self, carrier: int, number: int) -> TrainingHead:
+        """Simulated head `number` of a carrier."""
+        path = self._folder / f"{edition()}_{self._seed}_{carrier}_{number}.npz"
+        if path.exists():
+            return _read(path)
+        rng = np.random.default_rng([self._seed, carrier, number])
+        made = as_training_head(simulate(self._body(carrier), random_plan(rng), rng))
+        _write(made, path)
+        return made
+
+    def _body(self, carrier: int) -> Anatomy:
+        if carrier not in self._bodies:
+            head = self._carriers[carrier]
+            self._bodies[carrier] = anatomy(head.image.astype(np.float32), head.inside, SPACING_MM)
+        return self._bodies[carrier]
+
+
+def _write(head: TrainingHead, path: Path) -> None:
+    draft = path.with_name(f"{path.stem}.{os.getpid()}.draft.npz")
+    inside = np.packbits(head.inside, axis=-1)
+    np.savez(draft, image=head.image, inside=inside, depth_mm=head.depth_mm, labels=head.labels, voxels=head.voxels)
+    draft.replace(path)
+
+
+def _read(path: Path) -> TrainingHead:
+    with np.load(path) as kept:
+        image = kept["image"]
+        inside = np.unpackbits(kept["inside"], axis=-1, count=image.shape[-1]).astype(bool)
+        return TrainingHead(image, inside, kept["depth_mm"], kept["labels"], kept["voxels"])
