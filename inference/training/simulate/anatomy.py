@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from inference.training.simulate.fields import Field, Mask, Spacing
+from inference.training.simulate.landmarks import Landmarks, landmarks
 
 BONE_HU = 150.0
 BLOOD_LIMIT_HU = 110.0
@@ -26,7 +27,8 @@ class Anatomy:
     `depth_mm` is the distance to its edge, `table_mm` the same within the plane. `soft` 0..1 is where blood may
     lie (not in bone). `ventricles`; `csf` 0..1, the share of cerebrospinal fluid in each voxel outside them. `bone`;
     `scalp`, soft tissue outside it. `vault` are the planes above the skull base, `below_mm` (plane,) how far each
-    lies under the vertex of the intracranial space.
+    lies under the vertex of the intracranial space. `marks` are its midline, sutures and dural sheets. `rise` is by how
+    much `table_mm` grows per mm upward, which tells how the inner table slopes between planes.
     """
 
     hu: Field
@@ -43,6 +45,12 @@ class Anatomy:
     scalp: Mask
     vault: NDArray[np.bool_]
     below_mm: NDArray[np.float32]
+    marks: Landmarks
+    rise: Field
+
+    def under_table_mm(self, lift_mm: float = 0.0) -> Field:
+        """Distance under the sloping inner table at `lift_mm` above each plane's middle; smooth between planes."""
+        return np.asarray((self.table_mm - 0.5 + lift_mm * self.rise) / np.sqrt(1 + self.rise**2), np.float32)
 
     @property
     def voxel_ml(self) -> float:
@@ -62,6 +70,7 @@ def anatomy(hu: Field, inside: Mask, spacing_mm: Spacing) -> Anatomy:
     top = np.flatnonzero(areas > 200)
     highest = top[-1] if len(top) else len(hu) - 1
     bone = (hu > BONE_HU) & ~inside
+    below = ((highest - np.arange(len(hu))) * spacing_mm[0]).astype(np.float32)
     return Anatomy(
         hu=hu,
         smooth=smooth,
@@ -76,7 +85,9 @@ def anatomy(hu: Field, inside: Mask, spacing_mm: Spacing) -> Anatomy:
         bone=bone,
         scalp=_scalp(hu, bone, inside, spacing_mm),
         vault=np.asarray(areas > 0.3 * areas.max()),
-        below_mm=((highest - np.arange(len(hu))) * spacing_mm[0]).astype(np.float32),
+        below_mm=below,
+        marks=landmarks(inside, below, spacing_mm),
+        rise=_rise(table.astype(np.float32), inside, spacing_mm),
     )
 
 
@@ -91,6 +102,17 @@ def _closed(inside: Mask, spacing_mm: Spacing) -> Mask:
     """The space with its narrow gaps (calcified falx, noise, gas) closed, plane by plane."""
     closed = ndimage.binary_closing(inside, _disk(4.0, spacing_mm))
     return np.stack([ndimage.binary_fill_holes(plane) for plane in closed])
+
+
+def _rise(table: Field, inside: Mask, spacing_mm: Spacing) -> Field:
+    """Change of the signed distance to the inner table per mm upward; beyond the last plane the space has closed."""
+    outside = np.stack([ndimage.distance_transform_edt(~p, sampling=spacing_mm[1:]) if p.any() else p for p in inside])
+    closed = ~inside.any((1, 2))
+    signed = table - outside
+    signed[closed] = -2.5 * spacing_mm[0]
+    ends = np.concatenate([signed[:1], signed, signed[-1:]])
+    rise = (ends[2:] - ends[:-2]) / np.float32(2 * spacing_mm[0])
+    return np.asarray(np.clip(ndimage.gaussian_filter(rise, _sigma(2.0, spacing_mm)), -4, 4), np.float32)
 
 
 def _sigma(mm: float, spacing_mm: Spacing) -> tuple[float, float, float]:

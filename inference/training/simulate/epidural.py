@@ -1,0 +1,169 @@
+"""Epidural haematoma: a biconvex lens between bone and dura, held at the sutures, where the dura is fixed.
+
+Mostly temporal and temporoparietal (middle meningeal artery), then frontal, parietal, of the posterior fossa and of
+the vertex, which alone crosses the midline. Thickness and chord follow the shapes read off series of operated and
+observed cases: thin ones are nearly flat, large ones bulge.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.findings import HaemorrhageType
+from inference.training.simulate.anatomy import Anatomy
+from inference.training.simulate.blood import Age, blood_hu
+from inference.training.simulate.fields import Field, Mask, coordinates, pick, waves
+from inference.training.simulate.landmarks import coronal_mm, lambdoid_mm
+from inference.training.simulate.lesions import Box, Grown, Lesion, box_around, grow, heights
+from inference.training.simulate.mass import inward, push
+
+VOLUMES_ML = (0.3, 150.0)
+SKULL_RADIUS_MM = 70.0
+TRIES = 6
+PLACES = {"temporal": 0.4, "frontal": 0.2, "parietal": 0.2, "occipital": 0.08, "posterior fossa": 0.07, "vertex": 0.05}
+AGES = {Age.ACUTE: 0.6, Age.MIXED: 0.25, Age.HYPERACUTE: 0.1, Age.SUBACUTE: 0.05}
+
+
+@dataclass(frozen=True, slots=True)
+class _Lens:
+    """Greatest thickness and half chord in mm, and its stretch (up-down, front-back)."""
+
+    thick_mm: float
+    half_mm: float
+    stretch: tuple[float, float]
+
+
+def epidural(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> Lesion | None:
+    """A lens of this volume, or None where it finds no room between the sutures."""
+    for _ in range(TRIES):
+        place = str(rng.choice(list(PLACES), p=list(PLACES.values())))
+        start = pick(_at(body, place), body.spacing_mm, rng)
+        if start is None:
+            continue
+        lens = _lens(volume_ml, rng)
+        made = _grown(body, start, lens, volume_ml, rng, crosses=place == "vertex")
+        if made is not None:
+            return _lesion(body, start, *made, rng)
+    return None
+
+
+def _at(body: Anatomy, place: str) -> Mask:
+    """The inner table where such a bleed has its middle."""
+    marks = body.marks
+    side, below, along = np.abs(marks.side_mm) / marks.size, marks.below, marks.along
+    coronal, lambdoid = coronal_mm(marks), lambdoid_mm(marks)
+    table = body.inside & (body.under_table_mm() < 1.6)
+    where = {
+        "temporal": (side > 30) & (below > 40) & (below < 92) & (along > 0.22) & (along < 0.68),
+        "frontal": (side > 8) & (below > 12) & (below < 75) & (coronal < -4) & (along < 0.35),
+        "parietal": (side > 18) & (below > 8) & (below < 60) & (coronal > 5) & (lambdoid < -5),
+        "occipital": (side > 8) & (below > 45) & (below < 85) & (lambdoid > 3),
+        "posterior fossa": (side > 10) & (below > 92) & (below < 118) & (along > 0.72),
+        "vertex": (side < 8) & (below < 15) & (coronal > 5),
+    }[place]
+    return np.asarray(table & where)
+
+
+def _lens(volume_ml: float, rng: np.random.Generator) -> _Lens:
+    """Thickness and chord: a lens of half chord `bulge` times the chord at which its face would be flat."""
+    bulge = float(rng.uniform(0.55, 1.0))
+    thick = float(np.sqrt(1000 * volume_ml / (np.pi * SKULL_RADIUS_MM * bulge**2)))
+    half = bulge * float(np.sqrt(2 * SKULL_RADIUS_MM * thick))
+    longer = float(rng.uniform(0.75, 1.3))
+    return _Lens(thick, half, (longer, 1 / longer))
+
+
+def _grown(
+    body: Anatomy,
+    start: NDArray[np.float32],
+    lens: _Lens,
+    volume_ml: float,
+    rng: np.random.Generator,
+    *,
+    crosses: bool,
+) -> tuple[Grown, Field, Box] | None:
+    """The lens, its thickness (mm, on its box) and the box."""
+    box = box_around(body, start, 1.5 * lens.half_mm + lens.thick_mm + 12)
+    bounds = _bounds(body, start, box, crosses=crosses)
+    outward = start - body.marks.origin_mm
+    outward /= np.linalg.norm(outward) + 1e-6
+    bumps = 1 + 0.08 * waves(body.hu[box].shape, body.spacing_mm, 25.0, rng)
+
+    def thickness(lift_mm: float) -> Field:
+        z, y, x = (c[s] for c, s in zip(_axes(body, lift_mm), _axis_slices(box), strict=True))
+        dz, dy, dx = (z - start[0]) / lens.stretch[0], (y - start[1]) / lens.stretch[1], x - start[2]
+        along = dz * outward[0] + dy * outward[1] + dx * outward[2]
+        square = dz**2 + dy**2 + dx**2 - 0.8 * np.minimum(along, 0) ** 2
+        return np.asarray(lens.thick_mm * (1 - square / lens.half_mm**2) * bumps, np.float32)
+
+    def shape(lift_mm: float) -> Field:
+        depth = body.under_table_mm(lift_mm)[box]
+        return np.asarray(np.minimum(thickness(lift_mm) - depth, bounds), np.float32)
+
+    grown = grow(body, heights(body, shape), volume_ml, box=box, edge_mm=1.0, most_mm=0.6 * lens.thick_mm + 2)
+    if grown is None:
+        return None
+    return grown, np.where(bounds > -2, thickness(0.0) + grown.level_mm, 0), box
+
+
+def _axes(body: Anatomy, lift_mm: float) -> tuple[Field, Field, Field]:
+    return coordinates(body.hu.shape, body.spacing_mm, lift_mm)
+
+
+def _axis_slices(box: Box) -> tuple[Box, Box, Box]:
+    """A box as it cuts each of three broadcastable axes."""
+    whole = slice(None)
+    return (box[0], whole, whole), (whole, box[1], whole), (whole, whole, box[2])
+
+
+def _bounds(body: Anatomy, start: NDArray[np.float32], box: Box, *, crosses: bool) -> Field:
+    """mm within the bone that the bleed lies under, by its sutures; the dura gives a little before it holds."""
+    marks = body.marks
+    index = tuple(
+        int(np.clip(round(at / mm + origin), 0, n - 1))
+        for at, mm, n, origin in zip(
+            start,
+            body.spacing_mm,
+            body.hu.shape,
+            (0.0, (body.hu.shape[1] - 1) / 2, (body.hu.shape[2] - 1) / 2),
+            strict=True,
+        )
+    )
+    limits = []
+    for suture in (coronal_mm(marks), lambdoid_mm(marks)):
+        here = 1.0 if suture[index[0], index[1], 0] > 0 else -1.0
+        limits.append(np.broadcast_to(suture * here, (*body.hu.shape[:2], 1))[box[0], box[1]])
+    if not crosses:
+        side = 1.0 if marks.side_mm[index] > 0 else -1.0
+        limits.append(marks.side_mm[box] * side - 1.5)
+    return np.asarray(np.minimum.reduce(np.broadcast_arrays(*limits)) * 1.2, np.float32)
+
+
+def _lesion(
+    body: Anatomy, start: NDArray[np.float32], grown: Grown, thick: Field, box: Box, rng: np.random.Generator
+) -> Lesion:
+    age = Age(rng.choice(list(AGES), p=list(AGES.values())))
+    blood = blood_hu(body, grown.filled, age, rng)
+    if rng.random() < 0.08:
+        blood = _with_air(body, grown.filled, blood, rng)
+    thickness = np.zeros(body.hu.shape, np.float32)
+    thickness[box] = np.clip(thick, 0, None)
+    known = (thickness > 0.5) & (body.depth_mm < np.maximum(thickness, 4)) & body.inside
+    moved = push(body, inward(body) * np.maximum(thickness - 0.5, 0) * 0.9 * known, known)
+    return Lesion(HaemorrhageType.EPIDURAL, grown.filled, blood, None, moved, start)
+
+
+def _with_air(body: Anatomy, filled: Field, blood: Field, rng: np.random.Generator) -> Field:
+    """A few bubbles, from an open fracture or a broken mastoid."""
+    out = blood.copy()
+    for _ in range(int(rng.integers(1, 5))):
+        at = pick(filled > 0.9, body.spacing_mm, rng)
+        if at is None:
+            return out
+        box = box_around(body, at, 4)
+        z, y, x = (c[s] for c, s in zip(_axes(body, 0.0), _axis_slices(box), strict=True))
+        away = np.sqrt((0.6 * (z - at[0])) ** 2 + (y - at[1]) ** 2 + (x - at[2]) ** 2)
+        gas = np.clip(float(rng.uniform(1.0, 2.2)) - away + 0.5, 0, 1)
+        out[box] -= gas * float(rng.uniform(300, 900))
+    return out

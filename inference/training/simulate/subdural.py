@@ -1,0 +1,228 @@
+"""Subdural haematoma: under the dura, across sutures, never across falx or tentorium.
+
+A crescent along the convexity, a flat sheet along one side of the falx, a haze on the tent, or one in the posterior
+fossa; sometimes on both sides. Of every age: acute, mixed, isodense, chronic with a level.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.findings import HaemorrhageType
+from inference.training.simulate.anatomy import Anatomy
+from inference.training.simulate.blood import Age, blood_hu
+from inference.training.simulate.fields import Field, Mask, coordinates, pick, waves
+from inference.training.simulate.landmarks import above_tentorium_mm, falx, tentorium
+from inference.training.simulate.lesions import Grown, Lesion, grow, heights
+from inference.training.simulate.mass import inward, push
+
+VOLUMES_ML = (0.3, 150.0)
+TRIES = 6
+LARGEST_ML = {"convexity": 150.0, "both sides": 150.0, "falx": 22.0, "tent": 14.0, "posterior fossa": 18.0}
+PLACES = {"convexity": 0.58, "both sides": 0.1, "falx": 0.16, "tent": 0.11, "posterior fossa": 0.05}
+AGES = {
+    Age.ACUTE: 0.5,
+    Age.MIXED: 0.15,
+    Age.HYPERACUTE: 0.05,
+    Age.SUBACUTE: 0.08,
+    Age.ISODENSE: 0.07,
+    Age.CHRONIC: 0.08,
+    Age.LAYERED: 0.07,
+}
+FLAT = {Age.CHRONIC, Age.LAYERED, Age.ISODENSE}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    """The blood, by how much it pushes (mm rows and columns) on the voxels `known`, and where its middle lies."""
+
+    grown: Grown
+    push_mm: NDArray[np.float32] | None
+    at_mm: NDArray[np.float32]
+
+
+def subdural(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> Lesion | None:
+    """A subdural haematoma of this volume, or None."""
+    for _ in range(TRIES):
+        able = [p if volume_ml <= LARGEST_ML[place] else 0.0 for place, p in PLACES.items()]
+        place = str(rng.choice(list(PLACES), p=np.array(able) / sum(able)))
+        made = {
+            "convexity": _convexity,
+            "both sides": _both_sides,
+            "falx": _along_falx,
+            "tent": _on_tent,
+            "posterior fossa": _posterior_fossa,
+        }[place](body, volume_ml, rng)
+        if made is None:
+            continue
+        age = Age(rng.choice(list(AGES), p=list(AGES.values())))
+        if place in ("falx", "tent", "posterior fossa") and age in FLAT:
+            age = Age.ACUTE
+        blood = blood_hu(body, made.grown.filled, age, rng)
+        return Lesion(HaemorrhageType.SUBDURAL, made.grown.filled, blood, None, made.push_mm, made.at_mm)
+    return None
+
+
+def _convexity_table(body: Anatomy) -> Mask:
+    """Where the middle of a convexity bleed lies."""
+    marks = body.marks
+    side = np.abs(marks.side_mm) / marks.size
+    wide = (side > 25) & (marks.below > 10) & (marks.below < 80) & (marks.along > 0.12) & (marks.along < 0.9)
+    return np.asarray(body.inside & (body.under_table_mm() < 1.6) & wide)
+
+
+def _thickness_mm(volume_ml: float, rng: np.random.Generator) -> float:
+    """Thin where small; 1 ml about 2.5 mm, 100 ml about 12 mm."""
+    return float(np.clip(2.2 * volume_ml**0.37 * np.exp(rng.normal(0, 0.25)), 1.6, 25))
+
+
+def _crescent(
+    body: Anatomy, start: NDArray[np.float32], volume_ml: float, rng: np.random.Generator
+) -> Callable[[float], Field]:
+    """Thickness in mm along the table of one hemisphere, greatest near `start`."""
+    thick = _thickness_mm(volume_ml, rng)
+    around = np.sqrt(1000 * volume_ml / (thick * np.pi * 0.6))
+    longer = float(rng.uniform(1.1, 1.7))
+    reach = np.clip(np.array([around / longer, around * longer, around * longer]), 9, [75, 110, 110])
+    uneven = 1 + float(rng.uniform(0.08, 0.25)) * waves(body.hu.shape, body.spacing_mm, 28.0, rng)
+    side = 1.0 if start[2] > body.marks.origin_mm[2] else -1.0
+    one_side = body.marks.side_mm * side - 1.0
+
+    def thickness(lift_mm: float) -> Field:
+        z, y, x = coordinates(body.hu.shape, body.spacing_mm, lift_mm)
+        spread = ((z - start[0]) / reach[0]) ** 2 + ((y - start[1]) / reach[1]) ** 2 + ((x - start[2]) / reach[2]) ** 2
+        taper = thick * (1 - spread) / (0.45 + 0.55 * np.sqrt(spread))
+        full = np.minimum(taper, thick) * uneven
+        return np.asarray(np.minimum(full, one_side), np.float32)
+
+    return thickness
+
+
+def _supratentorial(body: Anatomy, lift_mm: float) -> Field:
+    """mm over the tent, wherever there is a tent."""
+    over = above_tentorium_mm(body.marks, lift_mm) - 1
+    return np.where(tentorium(body.marks) > -3, over, 9).astype(np.float32)
+
+
+def _convexity(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _Made | None:
+    start = pick(_convexity_table(body), body.spacing_mm, rng)
+    if start is None:
+        return None
+    return _under_table(body, [_crescent(body, start, volume_ml, rng)], volume_ml, start)
+
+
+def _both_sides(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _Made | None:
+    table = _convexity_table(body)
+    start = pick(table & (body.marks.side_mm > 0), body.spacing_mm, rng)
+    other = pick(table & (body.marks.side_mm < 0), body.spacing_mm, rng)
+    if start is None or other is None:
+        return None
+    share = float(rng.uniform(0.25, 0.75))
+    crescents = [
+        _crescent(body, start, volume_ml * share, rng),
+        _crescent(body, other, volume_ml * (1 - share), rng),
+    ]
+    return _under_table(body, crescents, volume_ml, start if share >= 0.5 else other)
+
+
+def _under_table(
+    body: Anatomy, crescents: list[Callable[[float], Field]], volume_ml: float, start: NDArray[np.float32]
+) -> _Made | None:
+    def thickness(lift_mm: float) -> Field:
+        return np.max([each(lift_mm) for each in crescents], axis=0).astype(np.float32)
+
+    def shape(lift_mm: float) -> Field:
+        under = thickness(lift_mm) - body.under_table_mm(lift_mm)
+        return np.minimum(under, _supratentorial(body, lift_mm)).astype(np.float32)
+
+    grown = grow(body, heights(body, shape), volume_ml, within=_apart(body), edge_mm=1.2, most_mm=6)
+    if grown is None:
+        return None
+    thick = np.clip(thickness(0.0) + grown.level_mm, 0, None) * (grown.filled.any((1, 2))[:, None, None])
+    known = (thick > 0.5) & (body.depth_mm < np.maximum(thick, 4)) & body.inside
+    moved = push(body, inward(body) * np.maximum(thick - 0.5, 0) * 0.9 * known, known)
+    return _Made(grown, moved, start)
+
+
+def _apart(body: Anatomy) -> Field:
+    """0 on the falx, where no blood crosses; 1 elsewhere."""
+    near = np.clip(np.abs(body.marks.side_mm) - 0.3, 0, 1)
+    return near.astype(np.float32)
+
+
+def _along_falx(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _Made | None:
+    """A flat sheet on one side of the falx."""
+    marks = body.marks
+    sheet = falx(marks)
+    side = float(rng.choice([-1.0, 1.0]))
+    on = body.inside & (np.abs(marks.side_mm - 2 * side) < 1.2) & (sheet > 4) & (marks.below > 6)
+    start = pick(on, body.spacing_mm, rng)
+    if start is None:
+        return None
+    thick = float(np.clip(1.6 * volume_ml**0.35 * np.exp(rng.normal(0, 0.2)), 1.2, 9))
+    around = float(np.sqrt(1000 * volume_ml / (thick * np.pi * 0.6)))
+    reach = np.clip([around / 1.4, around * 1.4], 7, [55, 90])
+    uneven = 1 + 0.15 * waves(body.hu.shape, body.spacing_mm, 20.0, rng)
+    away = marks.side_mm * side - 0.4
+
+    def thickness(lift_mm: float) -> Field:
+        z, y, _ = coordinates(body.hu.shape, body.spacing_mm, lift_mm)
+        spread = ((z - start[0]) / reach[0]) ** 2 + ((y - start[1]) / reach[1]) ** 2
+        taper = thick * (1 - spread) / (0.45 + 0.55 * np.sqrt(spread))
+        return np.asarray(np.minimum(np.minimum(taper, thick) * uneven, sheet / 2 + 2), np.float32)
+
+    def shape(lift_mm: float) -> Field:
+        return np.minimum(thickness(lift_mm) - away, _supratentorial(body, lift_mm)).astype(np.float32)
+
+    one_side = np.clip(away + 0.5, 0, 1).astype(np.float32)
+    grown = grow(body, heights(body, shape), volume_ml, within=one_side, edge_mm=1.0, most_mm=3)
+    if grown is None:
+        return None
+    thick_now = np.clip(thickness(0.0) + grown.level_mm, 0, None)
+    known = (away > 0) & (away < np.maximum(thick_now, 3)) & (thick_now > 0.5) & body.inside
+    aside = np.stack([np.zeros_like(thick_now), thick_now * side * 0.8]) * known
+    return _Made(grown, push(body, aside, known), start)
+
+
+def _on_tent(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _Made | None:
+    """A haze over the tent, slanting through the planes; usually thickest towards the falx or the petrous ridge."""
+    marks = body.marks
+    sheet, side = tentorium(marks), float(rng.choice([-1.0, 1.0]))
+    near = np.abs(above_tentorium_mm(marks)) < body.spacing_mm[0]
+    on = body.inside & near & (sheet > 3) & (marks.side_mm * side > 2)
+    start = pick(on, body.spacing_mm, rng)
+    if start is None:
+        return None
+    thick = float(np.clip(1.7 * volume_ml**0.3 * np.exp(rng.normal(0, 0.2)), 1.4, 7))
+    around = float(np.sqrt(1000 * volume_ml / (thick * np.pi * 0.6)))
+    uneven = 1 + 0.2 * waves(body.hu.shape, body.spacing_mm, 20.0, rng)
+    one_side = marks.side_mm * side - 0.5
+
+    def shape(lift_mm: float) -> Field:
+        _, y, x = coordinates(body.hu.shape, body.spacing_mm)
+        spread = ((y - start[1]) / (1.2 * around)) ** 2 + ((x - start[2]) / around) ** 2
+        full = thick * np.minimum(1, 1.8 * (1 - spread)) * uneven
+        over = above_tentorium_mm(marks, lift_mm)
+        return np.minimum.reduce(np.broadcast_arrays(full - over, over, sheet, one_side)).astype(np.float32)
+
+    within = np.clip(one_side + 0.5, 0, 1).astype(np.float32)
+    grown = grow(body, heights(body, shape), volume_ml, within=within, edge_mm=1.4, most_mm=4)
+    return None if grown is None else _Made(grown, None, start)
+
+
+def _posterior_fossa(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _Made | None:
+    marks = body.marks
+    low = (marks.below > 88) & (marks.below < 118) & (marks.along > 0.6) & (np.abs(marks.side_mm) > 10)
+    start = pick(body.inside & (body.under_table_mm() < 1.6) & low, body.spacing_mm, rng)
+    if start is None:
+        return None
+    crescent = _crescent(body, start, volume_ml, rng)
+
+    def shape(lift_mm: float) -> Field:
+        under = crescent(lift_mm) - body.under_table_mm(lift_mm)
+        return np.minimum(under, 1 - above_tentorium_mm(marks, lift_mm)).astype(np.float32)
+
+    grown = grow(body, heights(body, shape), volume_ml, within=_apart(body), edge_mm=1.2, most_mm=5)
+    return None if grown is None else _Made(grown, None, start)
