@@ -1,0 +1,161 @@
+"""What a run found, as it is written to evaluation.json: plain dataclasses whose names are the file's keys."""
+
+import datetime
+from dataclasses import dataclass
+
+from inference.training.evaluation.metrics import Estimate, Level
+from inference.training.evaluation.records import Outcome, RunKey
+
+RESEARCH = "Research use only, not a medical device."
+
+
+@dataclass(frozen=True, slots=True)
+class TypeFigures:
+    """One type at study level. `flagged`: studies with it that were flagged at all; `sensitivity` and `specificity` are
+    of naming it. `confusion`: of the studies with it, how many were given each of the five names."""
+
+    name: str
+    studies: int
+    auc: Estimate
+    flagged: Estimate
+    sensitivity: Estimate
+    specificity: Estimate
+    confusion: tuple[int, ...]
+    dice: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class SizeBin:
+    """Studies whose bleed is at least `low` and less than `high` (inf: no bound), in ml or mm."""
+
+    label: str
+    low: float
+    high: float
+    sensitivity: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class VolumePair:
+    """One study's volume on the voxels that readers outlined or judged free."""
+
+    study_id: str
+    true_ml: float
+    predicted_ml: float
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """Agreement with outlines in studies with outlined blood. Errors are predicted minus true, ml (Bland, Altman 1986).
+
+    `false_ml` is the mean predicted volume of studies in which readers outlined nothing because nothing is there.
+    """
+
+    studies: int
+    slices: int
+    dice: Estimate
+    pooled_dice: Estimate
+    bias_ml: Estimate
+    absolute_error_ml: Estimate
+    limit_low_ml: Estimate
+    limit_high_ml: Estimate
+    false_ml: Estimate
+    pairs: tuple[VolumePair, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unanalysed:
+    """A study without an answer; `haemorrhage` is None where its labels could not be had either."""
+
+    study_id: str
+    outcome: Outcome
+    reason: str
+    haemorrhage: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorstCase:
+    """The rates if every study without an answer had been answered wrongly, and those with unknown labels twice."""
+
+    sensitivity: Estimate
+    specificity: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A wrong answer; `picture` is its file in studies/."""
+
+    study_id: str
+    patient_id: str
+    types: tuple[str, ...]
+    types_complete: bool
+    probability: float
+    threshold: float
+    slices_marked: int | None
+    volume_ml: float | None
+    picture: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyLine:
+    """One analysed study: what was said and what is true, for whoever wants to compute figures of their own."""
+
+    study_id: str
+    patient_id: str
+    haemorrhage: bool
+    suspected: bool
+    probability: float
+    threshold: float
+    types: tuple[str, ...]
+    types_named: tuple[str, ...]
+    volume_ml: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds for each study: reading it, and analysing it."""
+
+    read_median: float
+    analyse_median: float
+    analyse_p95: float
+    analyse_longest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many there were."""
+
+    studies: int
+    patients: int
+    analysed: int
+    analysed_patients: int
+    not_analysed: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything a run found. `slices` is None where no reader labelled slices, `outlines` where none drew."""
+
+    statement: str
+    date: datetime.date
+    run: RunKey
+    seed: int
+    rounds: int
+    device: str
+    counts: Counts
+    study_thresholds: tuple[float, float]
+    slice_thresholds: tuple[float, float]
+    study: Level
+    slices: Level | None
+    types: tuple[TypeFigures, ...]
+    sizes_ml: tuple[SizeBin, ...]
+    sizes_mm: tuple[SizeBin, ...]
+    outlines: Outlines | None
+    worst_case: WorstCase
+    false_negatives: tuple[Mistake, ...]
+    false_positives: tuple[Mistake, ...]
+    not_analysed: tuple[Unanalysed, ...]
+    timings: Timings | None
+    warnings: tuple[tuple[str, int], ...]
+    studies: tuple[StudyLine, ...]

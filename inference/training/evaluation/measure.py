@@ -1,0 +1,165 @@
+"""Measures one study: an analyst's answer set against what readers say of it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.findings import HaemorrhageType, ModelIdentity, NotAnalysable, Result
+from inference.training.datasets.base import (
+    UNKNOWN,
+    UNTYPED,
+    Dataset,
+    DatasetError,
+    Entry,
+    LabelledStudy,
+    Truth,
+)
+from inference.training.evaluation.pictures import draw_study
+from inference.training.evaluation.records import (
+    Answer,
+    Folder,
+    KnownTruth,
+    Outcome,
+    Outline,
+    Overlap,
+    SliceTruth,
+    StudyRecord,
+)
+
+TYPES = tuple(HaemorrhageType)
+DAMAGED = (DatasetError, OSError, EOFError, ValueError, LookupError, ArithmeticError, RuntimeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Analyst:
+    """Who answers. `answer` may raise NotAnalysable; `slice_threshold` is the probability from which a slice counts as
+    positive; `method` is the sentence that says in every result how the answers were made; `signature` changes with
+    anything besides the weights that changes an answer."""
+
+    answer: Callable[[LabelledStudy], Result]
+    slice_threshold: Callable[[Entry], float]
+    model: ModelIdentity
+    method: str
+    signature: str
+
+
+def labels_of(result: Result, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """(slice, row, column) of the predicted masks: 0 none, 1..5 the type."""
+    labels = np.zeros(shape, np.uint8)
+    for finding in result.findings:
+        if finding.mask is not None and finding.name in TYPES:
+            labels[finding.mask] = 1 + TYPES.index(HaemorrhageType(finding.name))
+    return labels
+
+
+def compare(predicted: NDArray[np.uint8], study: LabelledStudy) -> Outline | None:
+    """Predicted labels against the outlines, voxel by voxel where they are known; None where nobody drew."""
+    drawn = study.truth.mask
+    if drawn is None or (drawn == UNKNOWN).all():
+        return None
+    stack = study.stack
+    voxel_ml = stack.pixel_spacing[0] * stack.pixel_spacing[1] * stack.extents_mm / 1000
+    known = drawn != UNKNOWN
+
+    def overlap(true: NDArray[np.bool_], guess: NDArray[np.bool_]) -> Overlap:
+        per_slice = [part.sum((1, 2)) for part in (true & known, guess & known)]
+        return Overlap(
+            int(per_slice[0].sum()),
+            int(per_slice[1].sum()),
+            int((true & guess & known).sum()),
+            float(per_slice[0] @ voxel_ml),
+            float(per_slice[1] @ voxel_ml),
+        )
+
+    typed = not (drawn == UNTYPED).any()
+    types = tuple(overlap(drawn == t, predicted == t) if typed else None for t in range(1, 6))
+    return Outline(bool(known.all()), int(known.any((1, 2)).sum()), overlap(drawn > 0, predicted > 0), types)
+
+
+def truth_of(study: LabelledStudy) -> KnownTruth:
+    """The labels without the outlines."""
+    truth = study.truth
+    return KnownTruth(truth.haemorrhage, truth.types, _slice_truth(truth, study.stack.extents_mm), truth.age_years)
+
+
+def _slice_truth(truth: Truth, extents_mm: NDArray[np.float64]) -> tuple[SliceTruth, ...] | None:
+    if truth.slices is None:
+        return None
+    if len(truth.slices) != len(extents_mm) or len(truth.judged) != len(extents_mm):
+        raise DatasetError(f"there are labels for {len(truth.slices)} slices, but {len(extents_mm)} slices")
+    return tuple(
+        SliceTruth(bool(judged), (bool(a), bool(b), bool(c), bool(d), bool(e), bool(f)), float(extent))
+        for judged, (a, b, c, d, e, f), extent in zip(truth.judged, truth.slices, extents_mm, strict=True)
+    )
+
+
+def answer_of(result: Result, slice_threshold: float) -> Answer:
+    """The result without its masks."""
+    by_name = {finding.name: finding for finding in result.findings}
+    findings = [by_name[name] for name in TYPES]
+    return Answer(
+        probability=result.probability,
+        threshold=result.threshold,
+        suspected=result.suspected,
+        type_probabilities=tuple(finding.probability for finding in findings),
+        types_present=tuple(finding.present for finding in findings),
+        volumes_ml=tuple(finding.volume_ml for finding in findings),
+        slice_probabilities=result.slice_probabilities,
+        slice_threshold=slice_threshold,
+        key_slices=result.key_slices,
+        warnings=result.warnings,
+    )
+
+
+def measure(dataset: Dataset, entry: Entry, analyst: Analyst, folder: Folder) -> StudyRecord:
+    """Reads, analyses and compares one study, and draws it if the answer is wrong; never raises for a bad study."""
+    began = time.perf_counter()
+    try:
+        study = dataset.load(entry)
+        truth = truth_of(study)
+    except NotAnalysable as reason:
+        return _without_answer(entry, Outcome.NOT_ANALYSED, str(reason), None, began)
+    except DAMAGED as error:
+        return _without_answer(entry, Outcome.ERROR, _words(error), None, began)
+    read_s = time.perf_counter() - began
+    try:
+        result = analyst.answer(study)
+        analyse_s = time.perf_counter() - began - read_s
+        predicted = labels_of(result, study.stack.hu.shape)
+        outline = compare(predicted, study)
+        path = folder.picture_path(entry)
+        picture = _picture(study, result, predicted, path) if result.suspected != truth.haemorrhage else None
+    except NotAnalysable as reason:
+        return _without_answer(entry, Outcome.NOT_ANALYSED, str(reason), truth, began)
+    except DAMAGED as error:
+        return _without_answer(entry, Outcome.ERROR, _words(error), truth, began)
+    return StudyRecord(
+        entry.study_id,
+        entry.patient_id,
+        Outcome.ANALYSED,
+        truth=truth,
+        answer=answer_of(result, analyst.slice_threshold(entry)),
+        outline=outline,
+        read_s=read_s,
+        analyse_s=analyse_s,
+        picture=picture,
+    )
+
+
+def _picture(study: LabelledStudy, result: Result, predicted: NDArray[np.uint8], path: Path) -> str:
+    draw_study(study, result, predicted).save(path, optimize=True)
+    return path.name
+
+
+def _without_answer(entry: Entry, outcome: Outcome, reason: str, truth: KnownTruth | None, began: float) -> StudyRecord:
+    return StudyRecord(entry.study_id, entry.patient_id, outcome, reason, truth, read_s=time.perf_counter() - began)
+
+
+def _words(error: BaseException) -> str:
+    """One line that says what went wrong."""
+    said = " ".join(str(error).split()) or "no message"
+    return said if isinstance(error, DatasetError) else f"{type(error).__name__}: {said}"

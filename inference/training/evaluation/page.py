@@ -1,0 +1,182 @@
+"""Evaluation -> one HTML page that needs nothing else: sentences first, then tables, plots and pictures."""
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from inference.findings import volume_text
+from inference.training.evaluation.figures import Evaluation, Mistake
+from inference.training.evaluation.metrics import Estimate, Level
+from inference.training.evaluation.plots import all_plots
+from inference.training.evaluation.records import Outcome
+
+MOST_EMBEDDED = 100
+MOST_LISTED = 300
+FEW_POSITIVES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A wrong answer with its picture: `source` is a data URI, a path beside the page, or '' where there is none."""
+
+    mistake: Mistake
+    source: str
+    alt: str
+
+
+def plural(count: int, singular: str, several: str = "") -> str:
+    """ "1 study", "2 studies"."""
+    return f"{count:,} {singular if count == 1 else several or singular + 's'}"
+
+
+def studies_text(count: int) -> str:
+    """ "1 study", "2 studies"."""
+    return plural(count, "study", "studies")
+
+
+def percent(value: float) -> str:
+    """Two significant figures under 10 %, so that a prevalence of 2.7 % stays one; never rounded to 0 or 100 %."""
+    if math.isnan(value):
+        return "not measurable"
+    if 0.995 <= value < 1:
+        return f"{100 * value:.1f} %" if value < 0.9995 else "> 99.9 %"
+    return f"{100 * value:.1f} %" if 0 < value < 0.0995 else f"{100 * value:.0f} %"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Rounded, with a true minus sign; a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(estimate: Estimate, digits: int = 3) -> str:
+    """ "0.80 to 1.00", or a dash."""
+    if math.isnan(estimate.low):
+        return "–"
+    return f"{number(estimate.low, digits)} to {number(estimate.high, digits)}"
+
+
+def in_percent(estimate: Estimate) -> str:
+    """ "92 %, 95 % interval 80 to 100 %"."""
+    if math.isnan(estimate.low):
+        return percent(estimate.value)
+    low, high = percent(estimate.low).removesuffix(" %"), percent(estimate.high)
+    return f"{percent(estimate.value)}, 95 % interval {low} to {high}"
+
+
+def summary_lines(evaluation: Evaluation) -> list[str]:
+    """The whole evaluation in a few plain sentences."""
+    counts = evaluation.counts
+    lines = [
+        f"{studies_text(counts.studies)} of {plural(counts.patients, 'patient')} were read; "
+        f"{counts.analysed:,} were analysed."
+    ]
+    lines += _rates(evaluation.study)
+    lines += _few(evaluation.study)
+    for each in evaluation.study.predicted:
+        if math.isnan(each.ppv.value):
+            continue
+        lines.append(
+            f"Where {percent(each.prevalence)} of studies have haemorrhage, a flag would be right in "
+            f"{in_percent(each.ppv)} of cases (predicted, not measured)."
+        )
+    return lines + _missing(evaluation)
+
+
+def _rates(study: Level) -> list[str]:
+    lines = []
+    if study.positives:
+        lines.append(
+            f"Of {studies_text(study.positives)} with haemorrhage {study.true_positives:,} were flagged and "
+            f"{study.false_negatives:,} missed (sensitivity {in_percent(study.sensitivity)})."
+        )
+    negatives = study.units - study.positives
+    if negatives:
+        lines.append(
+            f"Of {studies_text(negatives)} without haemorrhage {study.true_negatives:,} were not flagged and "
+            f"{study.false_positives:,} were false alarms (specificity {in_percent(study.specificity)})."
+        )
+    flagged = study.true_positives + study.false_positives
+    if flagged:
+        lines.append(
+            f"Of {studies_text(flagged)} flagged {study.true_positives:,} had haemorrhage (PPV "
+            f"{in_percent(study.ppv)}), in a set in which {percent(study.positives / study.units)} of studies have it; "
+            "where haemorrhage is rarer, fewer flags are right."
+        )
+    if not math.isnan(study.auc.value):
+        said = f"95 % interval {interval(study.auc)}" if study.auc.interval else study.auc.note
+        lines.append(f"The area under the ROC curve of studies is {number(study.auc.value)} ({said}).")
+    return lines
+
+
+def _few(study: Level) -> list[str]:
+    few = [
+        f"{count} {kind} haemorrhage"
+        for count, kind in ((study.positives, "with"), (study.units - study.positives, "without"))
+        if count < FEW_POSITIVES
+    ]
+    return [f"Only {' and '.join(few)}: too few to judge a model by."] if few else []
+
+
+def _missing(evaluation: Evaluation) -> list[str]:
+    counts, worst = evaluation.counts, evaluation.worst_case
+    if not evaluation.not_analysed:
+        return ["Every study was analysed."]
+    return [
+        f"{studies_text(counts.not_analysed + counts.errors)} got no answer ({counts.not_analysed:,} not analysable, "
+        f"{counts.errors:,} unreadable) and are in none of the figures above. Had all of them been answered wrongly, "
+        f"sensitivity would be {percent(worst.sensitivity.value)} and specificity {percent(worst.specificity.value)}."
+    ]
+
+
+def caption(mistake: Mistake) -> str:
+    """What readers and model said, in a line."""
+    truth = ", ".join(mistake.types) or ("no haemorrhage" if mistake.types_complete else "type not named")
+    parts = [f"readers: {truth}"]
+    if mistake.slices_marked:
+        parts.append(f"{plural(mistake.slices_marked, 'slice')} marked")
+    if mistake.volume_ml:
+        parts.append(volume_text(mistake.volume_ml))
+    return f"{', '.join(parts)}; model {mistake.probability:.2f}, flags from {mistake.threshold:.2f}"
+
+
+def shown(mistakes: Sequence[Mistake], studies: Path, kind: str) -> list[Shown]:
+    """With their pictures, the first MOST_EMBEDDED of them inside the page."""
+    result = []
+    for place, each in enumerate(mistakes):
+        source = ""
+        if each.picture is not None and (studies / each.picture).exists():
+            path = studies / each.picture
+            source = f"{studies.name}/{each.picture}"
+            if place < MOST_EMBEDDED:
+                source = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+        alt = f"{kind} {each.study_id}: brain-window slices; {caption(each)}"
+        result.append(Shown(each, source, alt))
+    return result
+
+
+def render(evaluation: Evaluation, studies: Path, worst: int) -> str:
+    """The page; `studies` is the folder of records and pictures, `worst` how many false alarms are pictured."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "number": number,
+        "interval": interval,
+        "percent": percent,
+        "in_percent": in_percent,
+        "caption": caption,
+    }
+    template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
+    return template.render(
+        e=evaluation,
+        summary=summary_lines(evaluation),
+        plots=all_plots(evaluation),
+        missed=shown(evaluation.false_negatives, studies, "Missed study"),
+        alarms=shown(evaluation.false_positives[:worst], studies, "False alarm in study"),
+        errors=[each for each in evaluation.not_analysed if each.outcome is Outcome.ERROR],
+        declined=[each for each in evaluation.not_analysed if each.outcome is Outcome.NOT_ANALYSED],
+        most_listed=MOST_LISTED,
+    )

@@ -1,0 +1,172 @@
+"""Contact sheets of wrong answers: brain-window slices with the predicted outline and, where known, the readers'.
+
+A missed study shows the slices that readers marked, a false alarm those that the model pointed at. Slices are about
+5 mm thick whatever the scan's, upright, the patient's right on the left of the picture, cropped to the head.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from inference.findings import HaemorrhageType, Result
+from inference.preprocess import Orientation, orientation_of
+from inference.training.datasets.base import UNKNOWN, LabelledStudy, Truth
+
+WINDOW = (0.0, 80.0)
+MOST_SLICES = 6
+SLAB_MM = 5.0
+TILE = 236
+GAP = 4
+CAPTION = 19
+HEADING = 42
+BLACK, TEXT, SOFT = (0, 0, 0), (235, 238, 241), (168, 178, 188)
+MODEL_COLOUR, READER_COLOUR = (230, 159, 0), (86, 180, 233)
+COLOURS = 96
+
+_TYPES = tuple(HaemorrhageType)
+_FONT = ImageFont.load_default(size=13)
+_BOLD = ImageFont.load_default(size=15)
+
+
+def telling_slices(truth: Truth, result: Result) -> tuple[int, ...]:
+    """Up to MOST_SLICES indices, from the skull base up or as the stack has them: of a missed bleed those that readers
+    marked, evenly spread; else those that the model points at, filled up with its next highest."""
+    marked = np.flatnonzero(truth.slices[:, 0] & truth.judged) if truth.slices is not None else np.zeros(0, np.intp)
+    if truth.haemorrhage and not len(marked) and truth.mask is not None:
+        marked = np.flatnonzero(((truth.mask > 0) & (truth.mask != UNKNOWN)).any((1, 2)))
+    if truth.haemorrhage and len(marked):
+        chosen = marked[np.unique(np.linspace(0, len(marked) - 1, min(MOST_SLICES, len(marked))).round().astype(int))]
+        return tuple(int(i) for i in chosen)
+    highest = np.argsort(-np.array(result.slice_probabilities), kind="stable")
+    order = dict.fromkeys([*result.key_slices, *(int(i) for i in highest)])
+    return tuple(sorted(list(order)[:MOST_SLICES]))
+
+
+def types_text(types: Sequence[bool | None]) -> str:
+    """The types by name; says when nobody named one."""
+    named = [kind.value for kind, there in zip(_TYPES, types, strict=True) if there]
+    if named:
+        return ", ".join(named)
+    return "no type named" if any(there is None for there in types) else "none"
+
+
+def draw_study(study: LabelledStudy, result: Result, predicted: NDArray[np.uint8]) -> Image.Image:
+    """The sheet of one study; `predicted` is uint8 (slice, row, column), 0 = none."""
+    chosen = telling_slices(study.truth, result)
+    orientation = orientation_of(study.stack)
+    box = _head_box(study, chosen, orientation)
+    columns = min(3, len(chosen))
+    rows = -(-len(chosen) // columns)
+    width = max(columns, 2) * (TILE + GAP) + GAP
+    sheet = Image.new("RGB", (width, HEADING + rows * (TILE + CAPTION + GAP) + GAP), BLACK)
+    _heading(sheet, study, result)
+    for place, index in enumerate(chosen):
+        x = GAP + place % columns * (TILE + GAP)
+        y = HEADING + place // columns * (TILE + CAPTION + GAP)
+        sheet.paste(_tile(study, predicted, index, orientation, box), (x, y))
+        ImageDraw.Draw(sheet).text((x + 2, y + TILE + 2), _caption(study, result, index), TEXT, _FONT)
+    return sheet.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+
+
+def _heading(sheet: Image.Image, study: LabelledStudy, result: Result) -> None:
+    drawing = ImageDraw.Draw(sheet)
+    kind = "Missed" if study.truth.haemorrhage else "False alarm"
+    drawing.text((GAP + 2, 4), f"{kind}: {study.entry.study_id}", TEXT, _BOLD)
+    said = f"model {result.probability:.2f}, flags from {result.threshold:.2f}"
+    truth = f"readers: {types_text(study.truth.types)}" if study.truth.haemorrhage else "readers: no haemorrhage"
+    drawing.text((GAP + 2, 23), f"{truth}  |  {said}", SOFT, _FONT)
+
+
+def _caption(study: LabelledStudy, result: Result, index: int) -> str:
+    said = f"slice {index + 1} of {len(study.stack.hu)}, model {result.slice_probabilities[index]:.2f}"
+    truth = study.truth
+    if truth.slices is None:
+        return said
+    if not truth.judged[index]:
+        return f"{said}, not judged"
+    return f"{said}, marked" if truth.slices[index, 0] else said
+
+
+def _upright(plane: NDArray[np.generic], orientation: Orientation) -> NDArray[np.generic]:
+    """One source slice with the nose up and the patient's right on the left."""
+    return np.asarray(orientation.apply(plane[None])[0])
+
+
+def _slab(study: LabelledStudy, index: int) -> NDArray[np.float32]:
+    """The mean of the slices within SLAB_MM around one, of a 5 mm scan the slice alone."""
+    depths = study.stack.depths_mm
+    near = np.abs(depths - depths[index]) < SLAB_MM / 2
+    return np.asarray(np.nan_to_num(study.stack.hu[near], nan=-1024).mean(0), np.float32)
+
+
+def _head_box(
+    study: LabelledStudy, chosen: Sequence[int], orientation: Orientation
+) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) in upright pixels, square in mm, around the largest body of the slices."""
+    solid = np.mean([_slab(study, index) > -300 for index in chosen], axis=0) > 0
+    opened = ndimage.binary_opening(solid, iterations=3)
+    bodies, count = ndimage.label(_upright(opened if opened.any() else np.ones_like(solid), orientation))
+    largest = 1 + int(np.bincount(bodies.ravel(), minlength=count + 1)[1:].argmax())
+    rows, columns = ndimage.find_objects(bodies)[largest - 1]
+    dy, dx = _upright_spacing(study, orientation)
+    middle = ((rows.start + rows.stop) / 2, (columns.start + columns.stop) / 2)
+    half = max((rows.stop - rows.start) * dy, (columns.stop - columns.start) * dx) / 2 + 3
+    return middle[1] - half / dx, middle[0] - half / dy, middle[1] + half / dx, middle[0] + half / dy
+
+
+def _upright_spacing(study: LabelledStudy, orientation: Orientation) -> tuple[float, float]:
+    dy, dx = study.stack.pixel_spacing
+    return (dx, dy) if orientation.transpose else (dy, dx)
+
+
+def _tile(
+    study: LabelledStudy,
+    predicted: NDArray[np.uint8],
+    index: int,
+    orientation: Orientation,
+    box: tuple[float, float, float, float],
+) -> Image.Image:
+    low, high = WINDOW
+    grey = ((_slab(study, index) - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
+    size = (TILE, TILE)
+    tile = _cropped(Image.fromarray(np.ascontiguousarray(_upright(grey, orientation))), box, Image.Resampling.BILINEAR)
+    pixels = np.asarray(tile.convert("RGB")).copy()
+    drawn = study.truth.mask
+    true = np.zeros_like(predicted[index], bool) if drawn is None else (drawn[index] > 0) & (drawn[index] != UNKNOWN)
+    for mask, colour in ((true, READER_COLOUR), (predicted[index] > 0, MODEL_COLOUR)):
+        flat = Image.fromarray(np.ascontiguousarray(_upright(mask, orientation)).astype(np.uint8) * 255)
+        filled = np.asarray(_cropped(flat, box, Image.Resampling.BILINEAR)) > 127
+        pixels[filled & ~ndimage.binary_erosion(filled)] = colour
+    return Image.fromarray(pixels).resize(size)
+
+
+def _cropped(image: Image.Image, box: tuple[float, float, float, float], resampling: Image.Resampling) -> Image.Image:
+    """The box at TILE x TILE; what lies outside the image is black."""
+    left, top, right, bottom = box
+    scale = ((right - left) / TILE, (bottom - top) / TILE)
+    return image.transform(
+        (TILE, TILE), Image.Transform.AFFINE, (scale[0], 0, left, 0, scale[1], top), resample=resampling
+    )
+
+
+def contact_sheet(paths: Sequence[Path]) -> Image.Image | None:
+    """Studies' pictures below each other in two columns; None without any."""
+    if not paths:
+        return None
+    pictures = [Image.open(path).convert("RGB") for path in paths]
+    width = max(picture.width for picture in pictures)
+    heights = [0, 0]
+    places = []
+    for picture in pictures:
+        column = 0 if heights[0] <= heights[1] else 1
+        places.append((column * (width + 12), heights[column]))
+        heights[column] += picture.height + 12
+    size = (width if heights[1] == 0 else 2 * width + 12, max(heights) - 12)
+    sheet = Image.new("RGB", size, (58, 66, 74))
+    for picture, place in zip(pictures, places, strict=True):
+        sheet.paste(picture, place)
+    return sheet

@@ -1,0 +1,222 @@
+"""What is kept of one evaluated study, one JSON file each: enough for every figure, so that nothing is analysed twice.
+
+A record belongs to one `RunKey`; those of another data set, model or method are never reused. A file is replaced as a
+whole or not at all, so that a run may be stopped at any moment.
+"""
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from inference.findings import ModelIdentity
+from inference.training.datasets.base import Entry
+
+SCHEMA = 1
+
+
+class Outcome(StrEnum):
+    """How a study ended; `reason` of its record says why it was not analysed."""
+
+    ANALYSED = "analysed"
+    NOT_ANALYSED = "not_analysed"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """What a record was made with. `signature` changes with anything besides the weights that changes an answer."""
+
+    dataset: str
+    model: ModelIdentity
+    method: str
+    signature: str
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class SliceTruth:
+    """One slice as readers labelled it: any haemorrhage, then the five types; `judged` ones count."""
+
+    judged: bool
+    labels: tuple[bool, bool, bool, bool, bool, bool]
+    extent_mm: float
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTruth:
+    """What readers say of the study; `slices` is None where only the study was read."""
+
+    haemorrhage: bool
+    types: tuple[bool | None, ...]
+    slices: tuple[SliceTruth, ...] | None
+    age_years: float | None
+
+    @property
+    def type_indices(self) -> tuple[int, ...]:
+        """The types that are there, as places in HaemorrhageType."""
+        return tuple(i for i, there in enumerate(self.types) if there)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the analyst said; tuples of five are in the order of HaemorrhageType, volumes over the whole stack."""
+
+    probability: float
+    threshold: float
+    suspected: bool
+    type_probabilities: tuple[float, ...]
+    types_present: tuple[bool, ...]
+    volumes_ml: tuple[float, ...]
+    slice_probabilities: tuple[float, ...]
+    slice_threshold: float
+    key_slices: tuple[int, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Drawn and predicted on the voxels whose truth is known, and on no others."""
+
+    true_voxels: int
+    predicted_voxels: int
+    shared_voxels: int
+    true_ml: float
+    predicted_ml: float
+
+    @property
+    def dice(self) -> float:
+        """2 |A and B| / (|A| + |B|); nan where both are empty."""
+        total = self.true_voxels + self.predicted_voxels
+        return 2 * self.shared_voxels / total if total else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The comparison with readers' outlines. `complete`: they cover the whole stack, so that `any_type.true_ml` is the
+    volume of the whole bleed. A type is None where some outline does not say its type."""
+
+    complete: bool
+    slices: int
+    any_type: Overlap
+    types: tuple[Overlap | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """One study: truth and answer, each None where it could not be had. `picture` is a file name beside the record."""
+
+    study_id: str
+    patient_id: str
+    outcome: Outcome
+    reason: str = ""
+    truth: KnownTruth | None = None
+    answer: Answer | None = None
+    outline: Outline | None = None
+    read_s: float = 0.0
+    analyse_s: float = 0.0
+    picture: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Filed:
+    """What a file holds."""
+
+    key: RunKey
+    record: StudyRecord
+
+
+_FILED = TypeAdapter(_Filed)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replaces the file as a whole: a stop leaves the old content or the new, never a part."""
+    draft = path.with_name(path.name + ".draft")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def safe_name(study_id: str) -> str:
+    """A file name for any study id, different for different ids."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", study_id)[:100]
+    if plain == study_id and not plain.startswith("."):
+        return plain
+    return f"{plain.lstrip('.')}-{hashlib.sha256(study_id.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The records of one run in `path`."""
+
+    path: Path
+    key: RunKey
+
+    def record_path(self, entry: Entry) -> Path:
+        """Where the record of a study lies."""
+        return self.path / f"{safe_name(entry.study_id)}.json"
+
+    def picture_path(self, entry: Entry) -> Path:
+        """Where the picture of a study lies."""
+        return self.path / f"{safe_name(entry.study_id)}.png"
+
+    def write(self, entry: Entry, record: StudyRecord) -> None:
+        """Files a record."""
+        write_whole(self.record_path(entry), _FILED.dump_json(_Filed(self.key, record), indent=1))
+
+    def finished(self, entries: Sequence[Entry]) -> tuple[dict[str, StudyRecord], tuple[str, ...]]:
+        """{study id: record} of what need not be done again, and in words why other records are not reused.
+
+        Studies that ended with an error are tried again: their files may have been mended.
+        """
+        found: dict[str, StudyRecord] = {}
+        differences: Counter[str] = Counter()
+        for entry in entries:
+            filed = self._read(entry)
+            if filed is None:
+                continue
+            difference = _difference(filed.key, self.key)
+            if difference:
+                differences[difference] += 1
+            elif filed.record.outcome is not Outcome.ERROR and self._has_picture(filed.record):
+                found[entry.study_id] = filed.record
+        return found, tuple(
+            f"{count} finished studies in {self.path} are not reused: {why}" for why, count in differences.items()
+        )
+
+    def _read(self, entry: Entry) -> _Filed | None:
+        path = self.record_path(entry)
+        try:
+            filed = _FILED.validate_json(path.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+        same = (filed.record.study_id, filed.record.patient_id) == (entry.study_id, entry.patient_id)
+        return filed if same else None
+
+    def _has_picture(self, record: StudyRecord) -> bool:
+        return record.picture is None or (self.path / record.picture).exists()
+
+
+def _difference(old: RunKey, new: RunKey) -> str:
+    """Why records of one run are none of the other's, or ''."""
+    if old.dataset != new.dataset:
+        return f"they are of the data set {old.dataset}, this one is {new.dataset}"
+    if old.model != new.model:
+        return (
+            f"they were made with the model {old.model.name} {old.model.version} ({old.model.sha256[:12]}), "
+            f"this one is {new.model.name} {new.model.version} ({new.model.sha256[:12]})"
+        )
+    return "they were made with another method, calibration or threshold" if old != new else ""
+
+
+def analysed(records: Iterable[StudyRecord]) -> list[StudyRecord]:
+    """Those with truth and answer."""
+    return [record for record in records if record.outcome is Outcome.ANALYSED]

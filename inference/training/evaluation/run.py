@@ -1,0 +1,129 @@
+"""A whole evaluation: every study of a data set once, then figures, page and pictures.
+
+`out` holds evaluation.html, evaluation.json, pictures/ and studies/ (one record per study). A run that was stopped goes
+on where it stopped; records of another data set, model or method are made anew.
+"""
+
+import datetime
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from inference.training.datasets.base import Dataset, DatasetError, Entry
+from inference.training.evaluation.figures import Evaluation
+from inference.training.evaluation.measure import Analyst, measure
+from inference.training.evaluation.page import render, summary_lines
+from inference.training.evaluation.pictures import contact_sheet
+from inference.training.evaluation.records import Folder, Outcome, RunKey, StudyRecord, write_whole
+from inference.training.evaluation.summary import summarise
+
+WORST_FALSE_ALARMS = 12
+
+_EVALUATION = TypeAdapter(Evaluation)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the caller decides. `limit` takes only the first studies; `prevalences` are for predicted PPV and NPV."""
+
+    date: datetime.date
+    device: str = "cpu"
+    prevalences: tuple[float, ...] = ()
+    limit: int | None = None
+    seed: int = 1
+
+
+def evaluate(dataset: Dataset, analyst: Analyst, out: Path, options: Options, say: Callable[[str], None]) -> Evaluation:
+    """Runs what is not done yet and writes everything; `say` gets lines of progress and the summary.
+
+    DatasetError where the data set itself cannot be read; a bad study is recorded and does not stop the others.
+    """
+    entries = _entries(dataset, options.limit)
+    key = RunKey(dataset.name, analyst.model, analyst.method, analyst.signature)
+    folder = Folder(out / "studies", key)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    done, refused = folder.finished(entries)
+    for line in refused:
+        say(line)
+    if done:
+        say(f"{len(done)} of {len(entries)} studies are done already")
+    records = _measure_all(dataset, entries, analyst, folder, done, say)
+    evaluation = summarise(records, key, options.date, options.device, options.prevalences, options.seed)
+    _write(evaluation, out)
+    for line in summary_lines(evaluation):
+        say(line)
+    return evaluation
+
+
+def _entries(dataset: Dataset, limit: int | None) -> Sequence[Entry]:
+    entries = dataset.entries()[:limit]
+    if not entries:
+        raise DatasetError(f"the data set {dataset.name} holds no studies")
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.study_id in seen:
+            raise DatasetError(f"the data set {dataset.name} holds the study {entry.study_id} twice")
+        seen.add(entry.study_id)
+    return entries
+
+
+def _measure_all(
+    dataset: Dataset,
+    entries: Sequence[Entry],
+    analyst: Analyst,
+    folder: Folder,
+    done: dict[str, StudyRecord],
+    say: Callable[[str], None],
+) -> list[StudyRecord]:
+    """In the order of the entries."""
+    records = dict(done)
+    ahead = [entry for entry in entries if entry.study_id not in done]
+    began = time.monotonic()
+    for count, entry in enumerate(ahead, start=1):
+        record = measure(dataset, entry, analyst, folder)
+        folder.write(entry, record)
+        records[entry.study_id] = record
+        left = (time.monotonic() - began) / count * (len(ahead) - count)
+        say(f"{len(done) + count}/{len(entries)}  {entry.study_id}  {_outcome(record)}  {_left(left)}".rstrip())
+    return [records[entry.study_id] for entry in entries]
+
+
+def _outcome(record: StudyRecord) -> str:
+    """The study in a few words."""
+    if record.answer is None or record.truth is None:
+        said = "cannot be used" if record.outcome is Outcome.ERROR else "not analysed"
+        return f"{said}: {record.reason}"
+    if record.answer.suspected:
+        said = "flagged, rightly" if record.truth.haemorrhage else "false alarm"
+    else:
+        said = "MISSED" if record.truth.haemorrhage else "not flagged, rightly"
+    return f"{said} ({record.answer.probability:.2f})"
+
+
+def _left(seconds: float) -> str:
+    if seconds < 1:
+        return ""
+    minutes = seconds / 60
+    if minutes >= 90:
+        return f"about {minutes / 60:.1f} h left"
+    return f"about {minutes:.0f} min left" if minutes >= 1.5 else f"about {seconds:.0f} s left"
+
+
+def _write(evaluation: Evaluation, out: Path) -> None:
+    """JSON, page and the two contact sheets, each replaced as a whole."""
+    write_whole(out / "evaluation.json", _EVALUATION.dump_json(evaluation, indent=2))
+    write_whole(out / "evaluation.html", render(evaluation, out / "studies", WORST_FALSE_ALARMS).encode())
+    pictures = out / "pictures"
+    pictures.mkdir(exist_ok=True)
+    for name, wrong in (
+        ("false_negatives.png", evaluation.false_negatives),
+        ("false_positives.png", evaluation.false_positives[:WORST_FALSE_ALARMS]),
+    ):
+        sheet = contact_sheet([out / "studies" / each.picture for each in wrong if each.picture])
+        if sheet is None:
+            (pictures / name).unlink(missing_ok=True)
+        else:
+            sheet.save(pictures / name, optimize=True)

@@ -1,0 +1,79 @@
+"""Measures a model on a labelled data set: scripts/evaluate DATASET --out FOLDER writes evaluation.html and .json."""
+
+import datetime
+import hashlib
+import os
+from pathlib import Path
+
+import click
+import torch
+
+from inference.engine import Engine
+from inference.errors import DeviceError, ModelError
+from inference.pipelines.haemorrhage import HaemorrhagePipeline
+from inference.training.datasets.base import Dataset, DatasetError
+from inference.training.datasets.recognise import LAYOUTS, open_dataset
+from inference.training.evaluation.measure import Analyst
+from inference.training.evaluation.run import Options, evaluate
+from inference.weights import ModelCard, load_card
+
+
+def analyst_for(dataset: Dataset, card: ModelCard, device: torch.device) -> Analyst:
+    """Who answers for this data set: the model as it is shipped."""
+    pipeline = HaemorrhagePipeline(device, card)
+    return Analyst(
+        answer=lambda study: pipeline.run(study.stack),
+        slice_threshold=lambda entry: card.decisions.slice_threshold,
+        model=card.identity,
+        method=(
+            f"The model as it is shipped ({card.networks} networks averaged, the card's own calibration and "
+            f"thresholds) on every study of {dataset.name}. Valid only if the model never saw these patients."
+        ),
+        signature=hashlib.sha256(repr(card.decisions).encode()).hexdigest()[:16],
+    )
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Page, JSON, pictures.")
+@click.option("--layout", type=click.Choice(list(LAYOUTS)), help="How DATASET is laid out; recognised if not given.")
+@click.option("--model", type=click.Path(dir_okay=False, path_type=Path), help="A card; the shipped one if not given.")
+@click.option(
+    "--prevalence",
+    multiple=True,
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Predict PPV and NPV at this share of studies with haemorrhage, e.g. 0.027; may be repeated.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all cores if not given.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many studies.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+def main(
+    dataset: Path,
+    out: Path,
+    layout: str | None,
+    model: Path | None,
+    prevalence: tuple[float, ...],
+    threads: int | None,
+    limit: int | None,
+    device: str,
+) -> None:
+    """Measure the haemorrhage model on the labelled studies in DATASET. Run again to continue after a stop.
+
+    Writes evaluation.html, evaluation.json, pictures/ and studies/ into OUT. Research use only, not a medical device.
+
+    Example: scripts/evaluate ct_ich --out evaluated --prevalence 0.027
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        opened = open_dataset(dataset, layout, out / "headers.csv")
+        where = Engine(device, threads or len(os.sched_getaffinity(0))).device
+        analyst = analyst_for(opened, load_card(model or "haemorrhage"), where)
+        options = Options(datetime.date.today(), str(where), prevalence, limit)
+        evaluate(opened, analyst, out, options, click.echo)
+    except (DatasetError, ModelError, DeviceError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"wrote {out / 'evaluation.html'}")
+
+
+if __name__ == "__main__":
+    main()
