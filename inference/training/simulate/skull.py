@@ -1,0 +1,208 @@
+"""What happens to the skull and what lies over it: fractures, scalp swelling, craniotomy, and the head of a child."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from inference.training.simulate.anatomy import Anatomy
+from inference.training.simulate.brush import Box, Point, axes, blend, box
+from inference.training.simulate.fields import Field, filled, pick, waves
+from inference.training.simulate.landmarks import coronal_mm, lambdoid_mm
+from inference.training.simulate.places import has_vault
+
+SKULL_MM = 16.0
+
+
+def inner_table(body: Anatomy, rng: np.random.Generator) -> Point | None:
+    """A random place on the inner table of the vault, (z, y, x) mm."""
+    allowed = body.vault & (body.below_mm > 12)
+    edge = body.inside & (body.table_mm <= 1.5) & allowed[:, None, None]
+    return pick(edge, body.spacing_mm, rng)
+
+
+def outward(body: Anatomy, at_mm: Point) -> Point:
+    """Unit vector out of the head at a place on the inner table."""
+    away = at_mm - body.marks.origin_mm
+    return np.asarray(away / (np.linalg.norm(away) + 1e-6), np.float32)
+
+
+def fracture(hu: Field, body: Anatomy, at_mm: Point, rng: np.random.Generator) -> Field:
+    """A linear gap of 1 to 3 mm through the bone at a place on the inner table; only bone changes."""
+    where = box(body, [at_mm], 45)
+    if where is None:
+        return hu.copy()
+    normal = outward(body, at_mm)
+    across = _tangent(normal, rng)
+    along = np.cross(normal, across).astype(np.float32)
+    half = float(rng.uniform(0.5, 1.4))
+    reach = float(rng.uniform(14, 40))
+    kinks = 1.6 * waves(hu[where].shape, body.spacing_mm, 12.0, rng)
+
+    def shape_at(lift_mm: float) -> Field:
+        parts = [c - a for c, a in zip(axes(body, where, lift_mm), at_mm, strict=True)]
+        side = sum(p * n for p, n in zip(parts, across, strict=True)) + kinks
+        length = np.abs(sum(p * n for p, n in zip(parts, along, strict=True)))
+        deep = sum(p * n for p, n in zip(parts, normal, strict=True))
+        gap = half * np.clip((reach - length) / 8 + 0.3, 0, 1) - np.abs(side)
+        return np.asarray(np.where(deep > -25, gap, -9.0), np.float32)
+
+    share = filled(shape_at, body.spacing_mm[0], 0.8)
+    share = share * _of_skull(body, where)
+    hu = hu.copy()
+    blend(hu, where, share, float(rng.uniform(30, 60)))
+    return hu
+
+
+def _tangent(normal: Point, rng: np.random.Generator) -> Point:
+    """A direction across the skull that the planes cut well: the gap never lies within a plane."""
+    upright = np.array([1.0, 0, 0], np.float32)
+    level = np.cross(upright, normal)
+    level /= np.linalg.norm(level) + 1e-6
+    steep = np.cross(normal, level)
+    angle = float(rng.uniform(-0.9, 0.9))
+    return np.asarray(np.cos(angle) * level + np.sin(angle) * steep, np.float32)
+
+
+def _of_skull(body: Anatomy, where: Box) -> Field:
+    """0..1 of bone near the intracranial space, where a gap may be."""
+    near = np.stack([ndimage.binary_dilation(plane, iterations=14) for plane in body.inside[where]])
+    return np.asarray(near * np.clip((body.hu[where] - 100) / 100, 0, 1) * ~body.inside[where], np.float32)
+
+
+def scalp_swelling(hu: Field, body: Anatomy, at_mm: Point, rng: np.random.Generator) -> Field:
+    """Subgaleal blood of 4 to 15 mm that lifts the scalp over a place on the inner table; the skull stays."""
+    reach = float(rng.uniform(22, 55))
+    where = box(body, [at_mm], reach + 30)
+    if where is None:
+        return hu.copy()
+    away, towards = _over_skull(body, where)
+    squares = sum((c - a) ** 2 for c, a in zip(axes(body, where), at_mm, strict=True))
+    bumps = 1 + 0.15 * waves(away.shape, body.spacing_mm, 25.0, rng)
+    height = float(rng.uniform(4, 14)) * np.sqrt(np.clip(1 - squares / (reach + 12) ** 2, 0, 1)) * bumps
+    height *= np.clip((away > 0) * 1.0, 0, 1)
+    lifted = _shifted(hu[where], towards, np.minimum(height, np.maximum(away - 0.5, 0)))
+    thin = np.clip((height - away) / 1.5 + 0.5, 0, 1) * (away > 0)
+    values = float(rng.uniform(35, 68)) + 7 * waves(away.shape, body.spacing_mm, 9.0, rng)
+    values += body.grain[where]
+    changed = np.where(away > 0, lifted, hu[where])
+    changed = np.where(body.hu[where] < 150, changed + thin * (values - changed), hu[where])
+    hu = hu.copy()
+    hu[where] = np.where((height > 0.5) & (away > 0), changed, hu[where])
+    return hu
+
+
+def _over_skull(body: Anatomy, where: Box) -> tuple[Field, tuple[Field, Field]]:
+    """Distance over the outer table within the plane in mm, 0 in the skull, and its direction (row, column)."""
+    skull = body.bone[where] | body.inside[where]
+    solid = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(plane, iterations=2)) for plane in skull])
+    away = np.stack([ndimage.distance_transform_edt(~plane, sampling=body.spacing_mm[1:]) for plane in solid])
+    smooth = ndimage.gaussian_filter(away.astype(np.float32), (0, 2, 2))
+    rows, columns = np.gradient(smooth, axis=(1, 2))
+    length = np.hypot(rows, columns) + 1e-3
+    return away.astype(np.float32), ((rows / length).astype(np.float32), (columns / length).astype(np.float32))
+
+
+def _shifted(values: Field, towards: tuple[Field, Field], by_mm: Field) -> Field:
+    """What lay nearer by so many mm (= pixels), within each plane."""
+    rows, columns = np.mgrid[: values.shape[1], : values.shape[2]].astype(np.float32)
+    out = np.empty_like(values)
+    for i in range(len(values)):
+        at = (rows - by_mm[i] * towards[0][i], columns - by_mm[i] * towards[1][i])
+        out[i] = ndimage.map_coordinates(values[i], at, order=1, mode="nearest")
+    return out
+
+
+def lone_fracture(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
+    """A fracture with no blood beneath; mostly some swelling over it."""
+    at = inner_table(body, rng)
+    if at is None:
+        return None
+    hu = fracture(hu, body, at, rng)
+    return scalp_swelling(hu, body, at, rng) if rng.random() < 0.6 else hu
+
+
+def lone_swelling(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
+    """A swelling of the scalp over an intact skull."""
+    at = inner_table(body, rng)
+    return None if at is None else scalp_swelling(hu, body, at, rng)
+
+
+def craniotomy(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
+    """A bone flap with its cut, burr holes, plates, and dura that is thickened and partly calcified beneath."""
+    at = inner_table(body, rng)
+    if at is None:
+        return None
+    radius = float(rng.uniform(20, 42))
+    where = box(body, [at], radius + 25)
+    if where is None:
+        return None
+    hu = hu.copy()
+    skull = _of_skull(body, where)
+    half = float(rng.uniform(0.7, 1.8))
+    uneven = 3 * waves(hu[where].shape, body.spacing_mm, 30.0, rng)
+
+    def far(lift_mm: float) -> Field:
+        squares = sum((c - a) ** 2 for c, a in zip(axes(body, where, lift_mm), at, strict=True))
+        return np.asarray(np.sqrt(squares) + uneven, np.float32)
+
+    cut = filled(lambda lift: half - np.abs(far(lift) - radius), body.spacing_mm[0], 1.0)
+    blend(hu, where, cut * skull, float(rng.uniform(20, 60)))
+    flap = np.clip((radius - far(0.0)) / 2, 0, 1)
+    hu[where] *= 1 - flap * skull * float(rng.uniform(0, 0.3))
+    _burr_holes(hu, body, at, radius, where, skull, rng)
+    under = np.clip(1 - np.maximum(body.table_mm[where] - 1, 0) / float(rng.uniform(0.8, 2)), 0, 1) * flap
+    patches = np.clip(waves(under.shape, body.spacing_mm, 12.0, rng) - 0.3, 0, 1)
+    dura = float(rng.uniform(45, 55)) + float(rng.choice([0.0, 1.0])) * patches * float(rng.uniform(60, 250))
+    lift = under * body.soft[where] * np.clip(dura - hu[where], 0, None)
+    hu[where] += lift
+    return hu
+
+
+def _burr_holes(
+    hu: Field, body: Anatomy, at: Point, radius: float, where: Box, skull: Field, rng: np.random.Generator
+) -> None:
+    """Three to five holes on the cut; over some a small titanium plate on the outer table."""
+    normal = outward(body, at)
+    first = _tangent(normal, rng)
+    second = np.cross(normal, first)
+    outer = body.bone[where] & ~np.stack([ndimage.binary_erosion(p, iterations=2) for p in body.bone[where]])
+    turn = float(rng.uniform(0, 2 * np.pi))
+    holes = int(rng.integers(3, 6))
+    for i in range(holes):
+        angle = turn + 2 * np.pi * i / holes
+        rim = at + radius * (np.cos(angle) * first + np.sin(angle) * second) + 6 * normal
+        near = np.sqrt(sum((c - r) ** 2 for c, r in zip(axes(body, where), rim, strict=True)))
+        blend(hu, where, np.clip((6.0 - near) / 1.5, 0, 1) * skull, float(rng.uniform(-20, 50)))
+        if rng.random() < 0.6:
+            away = -body.hu[where]
+            plate = np.clip((9.0 - near) / 1.5, 0, 1) * outer * (away > -3000)
+            blend(hu, where, np.asarray(plate * _outermost(body, where), np.float32), 2400.0)
+
+
+def _outermost(body: Anatomy, where: Box) -> NDArray[np.bool_]:
+    """Bone next to the scalp."""
+    scalp = body.scalp[where]
+    return np.stack([ndimage.binary_dilation(plane, iterations=2) for plane in scalp]) & body.bone[where]
+
+
+def child_head(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
+    """Open sutures, a thin skull and little contrast of grey and white matter; the size is for the acquisition."""
+    if not has_vault(body):
+        return None
+    around = ndimage.gaussian_filter(hu * body.soft, (0, 9, 9)) / (ndimage.gaussian_filter(body.soft, (0, 9, 9)) + 1e-3)
+    flat = float(rng.uniform(0.3, 0.8))
+    tissue = body.soft * np.clip((body.smooth - 20) / 6, 0, 1) * np.clip((55 - hu) / 10, 0, 1)
+    out = hu + tissue * flat * (around - body.smooth) - float(rng.uniform(0, 4)) * tissue
+    skull = _of_skull(body, (slice(None), slice(None), slice(None)))
+    skull *= body.vault[:, None, None]
+    thin = np.stack([ndimage.distance_transform_edt(~plane) for plane in body.inside]).astype(np.float32)
+    keep = float(rng.uniform(2.0, 4.5))
+    outer = np.clip((thin - keep) / 1.5 + 0.5, 0, 1) * skull
+    out += outer * (float(rng.uniform(20, 45)) - out)
+    marks = body.marks
+    half = float(rng.uniform(0.5, 2.0))
+    wavy = 1.2 * waves(hu.shape, body.spacing_mm, 9.0, rng)
+    for line in (coronal_mm(marks), lambdoid_mm(marks), marks.side_mm):
+        gap = np.clip(half - np.abs(line + wavy) + 0.5, 0, 1) * skull
+        out += gap * (40 - out)
+    return np.asarray(out, np.float32)
