@@ -31,8 +31,9 @@ class Truth:
 
     `haemorrhage`: any at all. `types`: the five in HaemorrhageType's order, None = nobody said.
     `slices` bool (slice, 6), any then the five types, in the stack's order, or None where only the study was read;
-    `judged` bool (slice,), which of them count. `mask` uint8 (slice, row, column) on the stack's voxels or None:
-    0 none, 1..5 type, UNTYPED some type, UNKNOWN not drawn; a slice nobody drew on is wholly UNKNOWN.
+    `judged` bool (slice,), which of them count; a type's column counts where `types` says it.
+    `mask` uint8 (slice, row, column) on the stack's voxels or None: 0 none, 1..5 type, UNTYPED some type, UNKNOWN not
+    drawn; a slice nobody drew on is wholly UNKNOWN.
     """
 
     haemorrhage: bool

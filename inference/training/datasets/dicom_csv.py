@@ -107,12 +107,28 @@ class DicomCsv:
 
     def _refuse_damaged(self, study: _Study) -> None:
         """DatasetError where a folder of this study alone holds a file that cannot be read."""
-        own = {Path(header.path).parent for header in study.headers}
-        uid = study.headers[0].study_uid
-        shared = {Path(header.path).parent for header in self._headers if header.study_uid not in ("", uid)}
+        for folder in {_folder(header) for header in study.headers}:
+            damaged = self._damaged.get(folder, [])
+            if damaged and len(self._studies_in[folder]) == 1:
+                raise DatasetError(f"{self.root / damaged[0]}: cannot be read; expected a DICOM image.")
+
+    @cached_property
+    def _damaged(self) -> dict[str, list[str]]:
+        """The files that cannot be read, by folder."""
+        damaged: dict[str, list[str]] = {}
         for header in self._headers:
-            if header.damaged and Path(header.path).parent in own - shared:
-                raise DatasetError(f"{self.root / header.path}: cannot be read; expected a DICOM image.")
+            if header.damaged:
+                damaged.setdefault(_folder(header), []).append(header.path)
+        return damaged
+
+    @cached_property
+    def _studies_in(self) -> dict[str, set[str]]:
+        """The studies of each folder."""
+        studies: dict[str, set[str]] = {}
+        for header in self._headers:
+            if header.study_uid:
+                studies.setdefault(_folder(header), set()).add(header.study_uid)
+        return studies
 
     def _series(self, study: _Study) -> list[Series]:
         """The series that may be read: the one named, or those with labelled slices, or all of CT."""
@@ -166,6 +182,10 @@ def _spelling(table: Path) -> str:
     if spelling is None or not {*KEYS, "sop_uid"} & set(header):
         raise DatasetError(f"{table}: expected {EXPECTED}; found {', '.join(header) or 'none'}.")
     return spelling
+
+
+def _folder(header: Header) -> str:
+    return header.path.rpartition("/")[0]
 
 
 def _patient(study_id: str, study: _Study) -> str:

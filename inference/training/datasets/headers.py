@@ -20,7 +20,7 @@ from inference.training.datasets.base import DatasetError
 
 log = logging.getLogger(__name__)
 
-STEP = 10_000
+STEP = 50_000
 KEYWORDS = {
     "patient_id": "PatientID",
     "study_uid": "StudyInstanceUID",

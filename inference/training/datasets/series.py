@@ -68,17 +68,17 @@ def first_stack(study: str, series: Sequence[Series]) -> SliceStack:
     """The stack of the best series that is one; NotAnalysable with the reason of each where none is."""
     if not series:
         raise DatasetError(f"{study}: holds no CT series.")
-    reasons = []
+    reasons: dict[str, str] = {}
     for each in by_preference(series):
         try:
             # Public data sets carry identifiers such as ID_6431af929, which are no UIDs but serve as such.
             with disable_value_validation():
                 stack = build_stack(read_images(each.paths))
         except NotAnalysable as error:
-            reasons.append(f"{each.name}: {error}")
+            reasons[each.name] = str(error)
             continue
-        others = sorted(other.name for other in series if other is not each)
+        others = [f"{other.name} {reasons.get(other.name, '')}".strip() for other in series if other is not each]
         if others:
             log.info("%s: %s is read; left out: %s", study, each.name, ", ".join(others))
         return stack
-    raise NotAnalysable(f"{study}: {' '.join(reasons)}")
+    raise NotAnalysable(f"{study}: {' '.join(f'{name}: {reason}' for name, reason in reasons.items())}")
