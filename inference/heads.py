@@ -71,9 +71,10 @@ def _linear(fine: int, coarse: int) -> NDArray[np.float32]:
 
 def stretch(coarse: Field, shape: tuple[int, ...]) -> Field:
     """A (slice, row, column) field on a finer grid of this shape, linearly interpolated."""
-    along_columns = coarse @ _linear(shape[2], coarse.shape[2]).T
-    along_rows = _linear(shape[1], coarse.shape[1]) @ along_columns
-    return np.asarray(np.tensordot(_linear(shape[0], coarse.shape[0]), along_rows, 1), np.float32)
+    planes, rows, columns = (_linear(fine, n) for fine, n in zip(shape, coarse.shape, strict=True))
+    along_planes = np.tensordot(planes, coarse, 1)
+    along_columns = along_planes.reshape(-1, coarse.shape[2]) @ columns.T
+    return np.asarray(rows @ along_columns.reshape(shape[0], coarse.shape[1], shape[2]), np.float32)
 
 
 def _waves(shape: tuple[int, ...], scale_mm: float, rng: np.random.Generator) -> Field:

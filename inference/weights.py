@@ -63,6 +63,15 @@ class Decisions:
 
 
 @dataclass(frozen=True, slots=True)
+class Fold:
+    """The patients whom network `network` never saw, and the decisions fitted on all others."""
+
+    network: int
+    patients: tuple[str, ...]
+    decisions: Decisions
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What a card says."""
 
@@ -133,6 +142,28 @@ def _card(content: Mapping[str, Any], weights: Traversable) -> ModelCard:
         figures=tuple(figures),
         weights=weights,
     )
+
+
+def load_folds(card: ModelCard) -> tuple[str, tuple[Fold, ...]]:
+    """The data set that the card's networks were made from, and which of its patients each never saw.
+
+    ModelError where no folds lie beside the weights, or they are those of other weights.
+    """
+    place = Path(str(card.weights)).with_suffix(".folds.toml")
+    try:
+        content = tomllib.loads(place.read_text(encoding="utf-8"))
+        folds = tuple(
+            Fold(int(each["network"]), tuple(str(p) for p in each["patients"]), read_decisions(each))
+            for each in content["folds"]
+        )
+        dataset, sha256 = str(content["dataset"]), str(content["sha256"])
+    except OSError as error:
+        raise ModelError(f"{place}: the folds cannot be read ({error.strerror or error})") from error
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{place}: the folds are not valid ({error})") from error
+    if sha256 != card.identity.sha256:
+        raise ModelError(f"{place}: these are the folds of other weights (SHA-256 {sha256[:12]}…)")
+    return dataset, folds
 
 
 def first_names(network: torch.nn.Module) -> dict[str, str]:

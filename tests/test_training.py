@@ -1,4 +1,4 @@
-"""Training: simulated bleeds are what they say, folds never mix patients, figures are right, and a run can continue."""
+"""Training: folds keep patients apart, figures are right, decisions never see whom they judge, runs continue."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,7 +12,9 @@ from inference.heads import synthetic_head
 from inference.network import build_network, plane_logits
 from inference.preprocess import to_grid
 from inference.training.augment import Batch, augment
+from inference.training.bank import Bank
 from inference.training.data import TrainingHead, on_grid, patients, stack_of, training_head
+from inference.training.decide import folds_of
 from inference.training.evaluate import (
     Prediction,
     auc,
@@ -22,8 +24,8 @@ from inference.training.evaluate import (
     nested_decisions,
 )
 from inference.training.folds import assign_folds
-from inference.training.simulate_old import UNSURE, Anatomy, anatomy, simulate
-from inference.training.train import Recipe, collate, loss_of, make_pool, read_averaged, train, trained_seconds
+from inference.training.simulate.scene import UNSURE
+from inference.training.train import Pool, Recipe, collate, loss_of, make_pool, read_averaged, train, trained_steps
 
 KINDS = list(HaemorrhageType)
 
@@ -35,39 +37,6 @@ def normal() -> TrainingHead:
     voxels = np.zeros(grid.image.shape, np.uint8)
     labels = np.zeros((len(voxels), 5), bool)
     return TrainingHead(grid.image.numpy().astype(np.float16), grid.inside, grid.depth_mm.numpy(), labels, voxels)
-
-
-@pytest.fixture(scope="module")
-def body(normal: TrainingHead) -> Anatomy:
-    return anatomy(normal)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_simulated_bleed_is_bright_inside_the_skull(
-    normal: TrainingHead, body: Anatomy, kind: HaemorrhageType
-) -> None:
-    drawn = 0
-    for seed in range(4):
-        made = simulate(normal, body, np.random.default_rng(seed), (kind,))
-        assert made.voxels is not None
-        where = np.asarray(made.voxels == 1 + KINDS.index(kind))
-        drawn += bool(where.any())
-        if not where.any():
-            continue
-        assert set(np.unique(made.voxels)) <= {0, UNSURE, 1 + KINDS.index(kind)}
-        assert 38 < float(np.median(made.image[where])) < 85
-        assert (where & body.inside).sum() == where.sum()
-        assert where.sum() * 5 / 1000 < 400
-        assert np.array_equal(made.labels[:, KINDS.index(kind)], where.sum((1, 2)) >= 8)
-        assert np.array_equal(made.image[~body.inside], normal.image[~body.inside])
-    assert drawn >= 3
-
-
-def test_simulation_follows_its_seed(normal: TrainingHead, body: Anatomy) -> None:
-    kinds = (KINDS[0], KINDS[3])
-    one, two, other = (simulate(normal, body, np.random.default_rng(s), kinds) for s in (5, 5, 6))
-    assert np.array_equal(one.image, two.image)
-    assert not np.array_equal(one.image, other.image)
 
 
 def test_a_drawing_lands_where_the_image_lands() -> None:
@@ -136,7 +105,7 @@ def test_augmentation_moves_voxels_with_their_image(normal: TrainingHead) -> Non
     image = np.where(normal.inside, 60, -1000).astype(np.float16)
     head = TrainingHead(image, normal.inside, normal.depth_mm, normal.labels, normal.inside.astype(np.uint8))
     rng = np.random.default_rng(4)
-    batch = collate([(head, 15), (head, 18), (head, 0), (head, 29)], rng)
+    batch = collate([(head, 15), (head, 18), (head, 0), (head, 29)])
     moved = augment(batch, rng)
     seen = moved.images[:2, 1] > -400
     assert float((seen == (moved.voxels[:2] == 1)).float().mean()) > 0.97
@@ -168,27 +137,80 @@ def test_weakly_labelled_slices_teach_only_through_the_plane() -> None:
     assert int(raised[1:].argmax()) == 1 and raised[0] > raised[3]
 
 
-def test_a_run_stops_continues_and_is_read_back(normal: TrainingHead, tmp_path: Path) -> None:
+RECIPE = Recipe(
+    steps=6,
+    batch_simulated=2,
+    batch_normal=1,
+    batch_positive=1,
+    batch_synthetic=1,
+    pool=2,
+    refresh_steps=1,
+    heads_per_carrier=2,
+    keep_steps=2,
+    bfloat16=False,
+)
+
+
+class Stopping(Bank):
+    """A bank that is interrupted at one of its heads."""
+
+    left = 5
+
+    def head(self, carrier: int, number: int) -> TrainingHead:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return super().head(carrier, number)
+
+
+def _pool(normal: TrainingHead, bank: Bank) -> Pool:
+    labels, voxels = np.ones_like(normal.labels), np.full(normal.image.shape, UNSURE, np.uint8)
+    marked = TrainingHead(normal.image, normal.inside, normal.depth_mm, labels, voxels)
+    return make_pool({7: normal}, [marked], [normal], bank, RECIPE, 1)
+
+
+def test_a_stopped_run_continues_as_if_it_had_not_been_stopped(normal: TrainingHead, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    marked = TrainingHead(
-        normal.image,
-        normal.inside,
-        normal.depth_mm,
-        np.ones_like(normal.labels),
-        np.full(normal.image.shape, UNSURE, np.uint8),
-    )
-    recipe = Recipe(
-        minutes=0.05, batch_simulated=2, batch_normal=1, batch_positive=1, batch_synthetic=1, pool=2, bfloat16=False
-    )
+    carriers = {7: normal}
+    whole = train(_pool(normal, Bank(tmp_path / "bank", carriers, 1)), tmp_path / "whole.safetensors")
     path = tmp_path / "fold0.safetensors"
-    first = train(make_pool([normal], [marked], [normal], 1), recipe, path)
-    assert trained_seconds(path) >= 3 and trained_seconds(tmp_path / "fold1.safetensors") == 0
-    again = train(make_pool([normal], [marked], [normal], 1), recipe, path)
+    with pytest.raises(KeyboardInterrupt):
+        train(_pool(normal, Stopping(tmp_path / "bank", carriers, 1)), path)
+    assert 0 < trained_steps(path) < RECIPE.steps and trained_steps(tmp_path / "fold1.safetensors") == 0
+    again = train(_pool(normal, Bank(tmp_path / "bank", carriers, 1)), path)
+    assert trained_steps(path) == RECIPE.steps
     read = read_averaged(path)
-    for one, two, three in zip(first.parameters(), again.parameters(), read.parameters(), strict=True):
+    for one, two, three in zip(whole.parameters(), again.parameters(), read.parameters(), strict=True):
         assert torch.equal(one, two) and torch.equal(one, three)
     fresh = build_network()
-    assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), fresh.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(whole.parameters(), fresh.parameters(), strict=True))
+
+
+def test_the_bank_gives_the_same_head_whoever_made_it(normal: TrainingHead, tmp_path: Path) -> None:
+    made = Bank(tmp_path / "one", {7: normal}, 1).head(7, 0)
+    for folder in ("one", "two"):
+        again = Bank(tmp_path / folder, {7: normal}, 1).head(7, 0)
+        assert np.array_equal(made.image, again.image) and np.array_equal(made.inside, again.inside)
+        assert made.voxels is not None and again.voxels is not None and np.array_equal(made.voxels, again.voxels)
+    other = Bank(tmp_path / "one", {7: normal}, 1).head(7, 1)
+    assert made.image.shape != other.image.shape or not np.array_equal(made.image, other.image)
+
+
+def test_a_fold_is_decided_without_its_own_patients() -> None:
+    rng = np.random.default_rng(5)
+    predictions = []
+    for n in range(24):
+        labels = np.zeros((10, 5), bool)
+        labels[4:7, n % 5] = n % 2 == 0
+        planes = rng.normal(np.where(labels.any(1), 2.0, -2.0)[:, None], 1, (10, 6))
+        predictions.append(Prediction(n, planes, labels, np.ones(10, bool)))
+    where = {n: n % 3 for n in range(24)}
+    folds = folds_of(where, predictions)
+    assert [fold.patients[0] for fold in folds] == ["000", "001", "002"]
+    turned = [Prediction(p.patient, -p.planes, p.labels, p.judged) if where[p.patient] == 1 else p for p in predictions]
+    changed = folds_of(where, turned)
+    assert changed[1].decisions == folds[1].decisions
+    assert changed[0].decisions != folds[0].decisions
 
 
 def test_ct_ich_is_read_as_it_was_published(shared: Path) -> None:

@@ -7,8 +7,7 @@ import numpy as np
 from inference.pipelines.haemorrhage import top_mean
 from inference.training.data import TYPES
 from inference.training.evaluate import Prediction, choose_threshold, fit_platt
-from inference.training.export import Fold
-from inference.weights import Decisions, Platt
+from inference.weights import Decisions, Fold, Platt
 
 VOXEL_THRESHOLD = 0.5
 MINIMUM_ML = 0.1

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from inference.findings import HaemorrhageType
-from inference.weights import Decisions, Figure, Platt, first_names
+from inference.findings import HaemorrhageType, ModelIdentity
+from inference.weights import Decisions, Figure, Fold, Platt, first_names
 
 DATASET = "CT-ICH"
 
@@ -72,7 +72,22 @@ def _decisions(decisions: Decisions, within: str = "") -> list[str]:
     ]
 
 
-def card_text(sha256: str, networks: int, decisions: Decisions, figures: Sequence[Figure], words: Words) -> str:
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The model that is replaced, and its figures."""
+
+    model: ModelIdentity
+    figures: tuple[Figure, ...]
+
+
+def card_text(
+    sha256: str,
+    networks: int,
+    decisions: Decisions,
+    figures: Sequence[Figure],
+    words: Words,
+    before: Before | None = None,
+) -> str:
     """The model card as TOML."""
     lines = [
         "# Model card. Research use only; not a medical device.",
@@ -101,19 +116,19 @@ def card_text(sha256: str, networks: int, decisions: Decisions, figures: Sequenc
         "]",
         "",
     ]
-    for figure in figures:
-        lines += ["[[figures]]", f"name = {_text(figure.name)}", f"value = {figure.value:.3f}"]
-        lines += [f"low = {figure.low:.3f}", f"high = {figure.high:.3f}", ""]
+    lines += [line for figure in figures for line in _figure("figures", figure)]
+    if before is not None:
+        lines += ["# The model that this one replaces, measured by the same command on the same patients."]
+        lines += ["[before]", f"version = {_text(before.model.version)}", f"sha256 = {_text(before.model.sha256)}", ""]
+        lines += [line for figure in before.figures for line in _figure("before.figures", figure)]
     return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """The patients whom network `network` never saw, and the decisions fitted on all others."""
-
-    network: int
-    patients: tuple[str, ...]
-    decisions: Decisions
+def _figure(table: str, figure: Figure) -> list[str]:
+    numbers = (
+        f"{name} = {value:.3f}" for name, value in (("value", figure.value), ("low", figure.low), ("high", figure.high))
+    )
+    return [f"[[{table}]]", f"name = {_text(figure.name)}", *numbers, ""]
 
 
 def folds_text(sha256: str, dataset: str, folds: Sequence[Fold]) -> str:
@@ -138,6 +153,7 @@ def export(
     words: Words,
     out: Path,
     folds: Sequence[Fold] = (),
+    before: Before | None = None,
 ) -> Path:
     """Writes haemorrhage.safetensors, haemorrhage.toml and haemorrhage.folds.toml into `out`; the card's path."""
     out.mkdir(parents=True, exist_ok=True)
@@ -145,6 +161,6 @@ def export(
     (out / "haemorrhage.safetensors").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     card = out / "haemorrhage.toml"
-    card.write_text(card_text(digest, len(networks), decisions, figures, words), encoding="utf-8")
+    card.write_text(card_text(digest, len(networks), decisions, figures, words, before), encoding="utf-8")
     (out / "haemorrhage.folds.toml").write_text(folds_text(digest, DATASET, folds), encoding="utf-8")
     return card

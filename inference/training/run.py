@@ -1,5 +1,6 @@
-"""The whole way from the CT-ICH folder to weights and card: folds, training, out-of-fold figures, export."""
+"""The whole way from the CT-ICH folder to weights and card: folds, training, decisions, out-of-fold figures, export."""
 
+import datetime
 import logging
 import multiprocessing
 from collections.abc import Mapping, Sequence
@@ -11,27 +12,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inference.pipelines.haemorrhage import top_mean
-from inference.training.data import TYPES, TrainingHead, patients, training_head
-from inference.training.evaluate import (
-    Prediction,
-    auc,
-    bootstrap,
-    choose_threshold,
-    fit_platt,
-    predict,
-)
-from inference.training.export import Fold, Words, export
+from inference.training.bank import Bank
+from inference.training.data import TrainingHead, training_head
+from inference.training.datasets.ct_ich import CtIch, patients
+from inference.training.decide import SENSITIVITY, decide, folds_of
+from inference.training.evaluate import Prediction, predict
+from inference.training.evaluation.metrics import Estimate
+from inference.training.evaluation.run import Options as EvaluationOptions
+from inference.training.evaluation.run import evaluate
+from inference.training.export import Before, Words, export
 from inference.training.folds import assign_folds
-from inference.training.train import Recipe, make_pool, read_averaged, synthetic_training_heads, train, trained_seconds
-from inference.weights import Decisions, Figure, Platt
+from inference.training.train import Recipe, make_pool, read_averaged, synthetic_training_heads, train, trained_steps
+from inference.training.unseen import Unseen
+from inference.weights import Figure, ModelCard, load_card
 
 log = logging.getLogger(__name__)
 
-VOXEL_THRESHOLD = 0.5
-MINIMUM_ML = 0.1
-SENSITIVITY = 0.9
-SLICE_SENSITIVITY = 0.8
 SYNTHETIC_SEED = 100_000
 ADULT_YEARS = 18.0
 LIMITS = (
@@ -40,23 +36,23 @@ LIMITS = (
     "HU were rebuilt from windowed 8-bit pictures (-20 to 100 HU), pixel spacing is nominal: volumes are estimates.",
     "Not for scans with contrast, after surgery, with metal, or of other body parts; beam hardening at the skull base, "
     "calcifications and bright sinuses cause false alarms.",
-    "On another scanner it was tried on one head only (GE, tilted gantry, 4 and 7 mm slices, no haemorrhage seen): a "
-    "false alarm along the inner table, where beam hardening brightens the brain.",
     "A result without suspicion does not exclude haemorrhage.",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line decides."""
+    """What the command line decides; the figures of the card `before` are measured again, beside the new ones."""
 
     data: Path
     out: Path
     recipe: Recipe
-    folds: int = 3
+    date: datetime.date
+    folds: int = 5
     jobs: int = 2
     threads: int = 1
-    version: str = "0.1.0"
+    version: str = "0.2.0"
+    before: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +71,11 @@ def load_cases(data: Path) -> dict[int, Case]:
     }
 
 
+def fold_of(options: Options, cases: Mapping[int, Case]) -> dict[int, int]:
+    """{patient: the fold that leaves the patient out}."""
+    return assign_folds({n: c.head.labels for n, c in cases.items()}, options.folds, options.recipe.seed)
+
+
 def checkpoint_path(out: Path, fold: int) -> Path:
     """Where a fold's checkpoint lies."""
     return out / f"fold{fold}.safetensors"
@@ -84,22 +85,23 @@ def train_fold(options: Options, fold: int) -> None:
     """Trains one fold in this process; returns at once when its checkpoint is complete."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
-    if trained_seconds(checkpoint_path(options.out, fold)) >= options.recipe.minutes * 60:
+    if trained_steps(checkpoint_path(options.out, fold)) >= options.recipe.steps:
         return
     cases = load_cases(options.data)
-    where = assign_folds({n: c.head.labels for n, c in cases.items()}, options.folds, options.recipe.seed)
-    heads = [case.head for number, case in cases.items() if where[number] != fold]
-    normals = [head for head in heads if not head.labels.any()]
-    positives = [head for head in heads if head.labels.any()]
+    where = fold_of(options, cases)
+    heads = {number: case.head for number, case in cases.items() if where[number] != fold}
+    normals = {number: head for number, head in heads.items() if not head.labels.any()}
+    positives = [head for head in heads.values() if head.labels.any()]
     log.info("fold %d: %d normal and %d positive heads", fold, len(normals), len(positives))
     synthetic = synthetic_training_heads(options.recipe.synthetic_heads, SYNTHETIC_SEED)
-    seed = options.recipe.seed + fold
-    train(make_pool(normals, positives, synthetic, seed), options.recipe, checkpoint_path(options.out, fold))
+    bank = Bank(options.out / "bank", normals, options.recipe.seed)
+    pool = make_pool(normals, positives, synthetic, bank, options.recipe, options.recipe.seed + fold)
+    train(pool, checkpoint_path(options.out, fold))
 
 
 def out_of_fold(options: Options, cases: Mapping[int, Case]) -> list[Prediction]:
     """Every patient predicted by the network of its own fold."""
-    where = assign_folds({n: c.head.labels for n, c in cases.items()}, options.folds, options.recipe.seed)
+    where = fold_of(options, cases)
     networks = [read_averaged(checkpoint_path(options.out, fold)) for fold in range(options.folds)]
     return [
         Prediction(number, predict([networks[where[number]]], case.head), case.head.labels, case.imaged)
@@ -107,21 +109,29 @@ def out_of_fold(options: Options, cases: Mapping[int, Case]) -> list[Prediction]
     ]
 
 
-def is_child(case: Case) -> bool:
-    """Younger than an adult, where the age is known."""
-    return case.age_years is not None and case.age_years < ADULT_YEARS
-
-
-def age_figure(name: str, predictions: Sequence[Prediction]) -> Figure:
-    """Study AUC among some of the patients."""
-    truth = np.array([p.labels.any() for p in predictions])
-    highest = np.array([top_mean(p.planes[:, 0]) for p in predictions])
-    return bootstrap(name, len(predictions), lambda w: auc(highest[w], truth[w]), seed=1)
+def measured(card: ModelCard, options: Options, out: Path) -> list[Figure]:
+    """The card's figures, out of fold by its own folds, as `scripts/evaluate` measures them; pages lie in `out`."""
+    analyst = Unseen(card, torch.device("cpu")).analyst()
+    found = evaluate(CtIch(options.data), analyst, out, EvaluationOptions(options.date), log.info)
+    named: list[tuple[str, Estimate]] = [
+        ("study_auc", found.study.auc),
+        ("study_sensitivity", found.study.sensitivity),
+        ("study_specificity", found.study.specificity),
+    ]
+    if found.slices is not None:
+        named += [
+            ("slice_auc", found.slices.auc),
+            ("slice_sensitivity", found.slices.sensitivity),
+            ("slice_specificity", found.slices.specificity),
+        ]
+    if found.outlines is not None:
+        named.append(("dice_outlined_patients", found.outlines.dice))
+    return [Figure(name, value.value, value.low, value.high) for name, value in named]
 
 
 def children_words(cases: Mapping[int, Case]) -> str:
     """What a child's result says."""
-    young = [case for case in cases.values() if is_child(case)]
+    young = [case for case in cases.values() if case.age_years is not None and case.age_years < ADULT_YEARS]
     bleeding = sum(bool(c.head.labels.any()) for c in young)
     return (
         f"The patient is a child. The network learned from only {len(young)} children, {bleeding} of them with "
@@ -135,16 +145,17 @@ def words(options: Options, cases: Mapping[int, Case]) -> Words:
     r, count = options.recipe, len(cases)
     training = (
         f"{options.folds}-fold cross-validation by patient over {count} patients, one network of 1.0 M parameters "
-        f"(2.5D U-Net, three planes in) per fold, {r.minutes:g} minutes each on {options.threads} CPU thread(s), seed "
-        f"{r.seed}; the shipped model averages the logits of all folds' networks. Simulated bleeds of five types in "
-        "the fold's own normal scans, real slice labels through top-k pooling, synthetic heads."
+        f"(2.5D U-Net, three planes in) per fold, {r.steps} steps of {r.batch} planes each on {options.threads} CPU "
+        f"thread(s), seed {r.seed}; the shipped model averages the logits of all folds' networks. Simulated bleeds of "
+        "five types and mimics in the fold's own normal scans under varied acquisition, real slice labels through "
+        "top-k pooling, synthetic heads."
     )
     point = (
         f"Chosen for a sensitivity of {SENSITIVITY:g} on out-of-fold predictions of single networks. The figures are "
-        "out of fold; study sensitivity and specificity are nested (threshold chosen on all other patients), "
-        "the slices' calibration and threshold are not, and the smoothing over neighbouring planes was chosen on "
-        "predictions for two thirds of the same patients. Intervals: 95 %, bootstrap by patient. The averaged networks "
-        "themselves have no figures, for no patient is new to all of them."
+        "out of fold and nested: each patient is judged by the one network that never saw the patient, with "
+        "calibration and thresholds fitted on the patients of the other folds. The smoothing over neighbouring planes "
+        "was chosen on early predictions for two thirds of the same patients. Intervals: 95 %, bootstrap by patient. "
+        "The averaged networks themselves have no figures, for no patient is new to all of them."
     )
     return Words(options.version, training, point, ADULT_YEARS, children_words(cases), LIMITS)
 
@@ -158,10 +169,16 @@ def run(options: Options) -> Path:
             done.result()
     cases = load_cases(options.data)
     predictions = out_of_fold(options, cases)
-    decisions, measured = decide(predictions)
-    for name, young in (("study_auc_children", True), ("study_auc_adults", False)):
-        measured.append(age_figure(name, [p for p in predictions if is_child(cases[p.patient]) == young]))
-    for figure in measured:
-        log.info("%s %.3f (%.3f to %.3f)", figure.name, figure.value, figure.low, figure.high)
+    decisions, folds = decide(predictions), folds_of(fold_of(options, cases), predictions)
     networks = [read_averaged(checkpoint_path(options.out, fold)) for fold in range(options.folds)]
-    return export(networks, decisions, measured, words(options, cases), options.out)
+
+    def write(figures: Sequence[Figure], before: Before | None) -> Path:
+        return export(networks, decisions, figures, words(options, cases), options.out, folds, before)
+
+    card = load_card(write((), None))
+    figures = measured(card, options, options.out / "evaluation")
+    before = None
+    if options.before is not None:
+        old = load_card(options.before)
+        before = Before(old.identity, tuple(measured(old, options, options.out / "evaluation_before")))
+    return write(figures, before)

@@ -49,7 +49,13 @@ class Recipe:
     weight_decay: float = 1e-3
     ema: float = 0.998
     weak_weight: float = 0.5
+    keep_steps: int = 300
     bfloat16: bool = True
+
+    @property
+    def batch(self) -> int:
+        """Planes in a step."""
+        return self.batch_simulated + self.batch_normal + self.batch_positive + self.batch_synthetic
 
 
 @dataclass(slots=True)
@@ -273,9 +279,21 @@ def train(pool: Pool, checkpoint: Path) -> torch.nn.Module:
             pool.refresh()
         if state.step % 100 == 0:
             log.info("%s: step %d of %d, loss %.3f", checkpoint.stem, state.step, pool.recipe.steps, recent)
-        if state.step % 300 == 0 or state.step == pool.recipe.steps:
+        if state.step % pool.recipe.keep_steps == 0 or state.step == pool.recipe.steps:
             save_checkpoint(state, pool, checkpoint)
     return state.averaged.eval()
+
+
+def make_pool(
+    normals: Mapping[int, TrainingHead],
+    positives: Sequence[TrainingHead],
+    synthetic: Sequence[TrainingHead],
+    bank: Bank,
+    recipe: Recipe,
+    seed: int,
+) -> Pool:
+    """The pool of one fold; only its own normal heads carry simulated bleeds."""
+    return Pool(normals, positives, synthetic, bank, recipe, np.random.default_rng(seed))
 
 
 def read_averaged(checkpoint: Path) -> torch.nn.Module:

@@ -4,63 +4,49 @@ The folds file beside a card names, for each network, the patients left out of i
 (calibration, thresholds) fitted without them. Nothing that judges a patient then knows anything of the patient.
 """
 
-import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import torch
 
 from inference.errors import ModelError
-from inference.findings import Result
 from inference.network import build_network
 from inference.pipelines.haemorrhage import HaemorrhagePipeline
-from inference.stack import SliceStack
-from inference.training.export import Fold
-from inference.weights import ModelCard, load_networks, read_decisions
+from inference.training.evaluation.measure import Analyst
+from inference.weights import ModelCard, load_folds, load_networks
 
 
-def read_folds(card: ModelCard) -> tuple[str, tuple[Fold, ...]]:
-    """The data set's name and the folds that lie beside the card's weights; ModelError where they do not fit."""
-    name = card.weights.name.removesuffix(".safetensors") + ".folds.toml"
-    place = Path(str(card.weights)).with_name(name)
-    try:
-        content = tomllib.loads(place.read_text(encoding="utf-8"))
-        folds = tuple(_fold(each) for each in content["folds"])
-        dataset, sha256 = str(content["dataset"]), str(content["sha256"])
-    except OSError as error:
-        raise ModelError(f"{place}: the folds cannot be read ({error.strerror or error})") from error
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{place}: the folds are not valid ({error})") from error
-    if sha256 != card.identity.sha256:
-        raise ModelError(f"{place}: these are the folds of other weights ({sha256[:12]}…)")
-    return dataset, folds
-
-
-def _fold(content: dict[str, Any]) -> Fold:
-    return Fold(int(content["network"]), tuple(str(p) for p in content["patients"]), read_decisions(content))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Unseen:
-    """The pipelines of all folds, by patient."""
+    """One pipeline for each fold, of its one network and its own decisions; asked by patient.
 
-    pipelines: dict[str, HaemorrhagePipeline]
+    ModelError where there are no folds beside the card, or they belong to other weights.
+    """
 
-    def run(self, patient_id: str, stack: SliceStack) -> Result:
-        """The answer of the network that never saw this patient; ModelError for a patient of no fold."""
-        if patient_id not in self.pipelines:
-            raise ModelError(f"patient {patient_id} belongs to none of the model's folds: was it trained on them?")
-        return self.pipelines[patient_id].run(stack)
+    def __init__(self, card: ModelCard, device: torch.device) -> None:
+        self.card = card
+        self.dataset, folds = load_folds(card)
+        networks = load_networks(card, build_network, device)
+        self._pipelines: dict[str, HaemorrhagePipeline] = {}
+        for fold in folds:
+            own = replace(card, decisions=fold.decisions, networks=1)
+            pipeline = HaemorrhagePipeline(device, own, [networks[fold.network]])
+            self._pipelines |= dict.fromkeys(fold.patients, pipeline)
+        self.folds = len(folds)
 
+    def pipeline(self, patient_id: str) -> HaemorrhagePipeline:
+        """The pipeline that never saw this patient; ModelError for a patient of no fold."""
+        if patient_id not in self._pipelines:
+            raise ModelError(f"patient {patient_id} is in none of the model's folds; it cannot be judged unseen")
+        return self._pipelines[patient_id]
 
-def unseen(card: ModelCard, folds: Sequence[Fold], device: torch.device) -> Unseen:
-    """One pipeline for each fold, of its one network and its own decisions."""
-    networks = load_networks(card, build_network, device)
-    pipelines = {}
-    for fold in folds:
-        own = replace(card, decisions=fold.decisions, networks=1)
-        pipeline = HaemorrhagePipeline(device, own, [networks[fold.network]])
-        pipelines |= dict.fromkeys(fold.patients, pipeline)
-    return Unseen(pipelines)
+    def analyst(self) -> Analyst:
+        """Answers for every study of the data set that the model was made from."""
+        return Analyst(
+            answer=lambda study: self.pipeline(study.entry.patient_id).run(study.stack),
+            slice_threshold=lambda entry: self.pipeline(entry.patient_id).card.decisions.slice_threshold,
+            model=self.card.identity,
+            method=(
+                f"{self.folds}-fold cross-validation by patient: each patient is judged by the one network that never "
+                "saw the patient, with calibration and thresholds fitted on the patients of the other folds."
+            ),
+            signature="unseen",
+        )

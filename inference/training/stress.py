@@ -1,0 +1,221 @@
+"""Two stress sets with fixed seeds: which simulated bleeds a model sees, and which mimics it takes for one.
+
+Their tables are the map of where the model is weak. Simulated bleeds lie in normal heads; a carrier that the model was
+trained on is judged by the network that never saw it. A head that is flagged as it is carries nothing: its flag would
+say nothing about the bleed. Cases are appended to a file one by one, so that a stopped run goes on.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.findings import HaemorrhageType, NotAnalysable, Result
+from inference.stack import SliceStack
+from inference.training.bank import SPACING_MM
+from inference.training.data import TYPES, TrainingHead, stack_of
+from inference.training.simulate.acquisition import thin
+from inference.training.simulate.anatomy import Anatomy, anatomy
+from inference.training.simulate.fields import Field
+from inference.training.simulate.mimics import Mimic
+from inference.training.simulate.scene import VOLUMES_ML, Plan, Scene, Wish, simulate
+
+log = logging.getLogger(__name__)
+
+SEED = 77_000
+STEPS_ML = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+SLICES_MM = (5.0, 1.25)
+AIR_HU = -1000.0
+MARGIN = 24
+PLAIN, MIMIC, DETECTION = "plain", "mimic", "detection"
+
+Ask = Callable[[int, SliceStack], Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said of one simulated head; `stress` is PLAIN, MIMIC or DETECTION.
+
+    `located`: the drawn haemorrhage meets the true one; `typed`: the true type is among those present.
+    `thickest_mm`: how far the bleed reaches from the inner table, for epidural and subdural ones.
+    """
+
+    stress: str
+    what: str
+    wanted_ml: float
+    volume_ml: float
+    thickest_mm: float
+    slice_mm: float
+    carrier: int
+    probability: float
+    suspected: bool
+    located: bool
+    typed: bool
+    not_analysed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One simulated head to be made: a bleed of `wanted_ml`, or (0 ml) a mimic, or neither."""
+
+    stress: str
+    what: str
+    wanted_ml: float
+    slice_mm: float
+    carrier: int
+    number: int = 0
+
+    @property
+    def key(self) -> str:
+        """Names the case in the file, and seeds it."""
+        return f"{self.stress}/{self.what}/{self.wanted_ml:g}/{self.slice_mm:g}/{self.carrier}/{self.number}"
+
+
+def plain_cases(carriers: Sequence[int]) -> Iterator[Case]:
+    """Each carrier as it is."""
+    for carrier in carriers:
+        yield Case(PLAIN, "nothing", 0.0, SPACING_MM[0], carrier)
+
+
+def mimic_cases(carriers: Sequence[int]) -> Iterator[Case]:
+    """Each mimic in every carrier."""
+    for mimic in Mimic:
+        for carrier in carriers:
+            yield Case(MIMIC, mimic.value, 0.0, SPACING_MM[0], carrier)
+
+
+def detection_cases(carriers: Sequence[int], per_cell: int) -> Iterator[Case]:
+    """Type x volume x slice thickness, `per_cell` of each, carriers in turn."""
+    turn = 0
+    for slice_mm in SLICES_MM:
+        for kind in HaemorrhageType:
+            low, high = VOLUMES_ML[kind]
+            for wanted in [ml for ml in STEPS_ML if low <= ml <= high]:
+                for number in range(per_cell):
+                    yield Case(DETECTION, kind.value, wanted, slice_mm, carriers[turn % len(carriers)], number)
+                    turn += 1
+
+
+def as_stack(hu: Field, plane_mm: float) -> SliceStack:
+    """A simulated head as a series of slices with air around it."""
+    edge = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))
+    return stack_of(np.pad(hu, edge, constant_values=AIR_HU), SPACING_MM[1], plane_mm)
+
+
+@dataclass(slots=True)
+class Stress:
+    """Makes the heads of a run and asks the model about each; `heads` are normal ones by patient."""
+
+    heads: Mapping[int, TrainingHead]
+    ask: Ask
+
+    def answer(self, case: Case) -> Answer | None:
+        """The model's answer; None where the carrier's anatomy has no place for what is wanted."""
+        rng = np.random.default_rng([SEED, *case.key.encode()])
+        body = self._body(case, rng)
+        scene = simulate(body, _plan(case), rng)
+        volume = sum(scene.volumes_ml)
+        changed = bool(np.any(np.abs(scene.hu - body.hu) > 1))
+        if (case.stress == DETECTION and volume == 0) or (case.stress == MIMIC and not changed):
+            return None
+        try:
+            result = self.ask(case.carrier, as_stack(scene.hu, scene.plane_mm))
+        except NotAnalysable as reason:
+            return _answer(case, scene, body, None, str(reason))
+        return _answer(case, scene, body, result, "")
+
+    def _body(self, case: Case, rng: np.random.Generator) -> Anatomy:
+        head = self.heads[case.carrier]
+        hu, inside, spacing = head.image.astype(np.float32), head.inside, SPACING_MM
+        if case.slice_mm != spacing[0]:
+            hu, inside = thin(hu, inside, spacing, case.slice_mm, rng)
+            spacing = (case.slice_mm, *spacing[1:])
+        return anatomy(hu, inside, spacing)
+
+
+def _plan(case: Case) -> Plan:
+    if case.stress == DETECTION:
+        return Plan((Wish(HaemorrhageType(case.what), case.wanted_ml),))
+    return Plan(mimics=(Mimic(case.what),)) if case.stress == MIMIC else Plan()
+
+
+def _answer(case: Case, scene: Scene, body: Anatomy, result: Result | None, reason: str) -> Answer:
+    located = typed = False
+    thickest = 0.0
+    if case.stress == DETECTION:
+        t = [kind.value for kind in TYPES].index(case.what)
+        true = scene.voxels == 1 + t
+        if case.what in ("epidural", "subdural") and true.any():
+            thickest = float(body.table_mm[true].max())
+        if result is not None:
+            drawn = _drawn(result, true.shape)
+            located = bool((drawn & true).any())
+            typed = result.findings[t].present
+    return Answer(
+        stress=case.stress,
+        what=case.what,
+        wanted_ml=case.wanted_ml,
+        volume_ml=round(sum(scene.volumes_ml), 3),
+        thickest_mm=round(thickest, 1),
+        slice_mm=case.slice_mm,
+        carrier=case.carrier,
+        probability=round(result.probability, 4) if result else 0.0,
+        suspected=bool(result and result.suspected),
+        located=located,
+        typed=typed,
+        not_analysed=reason,
+    )
+
+
+def _drawn(result: Result, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """All that the model drew, without the margin."""
+    drawn = np.zeros((shape[0], shape[1] + 2 * MARGIN, shape[2] + 2 * MARGIN), bool)
+    for finding in result.findings:
+        if finding.mask is not None:
+            drawn |= finding.mask
+    return drawn[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+
+
+def run_stress(stress: Stress, per_cell: int, kept: Path) -> list[Answer]:
+    """Every answer; what `kept` (one JSON object per line) already holds is not asked again."""
+    known = read_answers(kept)
+    carriers = sorted(stress.heads)
+    _ask_all(stress, list(plain_cases(carriers)), known, kept)
+    flagged = {
+        a.carrier for a in known.values() if a is not None and a.stress == PLAIN and (a.suspected or a.not_analysed)
+    }
+    quiet = [carrier for carrier in carriers if carrier not in flagged]
+    if quiet:
+        _ask_all(stress, [*mimic_cases(quiet), *detection_cases(quiet, per_cell)], known, kept)
+    return [answer for answer in known.values() if answer is not None]
+
+
+def _ask_all(stress: Stress, wanted: Sequence[Case], known: dict[str, Answer | None], kept: Path) -> None:
+    todo = [case for case in wanted if case.key not in known]
+    with kept.open("a", encoding="utf-8") as lines:
+        for number, case in enumerate(todo, start=1):
+            known[case.key] = stress.answer(case)
+            content = {"key": case.key, "answer": None if known[case.key] is None else asdict(known[case.key])}
+            lines.write(json.dumps(content) + "\n")
+            lines.flush()
+            if number % 25 == 0 or number == len(todo):
+                log.info("%d of %d simulated heads", number, len(todo))
+
+
+def read_answers(kept: Path) -> dict[str, Answer | None]:
+    """The answers of an earlier run by key; a last line that was cut off is dropped."""
+    known: dict[str, Answer | None] = {}
+    if not kept.exists():
+        return known
+    whole = kept.read_text(encoding="utf-8").splitlines(keepends=True)
+    if whole and not whole[-1].endswith("\n"):
+        whole.pop()
+        kept.write_text("".join(whole), encoding="utf-8")
+    for line in whole:
+        content = json.loads(line)
+        known[content["key"]] = Answer(**content["answer"]) if content["answer"] else None
+    return known

@@ -1,0 +1,27 @@
+"""Makes the contact sheet of the simulator: scripts/contact_sheet --data CT_ICH_FOLDER --out FILE.jpg"""
+
+from pathlib import Path
+
+import click
+
+from inference.training.contact_sheet import contact_sheet
+from inference.training.data import training_head
+from inference.training.datasets.ct_ich import patients
+
+
+@click.command()
+@click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="CT-ICH.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Picture to be written.")
+@click.option("--seed", default=3, show_default=True)
+def main(data: Path, out: Path, seed: int) -> None:
+    """Draw simulated bleeds of every type beside real ones, the mimics, and other acquisitions.
+
+    Example: scripts/contact_sheet --data ct_ich --out sheet.jpg
+    """
+    heads = {patient.number: training_head(patient) for patient in patients(data)}
+    contact_sheet(heads, seed).save(out, quality=88)
+    click.echo(f"wrote {out}")
+
+
+if __name__ == "__main__":
+    main()

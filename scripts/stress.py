@@ -1,0 +1,51 @@
+"""Makes both stress tables: scripts/stress --data CT_ICH_FOLDER --out FOLDER"""
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import torch
+
+from inference.errors import InferenceError
+from inference.training.data import training_head
+from inference.training.datasets.ct_ich import patients
+from inference.training.stress import Stress, run_stress
+from inference.training.stress_tables import stress_text
+from inference.training.unseen import Unseen
+from inference.weights import load_card
+
+METHOD = "Each carrier is a normal CT-ICH head, judged by the network that never saw its patient."
+
+
+@click.command()
+@click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="CT-ICH.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Answers and tables.")
+@click.option("--model", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Card; else the shipped.")
+@click.option("--per-cell", default=8, show_default=True, help="Heads for each type, volume and slice thickness.")
+@click.option("--threads", default=1, show_default=True, help="CPU threads.")
+def main(data: Path, out: Path, model: Path | None, per_cell: int, threads: int) -> None:
+    """Ask the model about simulated bleeds by type, volume and slice thickness, and about mimics.
+
+    Run again to continue after a stop. Example: scripts/stress --data ct_ich --out stress
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(threads)
+    try:
+        card = load_card(model or "haemorrhage")
+        judges = Unseen(card, torch.device("cpu"))
+    except InferenceError as error:
+        raise click.ClickException(str(error)) from error
+    heads = {p.number: training_head(p) for p in patients(data) if not p.labels.any()}
+    folder = out / card.identity.sha256[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    stress = Stress(heads, lambda number, stack: judges.pipeline(f"{number:03d}").run(stack))
+    answers = run_stress(stress, per_cell, folder / "answers.jsonl")
+    (folder / "stress.json").write_text(json.dumps([asdict(a) for a in answers], indent=1), encoding="utf-8")
+    (folder / "stress.md").write_text(stress_text(answers, card.identity, METHOD), encoding="utf-8")
+    click.echo(f"wrote {folder / 'stress.md'} and stress.json beside it")
+
+
+if __name__ == "__main__":
+    main()
