@@ -17,6 +17,7 @@ BONE_HU = 150.0
 BLOOD_LIMIT_HU = 110.0
 TISSUE_LIMIT_HU = 75.0
 GRAIN_LIMIT_HU = 12.0
+LARGEST_CALCIFICATION_MM2 = 150.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,11 +25,12 @@ class Anatomy:
     """One head; every array is (plane, row, column) on voxels of `spacing_mm`.
 
     `hu` as scanned = `smooth` + noise; `grain` is that noise, cut at 12 HU. `inside` is the intracranial space.
-    `depth_mm` is the distance to its edge, `table_mm` the same within the plane. `soft` 0..1 is where blood may
-    lie (not in bone). `ventricles`; `csf` 0..1, the share of cerebrospinal fluid in each voxel outside them. `bone`;
-    `scalp`, soft tissue outside it. `vault` are the planes above the skull base, `below_mm` (plane,) how far each
-    lies under the vertex of the intracranial space. `marks` are its midline, sutures and dural sheets. `rise` is by how
-    much `table_mm` grows per mm upward, which tells how the inner table slopes between planes.
+    `depth_mm` is the distance to its edge (calcifications within the brain are none), `table_mm` the same within the
+    plane. `soft` 0..1 is where blood may lie (not in bone). `ventricles`; `csf` 0..1, the share of cerebrospinal fluid
+    in each voxel outside them. `bone`; `scalp`, soft tissue outside it. `vault` are the planes above the skull base,
+    `below_mm` (plane,) how far each lies under the vertex of the intracranial space. `marks` are its midline, sutures
+    and dural sheets. `rise` is by how much `table_mm` grows per mm upward, which tells how the inner table slopes
+    between planes.
     """
 
     hu: Field
@@ -63,8 +65,9 @@ def anatomy(hu: Field, inside: Mask, spacing_mm: Spacing) -> Anatomy:
     hu = hu.astype(np.float32)
     inside = _closed(inside, spacing_mm) & (hu < BLOOD_LIMIT_HU)
     smooth = _without_noise(hu, inside, spacing_mm)
-    depth = ndimage.distance_transform_edt(inside, sampling=spacing_mm).astype(np.float32)
-    table = np.stack([ndimage.distance_transform_edt(plane, sampling=spacing_mm[1:]) for plane in inside])
+    space = _without_calcifications(inside, spacing_mm)
+    depth = ndimage.distance_transform_edt(space, sampling=spacing_mm).astype(np.float32)
+    table = np.stack([ndimage.distance_transform_edt(plane, sampling=spacing_mm[1:]) for plane in space])
     ventricles = _ventricles(smooth, depth, spacing_mm)
     areas = inside.sum((1, 2)) * spacing_mm[1] * spacing_mm[2]
     top = np.flatnonzero(areas > 200)
@@ -86,8 +89,8 @@ def anatomy(hu: Field, inside: Mask, spacing_mm: Spacing) -> Anatomy:
         scalp=_scalp(hu, bone, inside, spacing_mm),
         vault=np.asarray(areas > 0.3 * areas.max()),
         below_mm=below,
-        marks=landmarks(inside, below, spacing_mm),
-        rise=_rise(table.astype(np.float32), inside, spacing_mm),
+        marks=landmarks(smooth, inside, below, spacing_mm),
+        rise=_rise(table.astype(np.float32), space, spacing_mm),
     )
 
 
@@ -115,6 +118,14 @@ def _rise(table: Field, inside: Mask, spacing_mm: Spacing) -> Field:
     return np.asarray(np.clip(ndimage.gaussian_filter(rise, _sigma(2.0, spacing_mm)), -4, 4), np.float32)
 
 
+def _without_calcifications(inside: Mask, spacing_mm: Spacing) -> Mask:
+    """The space with what lies calcified within the brain: that is no inner table."""
+    holes = np.stack([ndimage.binary_fill_holes(plane) for plane in inside]) & ~inside
+    pieces, count = ndimage.label(holes, ndimage.generate_binary_structure(3, 1) * np.array([0, 1, 0])[:, None, None])
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1) * spacing_mm[1] * spacing_mm[2]
+    return np.asarray(inside | (holes & (sizes < LARGEST_CALCIFICATION_MM2)[pieces]))
+
+
 def _sigma(mm: float, spacing_mm: Spacing) -> tuple[float, float, float]:
     return (0.0, mm / spacing_mm[1], mm / spacing_mm[2])
 
@@ -126,7 +137,7 @@ def _without_noise(hu: Field, inside: Mask, spacing_mm: Spacing) -> Field:
     tissue = (inside & (hu > -20) & (hu < TISSUE_LIMIT_HU)).astype(np.float32)
     weight = ndimage.gaussian_filter(tissue, sigma)
     within = ndimage.gaussian_filter(hu * tissue, sigma) / np.maximum(weight, 1e-3)
-    return np.where(inside & (weight > 0.05), within, plain).astype(np.float32)
+    return np.asarray(np.where(inside & (weight > 0.05), within, plain), np.float32)
 
 
 def _ventricles(smooth: Field, depth: Field, spacing_mm: Spacing) -> Mask:

@@ -27,10 +27,10 @@ class Age(StrEnum):
 
 
 CLOT_HU = {
-    Age.HYPERACUTE: (48.0, 62.0),
-    Age.ACUTE: (52.0, 78.0),
-    Age.MIXED: (54.0, 74.0),
-    Age.SUBACUTE: (42.0, 52.0),
+    Age.HYPERACUTE: (46.0, 58.0),
+    Age.ACUTE: (51.0, 72.0),
+    Age.MIXED: (53.0, 70.0),
+    Age.SUBACUTE: (41.0, 51.0),
     Age.ISODENSE: (33.0, 41.0),
     Age.CHRONIC: (14.0, 27.0),
     Age.LAYERED: (16.0, 30.0),
@@ -72,8 +72,8 @@ def _swirled(body: Anatomy, clot: Field, rng: np.random.Generator) -> Field:
     """Darker, still liquid blood that whirls into the clot."""
     wide = waves(clot.shape, body.spacing_mm, float(rng.uniform(14, 28)), rng)
     bent = wide + 0.6 * waves(clot.shape, body.spacing_mm, 9.0, rng)
-    share = np.clip((bent - float(rng.uniform(0.2, 0.9))) / 0.5 + 0.5, 0, 1)
-    return np.asarray(clot + share * (float(rng.uniform(30, 44)) - clot), np.float32)
+    share = np.clip((bent - float(rng.uniform(0.3, 1.2))) / float(rng.uniform(0.8, 2.0)) + 0.5, 0, 1)
+    return np.asarray(clot + share * (float(rng.uniform(32, 46)) - clot), np.float32)
 
 
 def _settled(body: Anatomy, serum: Field, filled: Field, rng: np.random.Generator) -> Field:
@@ -82,7 +82,7 @@ def _settled(body: Anatomy, serum: Field, filled: Field, rng: np.random.Generato
     by_row = np.cumsum(filled.sum((0, 2)))
     row = int(np.searchsorted(by_row, rng.uniform(0.35, 0.75) * by_row[-1]))
     level = float(y[0, min(row, serum.shape[1] - 1), 0])
-    sunk = np.clip((y - level) / float(rng.uniform(1, 12)) + 0.5, 0, 1)
+    sunk = np.clip((y - level) / float(rng.uniform(2, 14)) + 0.5, 0, 1)
     return np.asarray(serum + sunk * (float(rng.uniform(48, 66)) - serum), np.float32)
 
 

@@ -13,15 +13,23 @@ from numpy.typing import NDArray
 from inference.findings import HaemorrhageType
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.blood import Age, blood_hu
-from inference.training.simulate.fields import Field, Mask, coordinates, pick, waves
+from inference.training.simulate.fields import Field, Mask, pick, waves
 from inference.training.simulate.landmarks import coronal_mm, lambdoid_mm
-from inference.training.simulate.lesions import Box, Grown, Lesion, box_around, grow, heights
-from inference.training.simulate.mass import inward, push
+from inference.training.simulate.lesions import Box, Grown, Lesion, axes_in, box_around, grow, heights
+from inference.training.simulate.mass import push_inward
 
 VOLUMES_ML = (0.3, 150.0)
 SKULL_RADIUS_MM = 70.0
 TRIES = 6
 PLACES = {"temporal": 0.4, "frontal": 0.2, "parietal": 0.2, "occipital": 0.08, "posterior fossa": 0.07, "vertex": 0.05}
+LARGEST_ML = {
+    "temporal": 150.0,
+    "frontal": 100.0,
+    "parietal": 150.0,
+    "occipital": 30.0,
+    "posterior fossa": 25.0,
+    "vertex": 60.0,
+}
 AGES = {Age.ACUTE: 0.6, Age.MIXED: 0.25, Age.HYPERACUTE: 0.1, Age.SUBACUTE: 0.05}
 
 
@@ -36,8 +44,9 @@ class _Lens:
 
 def epidural(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> Lesion | None:
     """A lens of this volume, or None where it finds no room between the sutures."""
+    able = np.array([share if volume_ml <= LARGEST_ML[place] else 0.0 for place, share in PLACES.items()])
     for _ in range(TRIES):
-        place = str(rng.choice(list(PLACES), p=list(PLACES.values())))
+        place = str(rng.choice(list(PLACES), p=able / able.sum()))
         start = pick(_at(body, place), body.spacing_mm, rng)
         if start is None:
             continue
@@ -88,18 +97,21 @@ def _grown(
     bounds = _bounds(body, start, box, crosses=crosses)
     outward = start - body.marks.origin_mm
     outward /= np.linalg.norm(outward) + 1e-6
-    bumps = 1 + 0.08 * waves(body.hu[box].shape, body.spacing_mm, 25.0, rng)
+    sagitta = lens.half_mm**2 / (1.4 * SKULL_RADIUS_MM) + lens.thick_mm + 8
+    reachable = np.minimum(bounds, _above_base(body, start, outward, box, sagitta))
+    end = 1 - np.clip(bounds / max(6.0, 0.8 * lens.thick_mm), 0, 1)
+    rounded = np.sqrt(1 - end**2) * (1 + 0.08 * waves(body.hu[box].shape, body.spacing_mm, 25.0, rng))
 
     def thickness(lift_mm: float) -> Field:
-        z, y, x = (c[s] for c, s in zip(_axes(body, lift_mm), _axis_slices(box), strict=True))
+        z, y, x = axes_in(body, box, lift_mm)
         dz, dy, dx = (z - start[0]) / lens.stretch[0], (y - start[1]) / lens.stretch[1], x - start[2]
         along = dz * outward[0] + dy * outward[1] + dx * outward[2]
         square = dz**2 + dy**2 + dx**2 - 0.8 * np.minimum(along, 0) ** 2
-        return np.asarray(lens.thick_mm * (1 - square / lens.half_mm**2) * bumps, np.float32)
+        return np.asarray(lens.thick_mm * (1 - square / lens.half_mm**2) * rounded, np.float32)
 
     def shape(lift_mm: float) -> Field:
         depth = body.under_table_mm(lift_mm)[box]
-        return np.asarray(np.minimum(thickness(lift_mm) - depth, bounds), np.float32)
+        return np.asarray(np.minimum(thickness(lift_mm) - depth, reachable), np.float32)
 
     grown = grow(body, heights(body, shape), volume_ml, box=box, edge_mm=1.0, most_mm=0.6 * lens.thick_mm + 2)
     if grown is None:
@@ -107,14 +119,13 @@ def _grown(
     return grown, np.where(bounds > -2, thickness(0.0) + grown.level_mm, 0), box
 
 
-def _axes(body: Anatomy, lift_mm: float) -> tuple[Field, Field, Field]:
-    return coordinates(body.hu.shape, body.spacing_mm, lift_mm)
-
-
-def _axis_slices(box: Box) -> tuple[Box, Box, Box]:
-    """A box as it cuts each of three broadcastable axes."""
-    whole = slice(None)
-    return (box[0], whole, whole), (whole, box[1], whole), (whole, whole, box[2])
+def _above_base(
+    body: Anatomy, start: NDArray[np.float32], outward: NDArray[np.float32], box: Box, sagitta_mm: float
+) -> Field:
+    """mm outward of where the curve of the vault can have taken the lens: not at other bone deep in the head."""
+    z, y, x = axes_in(body, box)
+    along = (z - start[0]) * outward[0] + (y - start[1]) * outward[1] + (x - start[2]) * outward[2]
+    return np.asarray(along + sagitta_mm, np.float32)
 
 
 def _bounds(body: Anatomy, start: NDArray[np.float32], box: Box, *, crosses: bool) -> Field:
@@ -149,9 +160,7 @@ def _lesion(
         blood = _with_air(body, grown.filled, blood, rng)
     thickness = np.zeros(body.hu.shape, np.float32)
     thickness[box] = np.clip(thick, 0, None)
-    known = (thickness > 0.5) & (body.depth_mm < np.maximum(thickness, 4)) & body.inside
-    moved = push(body, inward(body) * np.maximum(thickness - 0.5, 0) * 0.9 * known, known)
-    return Lesion(HaemorrhageType.EPIDURAL, grown.filled, blood, None, moved, start)
+    return Lesion(HaemorrhageType.EPIDURAL, grown.filled, blood, None, push_inward(body, thickness), start)
 
 
 def _with_air(body: Anatomy, filled: Field, blood: Field, rng: np.random.Generator) -> Field:
@@ -162,7 +171,7 @@ def _with_air(body: Anatomy, filled: Field, blood: Field, rng: np.random.Generat
         if at is None:
             return out
         box = box_around(body, at, 4)
-        z, y, x = (c[s] for c, s in zip(_axes(body, 0.0), _axis_slices(box), strict=True))
+        z, y, x = axes_in(body, box)
         away = np.sqrt((0.6 * (z - at[0])) ** 2 + (y - at[1]) ** 2 + (x - at[2]) ** 2)
         gas = np.clip(float(rng.uniform(1.0, 2.2)) - away + 0.5, 0, 1)
         out[box] -= gas * float(rng.uniform(300, 900))

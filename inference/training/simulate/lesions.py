@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from inference.findings import HaemorrhageType
 from inference.training.simulate.anatomy import Anatomy
-from inference.training.simulate.fields import HEIGHTS, Field
+from inference.training.simulate.fields import HEIGHTS, Field, coordinates
 
 Box = tuple[slice, slice, slice]
 EVERYWHERE: Box = (slice(None), slice(None), slice(None))
@@ -51,6 +51,12 @@ def box_around(body: Anatomy, at_mm: NDArray[np.float32], reach_mm: float) -> Bo
         high = int(np.clip(np.ceil(middle + reach_mm / mm) + 1, low + 1, n))
         slices.append(slice(low, high))
     return slices[0], slices[1], slices[2]
+
+
+def axes_in(body: Anatomy, box: Box, lift_mm: float = 0.0) -> tuple[Field, Field, Field]:
+    """`coordinates` of a box of the head."""
+    z, y, x = coordinates(body.hu.shape, body.spacing_mm, lift_mm)
+    return z[box[0]], y[:, box[1]], x[:, :, box[2]]
 
 
 def heights(body: Anatomy, shape_at: Callable[[float], Field]) -> list[Field]:

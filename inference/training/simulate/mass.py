@@ -20,34 +20,46 @@ FLUID_STIFFNESS = 0.3
 LEAST_MM = 0.8
 
 
-def push(body: Anatomy, known_mm: NDArray[np.float32], known: Mask) -> NDArray[np.float32] | None:
-    """(2, plane, row, column) mm along rows and columns, given it on the voxels `known`; None where it is next to none."""
+def push_inward(body: Anatomy, thick_mm: Field) -> NDArray[np.float32] | None:
+    """(2, plane, row, column) mm along rows and columns, under blood of this thickness on the inner table.
+
+    Tissue gives way from the table it lay on; None where that is next to nothing.
+    """
+    known = (thick_mm > 0.5) & (body.depth_mm < np.maximum(thick_mm, 4)) & body.inside
+    if not known.any() or float(thick_mm[known].max()) < LEAST_MM:
+        return None
+    factors = _factors(body)
+    given = _mean(known.astype(np.float32), factors)
+    amount = _mean(np.maximum(thick_mm - 0.5, 0) * 0.9 * known, factors) / np.maximum(given, 1e-3)
+    table = ndimage.gaussian_filter(_mean(body.table_mm, factors), (0, 0.7, 0.7))
+    slopes = np.stack(np.gradient(table, axis=(1, 2)))
+    inward = slopes / (np.hypot(*slopes) + 1e-3)
+    return _relaxed(body, (inward * amount).astype(np.float32), given, factors)
+
+
+def push_aside(body: Anatomy, known_mm: NDArray[np.float32], known: Mask) -> NDArray[np.float32] | None:
+    """(2, plane, row, column) mm along rows and columns, given it on the voxels `known`; None where it is tiny."""
     if not known.any() or float(np.abs(known_mm[:, known]).max()) < LEAST_MM:
         return None
     factors = _factors(body)
-    inside = _mean(body.inside.astype(np.float32), factors)
     given = _mean(known.astype(np.float32), factors)
     target = np.stack([_mean(part * known, factors) / np.maximum(given, 1e-3) for part in known_mm])
+    return _relaxed(body, target, given, factors)
+
+
+def _relaxed(
+    body: Anatomy, target: NDArray[np.float32], given: Field, factors: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """The displacement of every voxel, from that of the cells where it is given."""
+    inside = _mean(body.inside.astype(np.float32), factors)
     fixed = given > 0.25
     free = (inside > 0.3) & ~fixed
     fluid = _mean(np.maximum(body.csf, body.ventricles), factors)
     solved = _harmonic(np.where(fixed, target, 0).astype(np.float32), free, 1 - (1 - FLUID_STIFFNESS) * fluid)
-    shape = body.hu.shape
+    planes, rows, columns = body.hu.shape
     padded = tuple(n * f for n, f in zip(inside.shape, factors, strict=True))
-    fine = [stretch(part, padded)[: shape[0], : shape[1], : shape[2]] for part in solved]
-    held = np.clip(body.table_mm / 3.0, 0, 1) * body.inside
-    return np.stack(
-        [_kept(np.where(known, given_mm, part * held)) for part, given_mm in zip(fine, known_mm, strict=True)]
-    )
-
-
-def inward(body: Anatomy) -> NDArray[np.float32]:
-    """(2, plane, row, column) unit vectors within the plane, away from the nearest inner table."""
-    smooth = ndimage.gaussian_filter(body.table_mm, (0, 3.0 / body.spacing_mm[1], 3.0 / body.spacing_mm[2]))
-    rows, columns = np.gradient(smooth, axis=(1, 2))
-    rows, columns = rows / body.spacing_mm[1], columns / body.spacing_mm[2]
-    length = np.hypot(rows, columns) + 1e-3
-    return np.stack([rows / length, columns / length]).astype(np.float32)
+    held = (np.clip(body.table_mm / 3.0, 0, 1) * body.inside).astype(np.float32)
+    return np.stack([_kept(stretch(part, padded)[:planes, :rows, :columns] * held) for part in solved])
 
 
 def _kept(part: Field) -> Field:

@@ -14,11 +14,12 @@ from inference.findings import HaemorrhageType
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.blood import Age, blood_hu
 from inference.training.simulate.fields import Field, Mask, coordinates, pick, waves
-from inference.training.simulate.lesions import Box, Lesion, box_around, grow, heights
-from inference.training.simulate.mass import push
+from inference.training.simulate.lesions import Box, Lesion, axes_in, box_around, grow, heights
+from inference.training.simulate.mass import push_aside
 
 VOLUMES_ML = (0.1, 150.0)
 TRIES = 6
+PUSHES_ML = 4.0
 AGES = {Age.ACUTE: 0.66, Age.MIXED: 0.12, Age.HYPERACUTE: 0.07, Age.SUBACUTE: 0.15}
 
 
@@ -30,6 +31,7 @@ class _Site:
     least_ml: float
     most_ml: float
     pieces: tuple[int, int] = (1, 1)
+    one_sided: bool = True
 
 
 SITES = {
@@ -38,8 +40,8 @@ SITES = {
     "cortical": _Site(0.16, 0.1, 40, (1, 4)),
     "lobar": _Site(0.16, 2, 150),
     "deep": _Site(0.16, 0.2, 100),
-    "cerebellum": _Site(0.06, 0.2, 35),
-    "brain stem": _Site(0.05, 0.1, 9),
+    "cerebellum": _Site(0.06, 0.2, 35, one_sided=False),
+    "brain stem": _Site(0.05, 0.1, 9, one_sided=False),
     "shear": _Site(0.12, 0.1, 1.2, (1, 4)),
 }
 
@@ -49,7 +51,9 @@ def intraparenchymal(body: Anatomy, volume_ml: float, rng: np.random.Generator) 
     able = [site.weight if site.least_ml <= volume_ml <= site.most_ml else 0.0 for site in SITES.values()]
     for _ in range(TRIES):
         name = str(rng.choice(list(SITES), p=np.array(able) / sum(able)))
-        start = pick(_at(body, name), body.spacing_mm, rng)
+        radius_mm = float(np.cbrt(3000 * volume_ml / (4 * np.pi)))
+        roomy = np.abs(body.marks.side_mm) > (0.75 * radius_mm if SITES[name].one_sided else 0.0)
+        start = pick(_at(body, name) & roomy, body.spacing_mm, rng)
         if start is None:
             continue
         made = _bleed(body, start, SITES[name], volume_ml, rng)
@@ -68,7 +72,7 @@ def _at(body: Anatomy, name: str) -> Mask:
         "temporal": (below > 66) & (below < 98) & (side > 24) & (along < 0.62) & (depth > 3) & (depth < 14),
         "cortical": (below < 90) & (depth > 3) & (depth < 11) & (side > 8),
         "lobar": (below > 10) & (below < 80) & (depth > 12) & (depth < 34) & (side > 14),
-        "deep": (side > 9) & (side < 34) & (below > 48) & (below < 78) & (along > 0.32) & (along < 0.62),
+        "deep": (side > 9) & (side < 36) & (below > 48) & (below < 78) & (along > 0.32) & (along < 0.62),
         "cerebellum": (below > 78) & (along > 0.66) & (depth > 9) & (side < 40),
         "brain stem": (side < 10) & (below > 68) & (below < 108) & (along > 0.44) & (along < 0.6),
         "shear": (below < 75) & (depth > 9) & (depth < 45) & (side > 2),
@@ -90,12 +94,15 @@ def _bleed(
     ]
     ragged = waves(body.hu[box].shape, body.spacing_mm, max(5.0, 0.8 * float(radii.max())), rng)
     fine = waves(body.hu[box].shape, body.spacing_mm, 5.0, rng)
+    bound = _side_of_falx(body, start, box, float(radii.max())) if site.one_sided else np.float32(np.inf)
 
     def shape(lift_mm: float) -> Field:
-        return np.max([blob.field(body, box, lift_mm, ragged, fine) for blob in blobs], axis=0).astype(np.float32)
+        together = np.max([blob.field(body, box, lift_mm, ragged, fine) for blob in blobs], axis=0)
+        return np.asarray(np.minimum(together, bound), np.float32)
 
     fields = heights(body, shape)
-    within = np.where(body.ventricles, 0, np.clip(1.3 - body.csf, 0, 1)) * (body.depth_mm > 1)
+    spared = 0.0 if volume_ml < PUSHES_ML else 0.7
+    within = np.where(body.ventricles, spared, np.clip(1.3 - body.csf, spared, 1)) * (body.depth_mm > 1)
     edge = float(rng.uniform(0.9, 3.2))
     most = 0.5 * float(radii.max()) + 2
     grown = grow(body, fields, volume_ml, within=within.astype(np.float32), box=box, edge_mm=edge, most_mm=most)
@@ -104,8 +111,17 @@ def _bleed(
     age = _age(volume_ml, rng)
     blood = blood_hu(body, grown.filled, age, rng)
     oedema = _oedema(body, fields[1] + grown.level_mm, box, age, float(radii.max()), rng)
-    moved = _push(body, start, grown.filled, volume_ml, rng) if volume_ml > 4 else None
+    moved = _push(body, start, grown.filled, volume_ml, rng) if volume_ml > PUSHES_ML else None
     return Lesion(HaemorrhageType.INTRAPARENCHYMAL, grown.filled, blood, oedema, moved, start)
+
+
+def _side_of_falx(body: Anatomy, start: NDArray[np.float32], box: Box, radius_mm: float) -> Field:
+    """mm from the midline on the side of the bleed, bulging where a large one displaces it."""
+    side = 1.0 if start[2] > body.marks.origin_mm[2] else -1.0
+    z, y, _ = axes_in(body, box)
+    square = (z - start[0]) ** 2 + (y - start[1]) ** 2
+    bulge = 0.3 * radius_mm * np.exp(-square / (1.2 * radius_mm) ** 2)
+    return np.asarray(body.marks.side_mm[box] * side + bulge, np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,8 +144,8 @@ class _Blob:
 
     def field(self, body: Anatomy, box: Box, lift_mm: float, ragged: Field, fine: Field) -> Field:
         """mm inside."""
-        z, y, x = coordinates(body.hu.shape, body.spacing_mm, lift_mm)
-        dz, dy, dx = z[box[0]] - self.at_mm[0], y[:, box[1]] - self.at_mm[1], x[:, :, box[2]] - self.at_mm[2]
+        z, y, x = axes_in(body, box, lift_mm)
+        dz, dy, dx = z - self.at_mm[0], y - self.at_mm[1], x - self.at_mm[2]
         cos, sin = np.cos(self.turn), np.sin(self.turn)
         first, second = cos * dy + sin * dx, cos * dx - sin * dy
         away = np.sqrt((dz / self.axes[0]) ** 2 + (first / self.axes[1]) ** 2 + (second / self.axes[2]) ** 2)
@@ -166,4 +182,4 @@ def _push(
     share = float(rng.uniform(0.25, 0.6))
     known = filled > 0.5
     aside = np.stack([np.broadcast_to(y - start[1], filled.shape), np.broadcast_to(x - start[2], filled.shape)])
-    return push(body, (aside * share * known).astype(np.float32), known)
+    return push_aside(body, (aside * share * known).astype(np.float32), known)

@@ -52,16 +52,29 @@ def _at(body: Anatomy, place: str) -> Mask:
 def _room(body: Anatomy, place: str, rng: np.random.Generator) -> Field:
     """0..1 of each voxel that blood may take: the fluid that shows, or drawn folds where hardly any does."""
     marks = body.marks
-    fluid = np.clip(1.5 * body.csf, 0, 1)
+    side = np.abs(marks.side_mm) / marks.size
+    fluid = np.clip(1.3 * body.csf, 0, 1)
     cisterns = (np.abs(marks.side_mm) < 32 * marks.size) & (marks.below > 58) & (marks.below < 100)
     fluid = np.where(body.ventricles & cisterns & (marks.along > 0.3), 1, fluid)
     shallow = (body.depth_mm < 24) | cisterns | (np.abs(marks.side_mm) < 6)
-    fluid = fluid * shallow
+    within = (side < 30) & (marks.below > 28) & (marks.below < 68) & (marks.along > 0.2) & (body.depth_mm > 14)
+    fluid = fluid * shallow * ~(within & ((side > 3.5) | (marks.along > 0.33)))
+    fourth = (side < 12) & (marks.below > 82) & (marks.along > 0.53) & (body.depth_mm > 12)
+    fluid = _without_specks(fluid * ~fourth, body)
     if place == "convexity":
         outer = body.inside & (body.depth_mm < 14)
         if rng.random() < 0.75 or float(fluid[outer].mean()) < 0.08:
             fluid = np.maximum(fluid, _folds(body, rng))
     return np.asarray(fluid, np.float32)
+
+
+def _without_specks(fluid: Field, body: Anatomy) -> Field:
+    """Noise makes dark specks within the brain; sulci and cisterns are longer."""
+    pieces, count = ndimage.label(fluid > 0.3, np.ones((3, 3, 3)))
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1) * body.voxel_ml
+    large = sizes > 0.12
+    large[0] = False
+    return np.asarray(fluid * ndimage.maximum_filter(large[pieces], (1, 3, 3)), np.float32)
 
 
 def _folds(body: Anatomy, rng: np.random.Generator) -> Field:
@@ -101,5 +114,5 @@ def _spread(
 
 def _diluted(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> Field:
     """HU of blood mixed with fluid: thin bleeds are faint."""
-    densest = float(rng.uniform(44, 60)) if volume_ml < 3 else float(rng.uniform(50, 70))
+    densest = float(rng.uniform(42, 58)) if volume_ml < 3 else float(rng.uniform(46, 66))
     return np.asarray(densest + 4 * waves(body.hu.shape, body.spacing_mm, 16.0, rng), np.float32)

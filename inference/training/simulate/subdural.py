@@ -4,7 +4,6 @@ A crescent along the convexity, a flat sheet along one side of the falx, a haze 
 fossa; sometimes on both sides. Of every age: acute, mixed, isodense, chronic with a level.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +14,8 @@ from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.blood import Age, blood_hu
 from inference.training.simulate.fields import Field, Mask, coordinates, pick, waves
 from inference.training.simulate.landmarks import above_tentorium_mm, falx, tentorium
-from inference.training.simulate.lesions import Grown, Lesion, grow, heights
-from inference.training.simulate.mass import inward, push
+from inference.training.simulate.lesions import EVERYWHERE, Box, Grown, Lesion, axes_in, box_around, grow, heights
+from inference.training.simulate.mass import push_aside, push_inward
 
 VOLUMES_ML = (0.3, 150.0)
 TRIES = 6
@@ -78,32 +77,44 @@ def _thickness_mm(volume_ml: float, rng: np.random.Generator) -> float:
     return float(np.clip(2.2 * volume_ml**0.37 * np.exp(rng.normal(0, 0.25)), 1.6, 25))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Crescent:
+    """Thickness over the table of one hemisphere: `thick_mm` at most, gone at `reach_mm` (z, y, x) from `at_mm`."""
+
+    at_mm: NDArray[np.float32]
+    thick_mm: float
+    reach_mm: NDArray[np.float64]
+    uneven: Field
+    one_side: Field
+    box: Box
+
+    def thickness(self, body: Anatomy, lift_mm: float = 0.0) -> Field:
+        """mm, on the box; negative beyond the reach."""
+        offsets = zip(axes_in(body, self.box, lift_mm), self.at_mm, self.reach_mm, strict=True)
+        z, y, x = (np.square((axis - at) / np.float32(reach)) for axis, at, reach in offsets)
+        spread = z + y + x
+        taper = self.thick_mm * np.minimum((1 - spread) / (0.45 + 0.55 * np.sqrt(spread)), 1)
+        return np.asarray(np.minimum(taper * self.uneven, self.one_side), np.float32)
+
+
 def _crescent(
-    body: Anatomy, start: NDArray[np.float32], volume_ml: float, rng: np.random.Generator
-) -> Callable[[float], Field]:
-    """Thickness in mm along the table of one hemisphere, greatest near `start`."""
+    body: Anatomy, start: NDArray[np.float32], volume_ml: float, rng: np.random.Generator, *, alone: bool = True
+) -> _Crescent:
+    """A crescent of about this volume, greatest near `start`; on the whole head where it is not alone."""
     thick = _thickness_mm(volume_ml, rng)
     around = np.sqrt(1000 * volume_ml / (thick * np.pi * 0.6))
     longer = float(rng.uniform(1.1, 1.7))
     reach = np.clip(np.array([around / longer, around * longer, around * longer]), 9, [75, 110, 110])
-    uneven = 1 + float(rng.uniform(0.08, 0.25)) * waves(body.hu.shape, body.spacing_mm, 28.0, rng)
+    box = box_around(body, start, 1.45 * float(reach.max()) + 6) if alone else EVERYWHERE
+    uneven = 1 + float(rng.uniform(0.08, 0.25)) * waves(body.hu[box].shape, body.spacing_mm, 28.0, rng)
     side = 1.0 if start[2] > body.marks.origin_mm[2] else -1.0
-    one_side = body.marks.side_mm * side - 1.0
-
-    def thickness(lift_mm: float) -> Field:
-        z, y, x = coordinates(body.hu.shape, body.spacing_mm, lift_mm)
-        spread = ((z - start[0]) / reach[0]) ** 2 + ((y - start[1]) / reach[1]) ** 2 + ((x - start[2]) / reach[2]) ** 2
-        taper = thick * (1 - spread) / (0.45 + 0.55 * np.sqrt(spread))
-        full = np.minimum(taper, thick) * uneven
-        return np.asarray(np.minimum(full, one_side), np.float32)
-
-    return thickness
+    return _Crescent(start, thick, reach, uneven.astype(np.float32), body.marks.side_mm[box] * side - 1, box)
 
 
-def _supratentorial(body: Anatomy, lift_mm: float) -> Field:
+def _over_tent(body: Anatomy, box: Box) -> Field:
     """mm over the tent, wherever there is a tent."""
-    over = above_tentorium_mm(body.marks, lift_mm) - 1
-    return np.where(tentorium(body.marks) > -3, over, 9).astype(np.float32)
+    over = above_tentorium_mm(body.marks)[box] - 1
+    return np.where(tentorium(body.marks)[box] > -3, over, 99).astype(np.float32)
 
 
 def _convexity(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _Made | None:
@@ -121,29 +132,45 @@ def _both_sides(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _M
         return None
     share = float(rng.uniform(0.25, 0.75))
     crescents = [
-        _crescent(body, start, volume_ml * share, rng),
-        _crescent(body, other, volume_ml * (1 - share), rng),
+        _crescent(body, start, volume_ml * share, rng, alone=False),
+        _crescent(body, other, volume_ml * (1 - share), rng, alone=False),
     ]
     return _under_table(body, crescents, volume_ml, start if share >= 0.5 else other)
 
 
 def _under_table(
-    body: Anatomy, crescents: list[Callable[[float], Field]], volume_ml: float, start: NDArray[np.float32]
+    body: Anatomy, crescents: list[_Crescent], volume_ml: float, start: NDArray[np.float32]
 ) -> _Made | None:
-    def thickness(lift_mm: float) -> Field:
-        return np.max([each(lift_mm) for each in crescents], axis=0).astype(np.float32)
+    box = crescents[0].box
+    over = _over_tent(body, box)
+
+    def thickness(lift_mm: float = 0.0) -> Field:
+        return np.asarray(np.maximum.reduce([each.thickness(body, lift_mm) for each in crescents]), np.float32)
 
     def shape(lift_mm: float) -> Field:
-        under = thickness(lift_mm) - body.under_table_mm(lift_mm)
-        return np.minimum(under, _supratentorial(body, lift_mm)).astype(np.float32)
+        under = thickness(lift_mm) - body.under_table_mm(lift_mm)[box]
+        return np.asarray(np.minimum(under, over + np.float32(lift_mm)), np.float32)
 
-    grown = grow(body, heights(body, shape), volume_ml, within=_apart(body), edge_mm=1.2, most_mm=6)
+    return _pressing(body, crescents, heights(body, shape), thickness(), volume_ml, start)
+
+
+def _pressing(
+    body: Anatomy,
+    crescents: list[_Crescent],
+    fields: list[Field],
+    thickness: Field,
+    volume_ml: float,
+    start: NDArray[np.float32],
+) -> _Made | None:
+    """Grown to its volume, and what it pushes."""
+    box, most = crescents[0].box, min(6.0, 1.5 + max(each.thick_mm for each in crescents))
+    grown = grow(body, fields, volume_ml, within=_apart(body), box=box, edge_mm=1.2, most_mm=most)
     if grown is None:
         return None
-    thick = np.clip(thickness(0.0) + grown.level_mm, 0, None) * (grown.filled.any((1, 2))[:, None, None])
-    known = (thick > 0.5) & (body.depth_mm < np.maximum(thick, 4)) & body.inside
-    moved = push(body, inward(body) * np.maximum(thick - 0.5, 0) * 0.9 * known, known)
-    return _Made(grown, moved, start)
+    thick = np.zeros(body.hu.shape, np.float32)
+    thick[box] = np.clip(thickness + grown.level_mm, 0, None)
+    thick[~grown.filled.any((1, 2))] = 0
+    return _Made(grown, push_inward(body, thick), start)
 
 
 def _apart(body: Anatomy) -> Field:
@@ -166,6 +193,7 @@ def _along_falx(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _M
     reach = np.clip([around / 1.4, around * 1.4], 7, [55, 90])
     uneven = 1 + 0.15 * waves(body.hu.shape, body.spacing_mm, 20.0, rng)
     away = marks.side_mm * side - 0.4
+    over = _over_tent(body, EVERYWHERE)
 
     def thickness(lift_mm: float) -> Field:
         z, y, _ = coordinates(body.hu.shape, body.spacing_mm, lift_mm)
@@ -174,7 +202,7 @@ def _along_falx(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _M
         return np.asarray(np.minimum(np.minimum(taper, thick) * uneven, sheet / 2 + 2), np.float32)
 
     def shape(lift_mm: float) -> Field:
-        return np.minimum(thickness(lift_mm) - away, _supratentorial(body, lift_mm)).astype(np.float32)
+        return np.asarray(np.minimum(thickness(lift_mm) - away, over + np.float32(lift_mm)), np.float32)
 
     one_side = np.clip(away + 0.5, 0, 1).astype(np.float32)
     grown = grow(body, heights(body, shape), volume_ml, within=one_side, edge_mm=1.0, most_mm=3)
@@ -183,7 +211,7 @@ def _along_falx(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _M
     thick_now = np.clip(thickness(0.0) + grown.level_mm, 0, None)
     known = (away > 0) & (away < np.maximum(thick_now, 3)) & (thick_now > 0.5) & body.inside
     aside = np.stack([np.zeros_like(thick_now), thick_now * side * 0.8]) * known
-    return _Made(grown, push(body, aside, known), start)
+    return _Made(grown, push_aside(body, aside, known), start)
 
 
 def _on_tent(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _Made | None:
@@ -205,7 +233,7 @@ def _on_tent(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _Made
         spread = ((y - start[1]) / (1.2 * around)) ** 2 + ((x - start[2]) / around) ** 2
         full = thick * np.minimum(1, 1.8 * (1 - spread)) * uneven
         over = above_tentorium_mm(marks, lift_mm)
-        return np.minimum.reduce(np.broadcast_arrays(full - over, over, sheet, one_side)).astype(np.float32)
+        return np.asarray(np.minimum.reduce(np.broadcast_arrays(full - over, over, sheet, one_side)), np.float32)
 
     within = np.clip(one_side + 0.5, 0, 1).astype(np.float32)
     grown = grow(body, heights(body, shape), volume_ml, within=within, edge_mm=1.4, most_mm=4)
@@ -219,10 +247,10 @@ def _posterior_fossa(body: Anatomy, volume_ml: float, rng: np.random.Generator) 
     if start is None:
         return None
     crescent = _crescent(body, start, volume_ml, rng)
+    under_tent = 1 - above_tentorium_mm(marks)[crescent.box]
 
     def shape(lift_mm: float) -> Field:
-        under = crescent(lift_mm) - body.under_table_mm(lift_mm)
-        return np.minimum(under, 1 - above_tentorium_mm(marks, lift_mm)).astype(np.float32)
+        under = crescent.thickness(body, lift_mm) - body.under_table_mm(lift_mm)[crescent.box]
+        return np.asarray(np.minimum(under, under_tent - np.float32(lift_mm)), np.float32)
 
-    grown = grow(body, heights(body, shape), volume_ml, within=_apart(body), edge_mm=1.2, most_mm=5)
-    return None if grown is None else _Made(grown, None, start)
+    return _pressing(body, [crescent], heights(body, shape), crescent.thickness(body), volume_ml, start)

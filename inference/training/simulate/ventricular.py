@@ -40,11 +40,16 @@ def ventricular_room(body: Anatomy) -> Field:
     brain stem, which look alike."""
     marks = body.marks
     side = np.abs(marks.side_mm) / marks.size
-    cistern = (side < 24) & (marks.below > 56) & (marks.below < 84) & (marks.along > 0.52)
-    cistern = cistern | ((marks.below > 60) & (marks.along < 0.36)) | ((marks.below > 84) & (side > 14))
-    own = body.ventricles & ~cistern
+    below, along = marks.below, marks.along
+    atria = (side > 16) | (along < 0.54) | (below < 56)
+    lateral = (side > 1.5) & (side < 46) & (below > 28) & (below < 76) & (along > 0.2) & (along < 0.86) & atria
+    lateral = lateral & ((below < 62) | (side > 18)) & ((side < 23) | (along > 0.56))
+    third = (side < 5) & (below > 48) & (below < 76) & (along > 0.34) & (along < 0.55)
+    fourth = (side < 12) & (below > 80) & (below < 112) & (along > 0.54) & (along < 0.76)
+    place = lateral | third | fourth
+    own = body.ventricles & place
     near = ndimage.binary_dilation(own, np.ones((1, 3, 3)), iterations=2)
-    share = np.clip((30 - body.smooth) / 14, 0, 1) * near * ~cistern
+    share = np.clip((30 - body.smooth) / 14, 0, 1) * near * place
     return np.asarray(np.where(own, 1, share) * body.soft, np.float32)
 
 
