@@ -15,7 +15,19 @@ from inference.network import plane_logits
 from inference.pipelines.haemorrhage import smoothed
 from inference.preprocess import features, triplets
 from inference.training.data import TrainingHead
+from inference.training.evaluation.statistics import auc, draw, interval
 from inference.weights import Figure, Platt
+
+__all__ = [
+    "Prediction",
+    "auc",
+    "bootstrap",
+    "choose_threshold",
+    "figures",
+    "fit_platt",
+    "nested_decisions",
+    "predict",
+]
 
 Floats = NDArray[np.float64]
 BOOTSTRAPS = 2000
@@ -44,20 +56,6 @@ def predict(networks: Sequence[torch.nn.Module], head: TrainingHead) -> Floats:
     return smoothed(torch.cat(planes).numpy().astype(np.float64))
 
 
-def auc(scores: Floats, truth: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve (Mann-Whitney), ties counted half; nan without both classes."""
-    if truth.all() or not truth.any():
-        return float("nan")
-    order = np.argsort(scores, kind="stable")
-    _, start = np.unique(scores[order], return_index=True)
-    ends = np.append(start[1:], len(scores))
-    ranks = np.empty(len(scores))
-    for s, e in zip(start, ends, strict=True):
-        ranks[order[s:e]] = (s + 1 + e) / 2
-    positives = int(truth.sum())
-    return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * (len(truth) - positives)))
-
-
 def fit_platt(inputs: Floats, truth: NDArray[np.bool_], ridge: float = 1e-2) -> Platt:
     """Logistic regression on (n, feature) by Newton's method, with Platt's softened targets and a light ridge.
 
@@ -81,11 +79,8 @@ def bootstrap(
     name: str, count: int, statistic: Callable[[NDArray[np.intp]], float], seed: int, rounds: int = BOOTSTRAPS
 ) -> Figure:
     """The statistic over all patients, with the 95 % percentile interval of resampled patients."""
-    rng = np.random.default_rng(seed)
-    whole = statistic(np.arange(count))
-    values = np.array([statistic(rng.integers(count, size=count)) for _ in range(rounds)])
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return Figure(name, whole, float(low), float(high))
+    low, high = interval(np.array([statistic(drawn) for drawn in draw(count, rounds, seed)]))
+    return Figure(name, statistic(np.arange(count)), low, high)
 
 
 def choose_threshold(probability: Floats, truth: NDArray[np.bool_], sensitivity: float) -> float:

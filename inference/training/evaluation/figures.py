@@ -83,7 +83,7 @@ class WorstCase:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A wrong answer; `picture` is its file in studies/."""
+    """A wrong answer. `volume_ml` is the outlined volume where it is known; `picture` is a file in studies/."""
 
     study_id: str
     patient_id: str
@@ -93,6 +93,8 @@ class Mistake:
     threshold: float
     slices_marked: int | None
     volume_ml: float | None
+    types_named: tuple[str, ...]
+    predicted_ml: float
     picture: str | None
 
 

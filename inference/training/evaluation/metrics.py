@@ -25,6 +25,8 @@ from inference.training.evaluation.statistics import (
 )
 
 NAN = float("nan")
+BOOTSTRAP = "bootstrap by patient"
+WILSON = "Wilson by patients"
 FEW_PATIENTS = 5
 MANY_UNITS = 200
 CURVE_POINTS = 400
@@ -142,12 +144,12 @@ def estimate(values: Floats, units: Units, note: str = "") -> Estimate:
     lost = float(np.isnan(values[1:]).mean())
     said = note
     if not said and low == high:
-        low, high, said = NAN, NAN, "no interval: every resample gives the same value"
+        low, high, said = NAN, NAN, "no interval: resampling shows no spread"
     elif not said and few < FEW_PATIENTS:
         said = f"only {few} patient{'' if few == 1 else 's'} of one kind: the interval is a rough guess"
     elif not said and lost > 0.05:
         said = f"not measurable in {lost:.0%} of the resamples"
-    method = "" if np.isnan(low) else "bootstrap by patient"
+    method = "" if np.isnan(low) else BOOTSTRAP
     return Estimate(float(values[0]), low, high, count, patients, int(units.truth.sum()), None, method, said)
 
 
@@ -167,10 +169,10 @@ def proportion(units: Units, among: Bools, right: Bools, sampling: Resampling, e
         return Estimate(NAN, note=f"not measurable: {empty}")
     values = sampling.ratio(units.patients, (among & right).astype(float), among.astype(float))
     low, high = interval(values[1:])
-    method = "bootstrap by patient"
+    method = BOOTSTRAP
     if hits in (0, of) or low == high:
         low, high = wilson(hits / of * patients, patients)
-        method = "Wilson by patients"
+        method = WILSON
     few = f"only {patients} patient{'' if patients == 1 else 's'}" if patients < FEW_PATIENTS else ""
     return Estimate(hits / of, low, high, of, patients, positives, hits, method, few)
 

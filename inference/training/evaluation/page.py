@@ -30,12 +30,12 @@ class Shown:
 
 
 def plural(count: int, singular: str, several: str = "") -> str:
-    """ "1 study", "2 studies"."""
+    """E.g. "1 study", "2 studies"."""
     return f"{count:,} {singular if count == 1 else several or singular + 's'}"
 
 
 def studies_text(count: int) -> str:
-    """ "1 study", "2 studies"."""
+    """E.g. "1 study", "2 studies"."""
     return plural(count, "study", "studies")
 
 
@@ -54,35 +54,38 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:
-    """ "0.80 to 1.00", or a dash."""
+    """E.g. "0.80 to 1.00", or a dash."""
     if math.isnan(estimate.low):
         return "–"
     return f"{number(estimate.low, digits)} to {number(estimate.high, digits)}"
 
 
 def in_percent(estimate: Estimate) -> str:
-    """ "92 %, 95 % interval 80 to 100 %"."""
+    """E.g. "92 %, 95 % interval 80 to 100 %"."""
     if math.isnan(estimate.low):
         return percent(estimate.value)
-    low, high = percent(estimate.low).removesuffix(" %"), percent(estimate.high)
-    return f"{percent(estimate.value)}, 95 % interval {low} to {high}"
+    return f"{percent(estimate.value)}, 95 % interval {interval_percent(estimate)}"
+
+
+def interval_percent(estimate: Estimate) -> str:
+    """E.g. "80 to 100 %"."""
+    return f"{percent(estimate.low).removesuffix(' %')} to {percent(estimate.high)}"
 
 
 def summary_lines(evaluation: Evaluation) -> list[str]:
     """The whole evaluation in a few plain sentences."""
     counts = evaluation.counts
-    lines = [
-        f"{studies_text(counts.studies)} of {plural(counts.patients, 'patient')} were read; "
-        f"{counts.analysed:,} were analysed."
-    ]
+    everyone = f"{studies_text(counts.studies)} of {plural(counts.patients, 'patient')}"
+    some = f"Of {everyone} {counts.analysed:,} were analysed."
+    lines = [some if evaluation.not_analysed else f"{everyone}, all analysed."]
     lines += _rates(evaluation.study)
     lines += _few(evaluation.study)
     for each in evaluation.study.predicted:
         if math.isnan(each.ppv.value):
             continue
         lines.append(
-            f"Where {percent(each.prevalence)} of studies have haemorrhage, a flag would be right in "
-            f"{in_percent(each.ppv)} of cases (predicted, not measured)."
+            f"Where {percent(each.prevalence)} of studies have haemorrhage, {percent(each.ppv.value)} of flags would "
+            f"be right (95 % interval {interval_percent(each.ppv)}; predicted, not measured)."
         )
     return lines + _missing(evaluation)
 
@@ -125,7 +128,7 @@ def _few(study: Level) -> list[str]:
 def _missing(evaluation: Evaluation) -> list[str]:
     counts, worst = evaluation.counts, evaluation.worst_case
     if not evaluation.not_analysed:
-        return ["Every study was analysed."]
+        return []
     return [
         f"{studies_text(counts.not_analysed + counts.errors)} got no answer ({counts.not_analysed:,} not analysable, "
         f"{counts.errors:,} unreadable) and are in none of the figures above. Had all of them been answered wrongly, "
@@ -141,7 +144,10 @@ def caption(mistake: Mistake) -> str:
         parts.append(f"{plural(mistake.slices_marked, 'slice')} marked")
     if mistake.volume_ml:
         parts.append(volume_text(mistake.volume_ml))
-    return f"{', '.join(parts)}; model {mistake.probability:.2f}, flags from {mistake.threshold:.2f}"
+    said = f"model {mistake.probability:.2f}, flags from {mistake.threshold:.2f}"
+    if mistake.types_named:
+        said += f", named {', '.join(mistake.types_named)}, drew {volume_text(mistake.predicted_ml)}"
+    return f"{', '.join(parts)}; {said}"
 
 
 def shown(mistakes: Sequence[Mistake], studies: Path, kind: str) -> list[Shown]:

@@ -14,36 +14,48 @@ from scipy import ndimage
 
 from inference.findings import HaemorrhageType, Result
 from inference.preprocess import Orientation, orientation_of
-from inference.training.datasets.base import UNKNOWN, LabelledStudy, Truth
+from inference.training.datasets.base import UNKNOWN, LabelledStudy
 
 WINDOW = (0.0, 80.0)
 MOST_SLICES = 6
 SLAB_MM = 5.0
-TILE = 236
+TILE = 300
 GAP = 4
 CAPTION = 19
 HEADING = 42
 BLACK, TEXT, SOFT = (0, 0, 0), (235, 238, 241), (168, 178, 188)
 MODEL_COLOUR, READER_COLOUR = (230, 159, 0), (86, 180, 233)
-COLOURS = 96
+GREYS = 128
+FEWEST_SLICES = 3
 
 _TYPES = tuple(HaemorrhageType)
 _FONT = ImageFont.load_default(size=13)
 _BOLD = ImageFont.load_default(size=15)
 
 
-def telling_slices(truth: Truth, result: Result) -> tuple[int, ...]:
-    """Up to MOST_SLICES indices, from the skull base up or as the stack has them: of a missed bleed those that readers
-    marked, evenly spread; else those that the model points at, filled up with its next highest."""
+def telling_slices(study: LabelledStudy, result: Result, predicted: NDArray[np.uint8]) -> tuple[int, ...]:
+    """Up to MOST_SLICES indices in the stack's order. Of a missed bleed: what readers marked, evenly spread, and what
+    lies around it where that is little. Else: what the model points at, drew on, or finds most probable."""
+    truth = study.truth
     marked = np.flatnonzero(truth.slices[:, 0] & truth.judged) if truth.slices is not None else np.zeros(0, np.intp)
     if truth.haemorrhage and not len(marked) and truth.mask is not None:
         marked = np.flatnonzero(((truth.mask > 0) & (truth.mask != UNKNOWN)).any((1, 2)))
     if truth.haemorrhage and len(marked):
-        chosen = marked[np.unique(np.linspace(0, len(marked) - 1, min(MOST_SLICES, len(marked))).round().astype(int))]
-        return tuple(int(i) for i in chosen)
+        spread = np.unique(np.linspace(0, len(marked) - 1, min(MOST_SLICES, len(marked))).round().astype(int))
+        return _with_neighbours(marked[spread], study.stack.depths_mm)
     highest = np.argsort(-np.array(result.slice_probabilities), kind="stable")
-    order = dict.fromkeys([*result.key_slices, *(int(i) for i in highest)])
-    return tuple(sorted(list(order)[:MOST_SLICES]))
+    drawn = [i for i in highest if predicted[i].any()]
+    order = list(dict.fromkeys(int(i) for i in (*result.key_slices, *drawn, *highest)))
+    return tuple(sorted(order[:MOST_SLICES]))
+
+
+def _with_neighbours(chosen: NDArray[np.intp], depths_mm: NDArray[np.float64]) -> tuple[int, ...]:
+    """Fewer than FEWEST_SLICES get those beside them, a slab away."""
+    if len(chosen) < FEWEST_SLICES:
+        wanted = [depths_mm[chosen[0]] - SLAB_MM, depths_mm[chosen[-1]] + SLAB_MM]
+        beside = [int(np.abs(depths_mm - depth).argmin()) for depth in wanted]
+        chosen = np.unique([*chosen, *beside])
+    return tuple(int(i) for i in chosen)
 
 
 def types_text(types: Sequence[bool | None]) -> str:
@@ -56,10 +68,10 @@ def types_text(types: Sequence[bool | None]) -> str:
 
 def draw_study(study: LabelledStudy, result: Result, predicted: NDArray[np.uint8]) -> Image.Image:
     """The sheet of one study; `predicted` is uint8 (slice, row, column), 0 = none."""
-    chosen = telling_slices(study.truth, result)
+    chosen = telling_slices(study, result, predicted)
     orientation = orientation_of(study.stack)
     box = _head_box(study, chosen, orientation)
-    columns = min(3, len(chosen))
+    columns = 2 if len(chosen) == 4 else min(3, len(chosen))
     rows = -(-len(chosen) // columns)
     width = max(columns, 2) * (TILE + GAP) + GAP
     sheet = Image.new("RGB", (width, HEADING + rows * (TILE + CAPTION + GAP) + GAP), BLACK)
@@ -69,7 +81,17 @@ def draw_study(study: LabelledStudy, result: Result, predicted: NDArray[np.uint8
         y = HEADING + place // columns * (TILE + CAPTION + GAP)
         sheet.paste(_tile(study, predicted, index, orientation, box), (x, y))
         ImageDraw.Draw(sheet).text((x + 2, y + TILE + 2), _caption(study, result, index), TEXT, _FONT)
-    return sheet.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    return sheet.quantize(palette=_palette(), dither=Image.Dither.NONE)
+
+
+def _palette() -> Image.Image:
+    """Greys and the two colours of outlines, which would else be lost among greys."""
+    greys = [round(i * 255 / (GREYS - 1)) for i in range(GREYS)]
+    colours = [*((g, g, g) for g in greys), MODEL_COLOUR, READER_COLOUR]
+    colours += [colours[0]] * (256 - len(colours))
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for colour in colours for part in colour])
+    return palette
 
 
 def _heading(sheet: Image.Image, study: LabelledStudy, result: Result) -> None:
@@ -140,7 +162,7 @@ def _tile(
     for mask, colour in ((true, READER_COLOUR), (predicted[index] > 0, MODEL_COLOUR)):
         flat = Image.fromarray(np.ascontiguousarray(_upright(mask, orientation)).astype(np.uint8) * 255)
         filled = np.asarray(_cropped(flat, box, Image.Resampling.BILINEAR)) > 127
-        pixels[filled & ~ndimage.binary_erosion(filled)] = colour
+        pixels[ndimage.binary_dilation(filled) & ~filled] = colour
     return Image.fromarray(pixels).resize(size)
 
 

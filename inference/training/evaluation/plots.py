@@ -208,7 +208,7 @@ def bland_altman(outlines: Outlines, name: str) -> str:
                 continue
             axes.axhline(value, color=TWO, linewidth=1.2, linestyle=style)
             axes.annotate(
-                f"{label} {value:+.1f}",
+                f"{label} {value:+.1f}".replace("-", "−"),
                 (1, value),
                 xycoords=("axes fraction", "data"),
                 xytext=(-2, 3),
@@ -236,7 +236,7 @@ def confusion(types: Sequence[TypeFigures], name: str) -> str:
         for row in range(len(rows)):
             for column in range(cells.shape[1]):
                 colour = TWO if column == cells.shape[1] - 1 else ONE
-                sides, depth = [column - 0.47, column + 0.47], 0.75 * share[row, column]
+                sides, depth = [column - 0.47, column + 0.47], 0.55 * share[row, column]
                 axes.fill_between(sides, row - 0.47, row + 0.47, color=colour, alpha=depth, linewidth=0)
                 shown = f"{cells[row, column]:.0f}"
                 axes.text(column, row, shown, ha="center", va="center", color=TEXT if cells[row, column] else SOFT)

@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -125,6 +125,24 @@ class StudyRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """An analysed study with both its sides."""
+
+    record: StudyRecord
+    truth: KnownTruth
+    answer: Answer
+
+
+def cases_of(records: Sequence[StudyRecord]) -> list[Case]:
+    """The analysed studies."""
+    return [
+        Case(record, record.truth, record.answer)
+        for record in records
+        if record.outcome is Outcome.ANALYSED and record.truth is not None and record.answer is not None
+    ]
+
+
+@dataclass(frozen=True, slots=True)
 class _Filed:
     """What a file holds."""
 
@@ -215,8 +233,3 @@ def _difference(old: RunKey, new: RunKey) -> str:
             f"this one is {new.model.name} {new.model.version} ({new.model.sha256[:12]})"
         )
     return "they were made with another method, calibration or threshold" if old != new else ""
-
-
-def analysed(records: Iterable[StudyRecord]) -> list[StudyRecord]:
-    """Those with truth and answer."""
-    return [record for record in records if record.outcome is Outcome.ANALYSED]

@@ -3,7 +3,6 @@
 import datetime
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,44 +12,42 @@ from inference.training.evaluation.figures import (
     Counts,
     Evaluation,
     Mistake,
-    Outlines,
-    SizeBin,
     StudyLine,
     Timings,
     TypeFigures,
     Unanalysed,
-    VolumePair,
     WorstCase,
 )
-from inference.training.evaluation.metrics import NAN, Estimate, Level, Units, estimate, level, proportion
+from inference.training.evaluation.metrics import (
+    NAN,
+    Estimate,
+    Level,
+    Units,
+    estimate,
+    level,
+    proportion,
+)
 from inference.training.evaluation.records import (
     Answer,
-    KnownTruth,
+    Case,
     Outcome,
-    Overlap,
     RunKey,
     StudyRecord,
+    cases_of,
 )
-from inference.training.evaluation.statistics import Floats, Resampling, auc_statistic, wilson
+from inference.training.evaluation.sizes import (
+    HEIGHTS_MM,
+    VOLUMES_ML,
+    height_mm,
+    mean_of_studies,
+    outlines,
+    size_bins,
+    volume_ml,
+)
+from inference.training.evaluation.statistics import Resampling, auc_statistic, wilson
 
 ROUNDS = 2000
 TYPES = tuple(kind.value for kind in HaemorrhageType)
-VOLUMES_ML = (0.0, 1.0, 3.0, 10.0, 30.0)
-HEIGHTS_MM = (0.0, 15.0, 30.0, 55.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """An analysed study with both its sides."""
-
-    record: StudyRecord
-    truth: KnownTruth
-    answer: Answer
-
-
-def cases_of(records: Sequence[StudyRecord]) -> list[Case]:
-    """The analysed studies."""
-    return [Case(r, r.truth, r.answer) for r in records if r.truth is not None and r.answer is not None]
 
 
 def study_units(cases: Sequence[Case]) -> Units:
@@ -102,112 +99,7 @@ def type_figures(cases: Sequence[Case], index: int, sampling: Resampling) -> Typ
         proportion(units, units.truth, units.decided, sampling, "no positives"),
         proportion(units, ~units.truth, ~units.decided, sampling, "no negatives"),
         tuple(int(n) for n in named[units.truth].sum(0)),
-        _mean([p for p, _ in drawn], [d for _, d in drawn], sampling, "no outline of this type"),
-    )
-
-
-def _mean(patients: Sequence[str], values: Sequence[float], sampling: Resampling, empty: str) -> Estimate:
-    """Mean over studies; nothing is positive or negative here, so no kind can be missing."""
-    if not values:
-        return Estimate(NAN, note=f"not measurable: {empty}")
-    return _of(patients, sampling.ratio(patients, np.array(values, float), np.ones(len(values))))
-
-
-def _of(patients: Sequence[str], rows: Floats) -> Estimate:
-    count = len(set(patients))
-    made = estimate(rows, Units(patients, np.zeros(0), np.zeros(0, bool), np.ones(len(patients), bool)), note=" ")
-    note = f"only {count} patient{'' if count == 1 else 's'}: no interval can be trusted" if count < 5 else ""
-    alone = count < 2
-    return Estimate(
-        made.value,
-        NAN if alone else made.low,
-        NAN if alone else made.high,
-        len(patients),
-        count,
-        len(patients),
-        None,
-        "" if alone else made.interval,
-        note,
-    )
-
-
-def height_mm(truth: KnownTruth) -> float | None:
-    """How much of the scan's length shows blood; None where no slice is marked."""
-    marked = [s.extent_mm for s in truth.slices or () if s.judged and s.labels[0]]
-    return round(sum(marked), 2) if marked else None
-
-
-def volume_ml(record: StudyRecord) -> float | None:
-    """The whole bleed's volume; None unless the outlines cover the whole stack."""
-    outline = record.outline
-    return outline.any_type.true_ml if outline is not None and outline.complete else None
-
-
-def size_bins(
-    cases: Sequence[Case], sizes: Sequence[float | None], edges: Sequence[float], unit: str
-) -> tuple[SizeBin, ...]:
-    """Sensitivity by size with Wilson's intervals; empty where no size is known."""
-    known = [(c, s) for c, s in zip(cases, sizes, strict=True) if c.truth.haemorrhage and s is not None]
-    if not known:
-        return ()
-    bins = []
-    for low, high in zip(edges, [*edges[1:], float("inf")], strict=True):
-        inside = [case for case, size in known if low <= size < high]
-        hits = sum(case.answer.suspected for case in inside)
-        patients = len({case.record.patient_id for case in inside})
-        share = hits / len(inside) if inside else NAN
-        bounds = wilson(share * patients, patients) if inside else (NAN, NAN)
-        note = "" if inside else "not measurable: no such bleed"
-        sensitivity = Estimate(
-            share, *bounds, len(inside), patients, len(inside), hits, "Wilson by patients" if inside else "", note
-        )
-        bins.append(SizeBin(_bin_label(low, high, unit), low, high, sensitivity))
-    return tuple(bins)
-
-
-def _bin_label(low: float, high: float, unit: str) -> str:
-    if low == 0:
-        return f"< {high:g} {unit}"
-    return f"≥ {low:g} {unit}" if np.isinf(high) else f"{low:g} to {high:g} {unit}"
-
-
-def outlines(cases: Sequence[Case], sampling: Resampling) -> Outlines | None:
-    """None where no study with blood was outlined."""
-    drawn = [(case, case.record.outline) for case in cases if case.record.outline is not None]
-    bleeding = [(case, outline) for case, outline in drawn if outline.any_type.true_voxels]
-    if not bleeding:
-        return None
-    overlaps: list[Overlap] = [outline.any_type for _, outline in bleeding]
-    patients = [case.record.patient_id for case, _ in bleeding]
-    errors = np.array([o.predicted_ml - o.true_ml for o in overlaps])
-    shared = np.array([2.0 * o.shared_voxels for o in overlaps])
-    both = np.array([float(o.true_voxels + o.predicted_voxels) for o in overlaps])
-    ones = np.ones(len(errors))
-    mean = sampling.ratio(patients, errors, ones)
-    scatter = np.sqrt((sampling.ratio(patients, errors**2, ones) - mean**2).clip(0))
-    if len(errors) > 1:
-        scatter = scatter * np.sqrt(len(errors) / (len(errors) - 1))
-    else:
-        scatter = np.full_like(scatter, NAN)
-    free = [(case, outline) for case, outline in drawn if not case.truth.haemorrhage]
-    return Outlines(
-        len(bleeding),
-        sum(outline.slices for _, outline in bleeding),
-        _of(patients, sampling.ratio(patients, np.array([o.dice for o in overlaps]), ones)),
-        _of(patients, sampling.ratio(patients, shared, both)),
-        _of(patients, mean),
-        _of(patients, sampling.ratio(patients, np.abs(errors), ones)),
-        _of(patients, mean - 1.96 * scatter),
-        _of(patients, mean + 1.96 * scatter),
-        _mean(
-            [case.record.patient_id for case, _ in free],
-            [outline.any_type.predicted_ml for _, outline in free],
-            sampling,
-            "no study without haemorrhage has known voxels",
-        ),
-        tuple(
-            VolumePair(c.record.study_id, o.any_type.true_ml, o.any_type.predicted_ml, o.complete) for c, o in bleeding
-        ),
+        mean_of_studies([p for p, _ in drawn], [d for _, d in drawn], sampling, "no outline of this type"),
     )
 
 
@@ -226,6 +118,10 @@ def worst_case(study: Level, missing: Sequence[Unanalysed]) -> WorstCase:
     return WorstCase(made[0], made[1])
 
 
+def _named(answer: Answer) -> tuple[str, ...]:
+    return tuple(name for name, present in zip(TYPES, answer.types_present, strict=True) if present)
+
+
 def mistake(case: Case) -> Mistake:
     """A wrong answer as it is listed."""
     marked = [s for s in case.truth.slices or () if s.judged and s.labels[0]]
@@ -238,6 +134,8 @@ def mistake(case: Case) -> Mistake:
         case.answer.threshold,
         len(marked) if case.truth.slices is not None else None,
         volume_ml(case.record),
+        _named(case.answer),
+        sum(case.answer.volumes_ml),
         case.record.picture,
     )
 
@@ -253,7 +151,7 @@ def study_line(case: Case) -> StudyLine:
         answer.probability,
         answer.threshold,
         tuple(TYPES[i] for i in case.truth.type_indices),
-        tuple(name for name, present in zip(TYPES, answer.types_present, strict=True) if present),
+        _named(answer),
         sum(answer.volumes_ml),
     )
 
