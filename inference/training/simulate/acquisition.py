@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage, sparse
 
-from inference.training.simulate.fields import Field, Mask, Spacing
+from inference.training.simulate.fields import Field, Mask, Spacing, coordinates
 
 UNSURE = 255
 AIR_HU = -1024.0
@@ -27,12 +27,12 @@ COARSE_MM = 2.0
 class Acquisition:
     """How a head is scanned and reconstructed.
 
-    `tilt_deg` about the left-right axis, positive = the forehead comes lower; `turn_deg`, `shift_mm` (row, column) and
-    `scale` (size of the head, 1 = as it is) within the plane. `plane_mm` is the distance of planes, `thickness_mm` what
-    each averages. Outside a circle of `field_of_view_mm` there is padding. `noise_hu` is the least standard deviation in
-    the brain; `kernel_mm` < 0 smooths with that sigma, > 0 sharpens. `clip_hu` is the only window kept (bone and air are
-    cut), `step_hu` a quantisation, `jpeg` a JPEG quality (only with a window), `drift_hu` a false calibration. `seed` is
-    that of the noise.
+    `tilt_deg` about the left-right axis; `turn_deg`, `shift_mm` (row, column) and `scale` (of the head, 1 = as it is)
+    within the plane. `plane_mm` is the distance of planes, `thickness_mm` what each averages. Outside a circle of
+    `field_of_view_mm` there is padding. `noise_hu` is the least standard deviation in the brain; what the scan had is
+    kept. `kernel_mm` < 0 smooths with that sigma, > 0 sharpens. `clip_hu` is the only window kept (bone and air are
+    cut), `step_hu` a quantisation, `jpeg` a JPEG quality (only with a window), `drift_hu` a false calibration. `seed`
+    is that of the noise.
     """
 
     tilt_deg: float = 0.0
@@ -98,10 +98,13 @@ def acquire(hu: Field, voxels: NDArray[np.uint8], inside: Mask, spacing_mm: Spac
     image = _resampled(hu, weights, spacing_mm, how, AIR_HU)
     within = _resampled(inside.astype(np.float32), weights, spacing_mm, how, 0.0) > LABELLED
     labels = _labels(voxels, weights, spacing_mm, how)
+    grainy = noise_sd(image, within)
     image = _kernel(image, how.kernel_mm / spacing_mm[1])
-    wanted = max(how.noise_hu, before if how.kernel_mm >= 0 else 0.0)
+    wanted = max(how.noise_hu, before * noise_sd(image, within) / max(grainy, 0.1))
     image = _noisy(image, within, wanted, how.kernel_mm, rng)
-    image = _recorded(image + np.float32(how.drift_hu), how)
+    seen = _seen(image.shape, spacing_mm, how.field_of_view_mm)
+    image = _recorded(np.where(seen, image + np.float32(how.drift_hu), np.float32(AIR_HU)), how)
+    labels, within = labels * seen, within & seen
     areas = within.sum((1, 2)) * spacing_mm[1] * spacing_mm[2]
     top = np.flatnonzero(areas > 200)
     highest = top[-1] if len(top) else len(image) - 1
@@ -110,7 +113,7 @@ def acquire(hu: Field, voxels: NDArray[np.uint8], inside: Mask, spacing_mm: Spac
 
 
 def thin(hu: Field, inside: Mask, spacing_mm: Spacing, plane_mm: float, rng: np.random.Generator) -> Field:
-    """The head on thin planes, interpolated, and as noisy as thin slices are: by the root of the thickness, up to 2.2."""
+    """The head on thin planes, interpolated, and as noisy as those are: by the root of the thickness, at most 2.2."""
     count = int(np.floor((len(hu) - 1) * spacing_mm[0] / plane_mm)) + 1
     at = np.arange(count) * plane_mm / spacing_mm[0]
     low = np.minimum(at.astype(np.intp), len(hu) - 2)
@@ -249,18 +252,20 @@ def _noisy(image: Field, inside: Mask, wanted_hu: float, kernel_mm: float, rng: 
 
 
 def _recorded(image: Field, how: Acquisition) -> Field:
-    """Field of view, window, quantisation and compression, in the order in which a scanner and an export do them."""
+    """Window, quantisation and compression, in the order in which a scanner and an export do them."""
     low, high = how.clip_hu or (AIR_HU, HIGHEST_HU)
-    rows, columns = image.shape[1:]
-    y = np.arange(rows)[:, None] - (rows - 1) / 2
-    x = np.arange(columns)[None] - (columns - 1) / 2
-    image = np.where(np.hypot(y, x)[None] > how.field_of_view_mm / 2, AIR_HU, image)
     image = np.clip(image, low, high)
     if how.clip_hu is not None and how.jpeg is not None:
         return np.stack([_through_jpeg(plane, low, high, how.jpeg) for plane in image])
     if how.step_hu > 0:
-        image = np.round((image - low) / how.step_hu) * how.step_hu + low
-    return np.asarray(np.clip(image, low, high), np.float32)
+        image = np.clip(np.round((image - low) / how.step_hu) * how.step_hu + low, low, high)
+    return np.asarray(image, np.float32)
+
+
+def _seen(shape: tuple[int, ...], spacing_mm: Spacing, diameter_mm: float) -> Mask:
+    """(1, row, column) what lies in the circle that was reconstructed."""
+    _, y, x = coordinates(shape, spacing_mm)
+    return np.asarray(np.hypot(y, x) <= diameter_mm / 2)
 
 
 def _through_jpeg(plane: Field, low: float, high: float, quality: int) -> Field:

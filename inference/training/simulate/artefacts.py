@@ -8,27 +8,39 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from inference.heads import stretch
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.brush import Box, blend, box, lump, tube
-from inference.training.simulate.fields import Field, waves
+from inference.training.simulate.fields import Field, pick, waves
 from inference.training.simulate.places import has_vault, place
 from inference.training.simulate.rays import Sinogram, through_rays
 
 COARSE = 2
+RAYS = 240
 
 
 def beam_hardening(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
-    """Dark and bright bands between the petrous bones and beside thick bone, in the planes of the skull base."""
-    planes = np.flatnonzero((body.below_mm > 62 * body.marks.size) & body.inside.any((1, 2)))
+    """Dark and bright bands between the petrous bones and beside thick bone, in the planes of the skull base.
+
+    Rays that cross much bone read too little by its square and by bone times tissue (Brooks and Di Chiro 1976);
+    corrected too strongly, the bands turn.
+    """
+    planes = np.flatnonzero((np.abs(body.below_mm / body.marks.size - 90) < 28) & body.inside.any((1, 2)))
     if not has_vault(body) or not len(planes):
         return None
-    bone = np.clip(hu[planes], 100, 2200) - 100
-    small = _shrink(np.asarray(bone / 1000, np.float32))
+    small = _shrink(np.clip(hu[planes], -1000, 2200))
+    bone, tissue = np.clip(small - 100, 0, None) / 1000, np.clip(small + 1000, 0, 1000) / 1000
+    both = np.concatenate([bone, tissue]).astype(np.float32)
+    mixed = float(rng.uniform(0.0, 0.6))
+    sign = -1.0 if rng.random() < 0.75 else 1.0
+
+    def error(sums: Sinogram, _: int) -> Sinogram:
+        through, soft = sums[: len(planes)], sums[len(planes) :]
+        return np.asarray(sign * (through**2 + mixed * through * soft), np.float32)
+
     angles = np.linspace(0, np.pi, 72, endpoint=False)
-    error = through_rays(small, lambda sums, _: np.asarray(-(sums**2), np.float32), angles)
-    error = np.stack([ndimage.zoom(plane, COARSE, order=1, grid_mode=True, mode="nearest") for plane in error])
-    inner = body.inside[planes]
-    return _with_error(hu, planes, error, inner, float(rng.uniform(5, 16)))
+    bands = _enlarge(through_rays(both, error, angles), (len(planes), *hu.shape[1:]))
+    return _with_error(hu, planes, bands, body.inside[planes], float(rng.uniform(5, 18)))
 
 
 def _with_error(hu: Field, planes: NDArray[np.intp], error: Field, inner: NDArray[np.bool_], peak_hu: float) -> Field:
@@ -47,6 +59,14 @@ def _shrink(planes: Field) -> Field:
     rows, columns = planes.shape[1] // COARSE, planes.shape[2] // COARSE
     even = planes[:, : rows * COARSE, : columns * COARSE]
     return np.asarray(even.reshape(len(planes), rows, COARSE, columns, COARSE).mean((2, 4)), np.float32)
+
+
+def _enlarge(planes: Field, shape: tuple[int, ...]) -> Field:
+    """The inverse of `_shrink`, smooth; an odd last row or column stays zero."""
+    out = np.zeros(shape, np.float32)
+    rows, columns = planes.shape[1] * COARSE, planes.shape[2] * COARSE
+    out[:, :rows, :columns] = stretch(planes, (len(planes), rows, columns))
+    return out
 
 
 def cupping(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
@@ -73,30 +93,33 @@ def cupping(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
 
 
 def motion(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
-    """The head turned or slid while some planes were scanned: double contours and streaks from the skull."""
-    found = np.flatnonzero(body.inside.any((1, 2)))
+    """The head turned or slid while some planes were scanned: double contours and streaks from the skull.
+
+    The rays of a part of the turn see the moved head. Its contours are drawn finely, the streaks coarsely.
+    """
+    found = np.flatnonzero(body.inside.any((1, 2)) & (body.below_mm < 105 * body.marks.size))
     if not len(found):
         return None
     hu = hu.copy()
     count = min(len(found), int(rng.integers(2, 7)))
     start = int(found[rng.integers(len(found) - count + 1)])
     planes = np.arange(start, start + count)
-    strength = float(rng.uniform(0.4, 1.6))
+    strength = float(rng.uniform(0.5, 1.8))
+    angle, slide = float(rng.normal(0, 1.0)) * strength, rng.normal(0, 1.2, 2) * strength
     moved = np.empty((count, *hu.shape[1:]), np.float32)
-    angle, slide = float(rng.normal(0, 1.2)) * strength, rng.normal(0, 1.3, 2) * strength
     for i, plane in enumerate(planes):
         jitter = float(rng.uniform(0.5, 1.0))
         moved[i] = _turned(hu[plane], np.deg2rad(angle) * jitter, slide / body.spacing_mm[1:] * jitter)
     difference = np.clip(moved, -1000, 1800) - np.clip(hu[planes], -1000, 1800)
-    first, last = np.sort(rng.uniform(0, 1, 2))
-    first, last = (first, max(last, first + 0.15))
-    total = 120
-    angles = np.linspace(0, np.pi, total, endpoint=False) + float(rng.uniform(0, np.pi))
-
-    def only_moved(sums: Sinogram, number: int) -> Sinogram:
-        return sums if first <= number / total <= last else np.zeros_like(sums)
-
-    hu[planes] += through_rays(difference, only_moved, angles)
+    share = float(rng.uniform(0.2, 0.8))
+    turn = np.arange(RAYS) / RAYS
+    weights = np.clip((share - turn) * 12 + 0.5, 0, 1) * np.clip(turn * 12 + 0.5, 0, 1)
+    seen = np.flatnonzero(weights)
+    angles = seen / RAYS * np.pi + float(rng.uniform(0, np.pi))
+    coarse = _shrink(difference)
+    part = through_rays(coarse, lambda sums, i: sums * np.float32(weights[seen[i]]), angles) * (len(seen) / RAYS)
+    mean = np.float32(weights.mean())
+    hu[planes] += mean * difference + _enlarge(part - mean * coarse, difference.shape)
     return np.asarray(np.maximum(hu, -1024), np.float32)
 
 
@@ -115,9 +138,13 @@ def metal(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
     if choice == "shunt":
         return _shunt(hu, body, rng)
     if choice == "pellet":
-        at = place(
-            body, float(rng.choice([-1, 1])) * float(rng.uniform(66, 78)), rng.uniform(0.2, 0.8), rng.uniform(20, 70)
+        at = pick(
+            body.scalp & ndimage.binary_dilation(body.bone, np.ones((1, 7, 7))) & body.vault[:, None, None],
+            body.spacing_mm,
+            rng,
         )
+        if at is None:
+            return None
         radii = rng.uniform(1.0, 2.5, 3)
     else:
         at = place(body, float(rng.normal(0, 14)), rng.uniform(0.33, 0.45), rng.uniform(72, 84))
@@ -128,7 +155,7 @@ def metal(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
     where, share = made
     hu = hu.copy()
     blend(hu, where, share, float(rng.uniform(2500, 3071)))
-    return _streaked(hu, where, share, float(rng.uniform(0.25, 1.0)), rng)
+    return _streaked(hu, where, share, float(rng.uniform(0.4, 1.3)), rng)
 
 
 def _streaked(hu: Field, where: Box, share: Field, strength: float, rng: np.random.Generator) -> Field:
@@ -145,7 +172,7 @@ def _streaked(hu: Field, where: Box, share: Field, strength: float, rng: np.rand
 
     def error(sums: Sinogram, number: int) -> Sinogram:
         hardened = -0.10 * sums**2
-        starved = 0.5 * sums * grain[number] * length / 150
+        starved = 0.8 * sums * grain[number] * length / 150
         return np.asarray((hardened + starved) * 1000 * strength, np.float32)
 
     streaks = through_rays(trace, error, angles)
@@ -180,7 +207,7 @@ def _shunt(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
 
 
 def skull_base_partial_volume(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
-    """Bone of the plane above or below that reaches into this one: orbital roofs, petrous ridges, fossa floor, vertex."""
+    """Bone of the plane above or below that reaches into this one: orbital roofs, petrous ridges, vertex."""
     if not has_vault(body):
         return None
     peak = float(rng.uniform(0.05, 0.16))

@@ -1,6 +1,7 @@
 """Small shapes drawn into a head where they lie: lumps, tubes and sheets with partial volume, in boxes of their own."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from inference.training.simulate.fields import Field, coordinates, filled, waves
 
 Box = tuple[slice, slice, slice]
 Point = NDArray[np.float32]
+
+EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 
 
 def box(body: Anatomy, points: Sequence[Point], reach_mm: float) -> Box | None:
@@ -55,7 +58,7 @@ def tube(body: Anatomy, path: Sequence[Point], radius_mm: float) -> tuple[Box, F
     def shape_at(lift_mm: float) -> Field:
         near = np.full(_shape(where), np.inf, np.float32)
         at = axes(body, where, lift_mm)
-        for start, stop in zip(path[:-1], path[1:], strict=True):
+        for start, stop in pairwise(path):
             near = np.minimum(near, _distance_to_segment(at, start, stop))
         return np.asarray(radius_mm - near, np.float32)
 
@@ -68,12 +71,14 @@ def blend(hu: Field, where: Box, share: Field, value_hu: Field | float) -> None:
 
 
 def tint(body: Anatomy, hu: Field, where: Box, share: Field, value_hu: Field | float) -> None:
-    """Like `blend`, with the scan's own noise kept on it and bone left as it is."""
-    blend(hu, where, share * body.soft[where], value_hu + body.grain[where])
+    """Like `blend`, with the scan's own noise kept on it (none at the very edge, where it is bone) and bone left."""
+    grain = body.grain[where] * np.clip((body.table_mm[where] - 0.5) / 3, 0, 1)
+    blend(hu, where, share * body.soft[where], value_hu + grain)
 
 
 def _shape(where: Box) -> tuple[int, int, int]:
-    return tuple(s.stop - s.start for s in where)  # type: ignore[return-value]
+    planes, rows, columns = (s.stop - s.start for s in where)
+    return planes, rows, columns
 
 
 def _distance_to_segment(at: tuple[Field, Field, Field], start: Point, stop: Point) -> Field:

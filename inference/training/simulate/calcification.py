@@ -1,10 +1,12 @@
 """Calcium where it is normal to find it: falx, choroid plexus of the atria, pineal and habenula, basal ganglia.
 
 Frequencies and densities as in CT series of incidental calcification (Daghighi et al. 2007): small, dense, lumpy, at
-fixed places, most of them paired or in the midline. 90 to 600 HU before partial volume; blood hardly passes 90.
+fixed places, most of them paired or in the midline. 70 to 600 HU before
+partial volume; blood hardly passes 90.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.brush import Point, axes, blend, box, lump
@@ -21,8 +23,13 @@ def calcified_falx(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field 
         ends = ((0.03, 0.3) if rng.random() < 0.7 else (0.62, 0.92), (8, 48))
         at = place(body, float(rng.normal(0, 0.6)), rng.uniform(*ends[0]), rng.uniform(*ends[1]))
         half = (rng.uniform(3, 14), rng.uniform(4, 22), rng.uniform(0.5, 2.0))
-        _plate(hu, body, at, half, float(rng.uniform(120, 650)), rng)
+        _plate(hu, body, at, half, _density(90, 600, rng), rng)
     return hu
+
+
+def _density(low_hu: float, high_hu: float, rng: np.random.Generator) -> float:
+    """HU of calcium, low ones more often."""
+    return float(np.exp(rng.uniform(np.log(low_hu), np.log(high_hu))))
 
 
 def _plate(
@@ -57,8 +64,8 @@ def calcified_choroid(hu: Field, body: Anatomy, rng: np.random.Generator) -> Fie
     """The glomus in the atria, mostly of both sides and of unequal size."""
     if not has_vault(body):
         return None
-    size = float(np.exp(rng.uniform(np.log(1.6), np.log(4.5))))
-    value = float(rng.uniform(120, 600))
+    size = float(np.exp(rng.uniform(np.log(1.5), np.log(3.6))))
+    value = _density(90, 500, rng)
     below = float(rng.normal(60, 3))
     one_side = rng.random() < 0.15
     hu, drawn = hu.copy(), False
@@ -85,7 +92,9 @@ def _atrium(body: Anatomy, side: float, below_mm: float, rng: np.random.Generato
     return np.asarray(points[near < near.min() + 3].mean(0), np.float32)
 
 
-def _grains(hu: Field, body: Anatomy, at: Point, radii: np.ndarray, value_hu: float, rng: np.random.Generator) -> bool:
+def _grains(
+    hu: Field, body: Anatomy, at: Point, radii: NDArray[np.float64], value_hu: float, rng: np.random.Generator
+) -> bool:
     """A lumpy body with one to three smaller ones beside it."""
     drawn = False
     for i in range(int(rng.integers(1, 5))):
@@ -106,7 +115,7 @@ def calcified_pineal(hu: Field, body: Anatomy, rng: np.random.Generator) -> Fiel
     hu = hu.copy()
     at = place(body, float(rng.normal(0, 0.7)), float(rng.normal(0.60, 0.01)), float(rng.normal(66, 3)))
     radii = rng.uniform((1.5, 1.2, 1.2), (4.5, 4.0, 3.2))
-    value = float(rng.uniform(110, 500))
+    value = _density(90, 450, rng)
     drawn = _grains(hu, body, at, radii, value, rng)
     if rng.random() < 0.35:
         ahead = at + np.array([1.0, -rng.uniform(4.5, 7), rng.normal(0, 0.5)], np.float32)
@@ -122,7 +131,7 @@ def calcified_basal_ganglia(hu: Field, body: Anatomy, rng: np.random.Generator) 
     pairs = [(19.0, 0.43, 64.0)] + ([(12.0, 0.34, 58.0)] if rng.random() < 0.15 else [])
     for lateral, along, below in pairs:
         lateral, along, below = lateral + rng.normal(0, 1.2), along + rng.normal(0, 0.012), below + rng.normal(0, 2.5)
-        value = float(rng.uniform(90, 320))
+        value = _density(70, 260, rng)
         radii = rng.uniform((1.8, 2.0, 1.2), (4.5, 7.0, 3.2))
         for side in (-1.0, 1.0):
             at = place(body, side * lateral, along, below) + rng.normal(0, 0.8, 3).astype(np.float32)
@@ -131,7 +140,7 @@ def calcified_basal_ganglia(hu: Field, body: Anatomy, rng: np.random.Generator) 
 
 
 def _speckled(
-    hu: Field, body: Anatomy, at: Point, radii: np.ndarray, value_hu: float, rng: np.random.Generator
+    hu: Field, body: Anatomy, at: Point, radii: NDArray[np.float64], value_hu: float, rng: np.random.Generator
 ) -> bool:
     """A body that is calcified in specks, hazy between them."""
     made = lump(body, at, tuple(radii), rng)

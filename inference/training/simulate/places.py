@@ -1,7 +1,7 @@
 """Points of a head by proportion: pineal, atria, basal ganglia, cisterns.
 
-The proportions that callers give were read off 33 normal heads in about the orbitomeatal plane (calcium found there lies
-within 3 % of the length and 6 mm of the height); in a head of another tilt they are some millimetres away.
+The proportions that callers give were read off 33 normal heads in about the orbitomeatal plane (calcium found there
+lies within 3 % of the length and 6 mm of the height); in a head of another tilt they are some millimetres away.
 """
 
 import numpy as np

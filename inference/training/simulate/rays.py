@@ -31,22 +31,23 @@ def cells(shape: tuple[int, int]) -> int:
 def through_rays(planes: Field, error: Callable[[Sinogram, int], Sinogram], angles: NDArray[np.float64]) -> Field:
     """Filtered backprojection of `error(sums along the rays (plane, cell), number of the angle)`.
 
-    `angles` in radians should be spread evenly over half a turn; sums are in the planes' unit times pixels.
+    `angles` in radians, evenly spread; sums are in the planes' unit times pixels. As many planes come out as the errors
+    have.
     """
     shape = (planes.shape[1], planes.shape[2])
     count = cells(shape)
     flat = planes.reshape(len(planes), -1)
     used = [np.flatnonzero(plane) for plane in flat]
     ramp = _ramp(count)
-    out = np.zeros_like(flat)
+    out = np.zeros((1, flat.shape[1]), np.float32)
     for number, angle in enumerate(angles):
         low, share = _detector(shape, float(angle))
         sums = np.stack([_cast(flat[i][u], low[u], share[u], count) for i, u in enumerate(used)])
         wrong = error(sums, number)
         sharp = np.fft.irfft(np.fft.rfft(wrong, 2 * count, axis=1) * ramp, axis=1)[:, :count].astype(np.float32)
         steps = np.diff(sharp, axis=1)
-        out += sharp[:, low] + share * steps[:, low]
-    return np.asarray(out.reshape(planes.shape) * np.float32(np.pi / len(angles)), np.float32)
+        out = out + sharp[:, low] + share * steps[:, low]
+    return np.asarray(out.reshape(-1, *shape) * np.float32(np.pi / len(angles)), np.float32)
 
 
 def _cast(values: Field, low: NDArray[np.intp], share: Field, count: int) -> Sinogram:

@@ -34,7 +34,7 @@ def fracture(hu: Field, body: Anatomy, at_mm: Point, rng: np.random.Generator) -
     normal = outward(body, at_mm)
     across = _tangent(normal, rng)
     along = np.cross(normal, across).astype(np.float32)
-    half = float(rng.uniform(0.5, 1.4))
+    half = float(rng.uniform(0.6, 1.5))
     reach = float(rng.uniform(14, 40))
     kinks = 1.6 * waves(hu[where].shape, body.spacing_mm, 12.0, rng)
 
@@ -70,25 +70,36 @@ def _of_skull(body: Anatomy, where: Box) -> Field:
 
 
 def scalp_swelling(hu: Field, body: Anatomy, at_mm: Point, rng: np.random.Generator) -> Field:
-    """Subgaleal blood of 4 to 15 mm that lifts the scalp over a place on the inner table; the skull stays."""
-    reach = float(rng.uniform(22, 55))
-    where = box(body, [at_mm], reach + 30)
+    """Subgaleal blood of 4 to 14 mm that lifts the scalp over a place on the inner table of the vault.
+
+    The skull stays as it is; nothing is drawn over face and neck.
+    """
+    reach = float(rng.uniform(25, 55))
+    where = box(body, [at_mm], reach + 28)
     if where is None:
         return hu.copy()
     away, towards = _over_skull(body, where)
     squares = sum((c - a) ** 2 for c, a in zip(axes(body, where), at_mm, strict=True))
     bumps = 1 + 0.15 * waves(away.shape, body.spacing_mm, 25.0, rng)
     height = float(rng.uniform(4, 14)) * np.sqrt(np.clip(1 - squares / (reach + 12) ** 2, 0, 1)) * bumps
-    height *= np.clip((away > 0) * 1.0, 0, 1)
-    lifted = _shifted(hu[where], towards, np.minimum(height, np.maximum(away - 0.5, 0)))
-    thin = np.clip((height - away) / 1.5 + 0.5, 0, 1) * (away > 0)
-    values = float(rng.uniform(35, 68)) + 7 * waves(away.shape, body.spacing_mm, 9.0, rng)
-    values += body.grain[where]
-    changed = np.where(away > 0, lifted, hu[where])
-    changed = np.where(body.hu[where] < 150, changed + thin * (values - changed), hu[where])
+    height *= _off_face(body)[where[0], where[1]]
+    near = np.flatnonzero((height > 0.5).any((1, 2)))
+    scalp = np.minimum(hu[where], 60)
+    lifted = scalp.copy()
+    lifted[near] = _shifted(scalp[near], (towards[0][near], towards[1][near]), height[near])
+    values = float(rng.uniform(38, 68)) + 6 * waves(away.shape, body.spacing_mm, 9.0, rng) + body.grain[where]
+    blood = np.clip(height - away + 0.5, 0, 1)
+    changed = lifted + blood * (values - lifted)
     hu = hu.copy()
-    hu[where] = np.where((height > 0.5) & (away > 0), changed, hu[where])
+    hu[where] = np.where((height > 0.5) & (away > 0) & (hu[where] < 150), changed, hu[where])
     return hu
+
+
+def _off_face(body: Anatomy) -> Field:
+    """(plane, row, 1) 1 over the vault, 0 over face and neck."""
+    marks = body.marks
+    face = np.clip((0.25 - marks.along) * 12, 0, 1) * np.clip((marks.below - 45) / 12, 0, 1)
+    return np.asarray(np.clip((88 - marks.below) / 15, 0, 1) * (1 - face), np.float32)
 
 
 def _over_skull(body: Anatomy, where: Box) -> tuple[Field, tuple[Field, Field]]:
@@ -96,19 +107,25 @@ def _over_skull(body: Anatomy, where: Box) -> tuple[Field, tuple[Field, Field]]:
     skull = body.bone[where] | body.inside[where]
     solid = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(plane, iterations=2)) for plane in skull])
     away = np.stack([ndimage.distance_transform_edt(~plane, sampling=body.spacing_mm[1:]) for plane in solid])
+    return away.astype(np.float32), _uphill(away)
+
+
+def _uphill(away: NDArray[np.floating]) -> tuple[Field, Field]:
+    """Unit direction (row, column) in which a distance grows, within each plane."""
     smooth = ndimage.gaussian_filter(away.astype(np.float32), (0, 2, 2))
     rows, columns = np.gradient(smooth, axis=(1, 2))
-    length = np.hypot(rows, columns) + 1e-3
-    return away.astype(np.float32), ((rows / length).astype(np.float32), (columns / length).astype(np.float32))
+    length = np.hypot(rows, columns) + np.float32(1e-3)
+    return rows / length, columns / length
 
 
 def _shifted(values: Field, towards: tuple[Field, Field], by_mm: Field) -> Field:
-    """What lay nearer by so many mm (= pixels), within each plane."""
-    rows, columns = np.mgrid[: values.shape[1], : values.shape[2]].astype(np.float32)
-    out = np.empty_like(values)
-    for i in range(len(values)):
-        at = (rows - by_mm[i] * towards[0][i], columns - by_mm[i] * towards[1][i])
-        out[i] = ndimage.map_coordinates(values[i], at, order=1, mode="nearest")
+    """What lay nearer by so many mm (= pixels), within each plane; only where it moves at all."""
+    out = values.copy()
+    for i, plane in enumerate(values):
+        rows, columns = np.nonzero(np.abs(by_mm[i]) > 0.2)
+        by = by_mm[i][rows, columns]
+        at = (rows - by * towards[0][i][rows, columns], columns - by * towards[1][i][rows, columns])
+        out[i][rows, columns] = ndimage.map_coordinates(plane, at, order=1, cval=-1000.0)
     return out
 
 
@@ -187,22 +204,34 @@ def _outermost(body: Anatomy, where: Box) -> NDArray[np.bool_]:
 
 def child_head(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
     """Open sutures, a thin skull and little contrast of grey and white matter; the size is for the acquisition."""
-    if not has_vault(body):
+    if not has_vault(body) or body.marks.below.min() > 60:
         return None
     around = ndimage.gaussian_filter(hu * body.soft, (0, 9, 9)) / (ndimage.gaussian_filter(body.soft, (0, 9, 9)) + 1e-3)
     flat = float(rng.uniform(0.3, 0.8))
     tissue = body.soft * np.clip((body.smooth - 20) / 6, 0, 1) * np.clip((55 - hu) / 10, 0, 1)
     out = hu + tissue * flat * (around - body.smooth) - float(rng.uniform(0, 4)) * tissue
-    skull = _of_skull(body, (slice(None), slice(None), slice(None)))
-    skull *= body.vault[:, None, None]
-    thin = np.stack([ndimage.distance_transform_edt(~plane) for plane in body.inside]).astype(np.float32)
-    keep = float(rng.uniform(2.0, 4.5))
-    outer = np.clip((thin - keep) / 1.5 + 0.5, 0, 1) * skull
-    out += outer * (float(rng.uniform(20, 45)) - out)
-    marks = body.marks
-    half = float(rng.uniform(0.5, 2.0))
+    found = np.flatnonzero(body.vault & (body.marks.below.ravel() < 80))
+    planes = slice(int(found[0]), int(found[-1]) + 1)
+    out[planes] = _thinned(out, body, planes, float(rng.uniform(2.0, 4.5)))
+    half = float(rng.uniform(0.6, 2.0))
     wavy = 1.2 * waves(hu.shape, body.spacing_mm, 9.0, rng)
-    for line in (coronal_mm(marks), lambdoid_mm(marks), marks.side_mm):
-        gap = np.clip(half - np.abs(line + wavy) + 0.5, 0, 1) * skull
-        out += gap * (40 - out)
+    near = np.stack([ndimage.binary_dilation(plane, iterations=7) for plane in body.inside[planes]])
+    skull = near * np.clip((out[planes] - 100) / 100, 0, 1) * ~body.inside[planes]
+    for line in (coronal_mm(body.marks), lambdoid_mm(body.marks), body.marks.side_mm):
+        gap = np.clip(half - np.abs(line + wavy)[planes] + 0.5, 0, 1) * skull
+        out[planes] += gap * (40 - out[planes])
     return np.asarray(out, np.float32)
+
+
+def _thinned(hu: Field, body: Anatomy, planes: slice, keep_mm: float) -> Field:
+    """These planes with a skull of about this thickness, the scalp drawn in after it; the brain stays."""
+    inside = body.inside[planes]
+    away, _ = _over_skull(body, (planes, slice(None), slice(None)))
+    solid = away == 0
+    deep = np.stack([ndimage.distance_transform_edt(plane, sampling=body.spacing_mm[1:]) for plane in solid])
+    over = np.stack([ndimage.distance_transform_edt(~plane, sampling=body.spacing_mm[1:]) for plane in inside])
+    thick = ndimage.gaussian_filter(np.clip(over - away + deep, 0.1, 30).astype(np.float32), (0, 3, 3))
+    keep = np.minimum(thick, keep_mm * np.maximum(1, thick / 8))
+    source = np.where(over < keep, over * thick / keep, over + thick - keep)
+    moved = (over - source) * ~inside * _off_face(body)[planes] * (over < 45)
+    return _shifted(hu[planes], _uphill(over), moved.astype(np.float32))

@@ -8,13 +8,12 @@ the tentorium (transverse, sigmoid) and on its ridge (straight); arteries are tu
 import numpy as np
 
 from inference.training.simulate.anatomy import Anatomy
-from inference.training.simulate.brush import Point, tint, tube
+from inference.training.simulate.brush import EVERYWHERE, Point, tint, tube
 from inference.training.simulate.fields import Field, coordinates, filled, waves
 from inference.training.simulate.landmarks import above_tentorium_mm, falx, tentorium
 from inference.training.simulate.places import has_vault, place
 
 TORCULA_MM = 88.0
-EVERYWHERE = (slice(None), slice(None), slice(None))
 
 
 def dense_sinus(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
@@ -126,7 +125,7 @@ def _basilar(body: Anatomy, rng: np.random.Generator) -> list[Point]:
     for below in (88, 94, 100, 106):
         at = place(body, float(rng.normal(0, 1.5)), 0.45, below)
         plane = int(np.abs(z - at[0]).argmin())
-        column = int(round(float(at[2]) / body.spacing_mm[2] + (body.hu.shape[2] - 1) / 2))
+        column = round(float(at[2]) / body.spacing_mm[2] + (body.hu.shape[2] - 1) / 2)
         rows = np.flatnonzero(body.inside[plane, :, max(0, column - 2) : column + 3].all(1))
         rows = rows[np.abs(y[rows] - top[1]) < 25]
         if not len(rows) or abs(z[plane] - at[0]) > body.spacing_mm[0]:
@@ -137,12 +136,19 @@ def _basilar(body: Anatomy, rng: np.random.Generator) -> list[Point]:
 
 
 def _middle_cerebral(body: Anatomy, side: float, rng: np.random.Generator) -> list[Point]:
-    """From beside the sella along the stem of the Sylvian fissure, 15 to 30 mm long."""
+    """From beside the sella along the stem of the Sylvian fissure, 15 to 30 mm long, where the fluid is."""
     reach = float(rng.uniform(24, 38))
-    rise, bow = float(rng.uniform(-1, 4)), float(rng.uniform(0.0, 0.03))
-    start = np.array([rng.normal(0, 2.5), rng.normal(0, 2), 0])
-    steps = np.linspace(9, reach, 5)
-    points = [
-        place(body, side * s, 0.39 - bow * np.sin((s - 9) / (reach - 9) * np.pi), 79 - rise * s / reach) for s in steps
-    ]
-    return [np.asarray(p + start, np.float32) for p in points]
+    rise, level, ahead = float(rng.uniform(-1, 4)), float(rng.normal(79, 2.5)), float(rng.normal(0.385, 0.012))
+    points = [place(body, side * s, ahead, level - rise * s / reach) for s in np.linspace(9, reach, 6)]
+    offsets = np.array([_to_fluid(body, point) for point in points])
+    offsets = np.convolve(np.pad(offsets, 1, "edge"), [0.25, 0.5, 0.25], "valid")
+    return [np.asarray(p + np.array([0, o, 0]), np.float32) for p, o in zip(points, offsets, strict=True)]
+
+
+def _to_fluid(body: Anatomy, at: Point) -> float:
+    """How far forward or back, up to 6 mm, the darkest brain beside a place lies."""
+    z, y, x = (axis.ravel() for axis in coordinates(body.hu.shape, body.spacing_mm))
+    plane, column = int(np.abs(z - at[0]).argmin()), int(np.abs(x - at[2]).argmin())
+    near = np.flatnonzero(np.abs(y - at[1]) <= 6)
+    values = np.where(body.soft[plane, near, column] > 0.9, body.smooth[plane, near, column], 100)
+    return float(y[near[values.argmin()]] - at[1]) if values.min() < 100 else 0.0
