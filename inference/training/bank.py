@@ -47,9 +47,9 @@ class Bank:
         if path.exists():
             return _read(path)
         rng = np.random.default_rng([self._seed, carrier, number])
-        made = as_training_head(simulate(self._body(carrier), random_plan(rng), rng))
-        _write(made, path)
-        return made
+        scene = simulate(self._body(carrier), random_plan(rng), rng)
+        _write(scene, path)
+        return as_training_head(scene)
 
     def _body(self, carrier: int) -> Anatomy:
         if carrier not in self._bodies:
@@ -58,10 +58,16 @@ class Bank:
         return self._bodies[carrier]
 
 
-def _write(head: TrainingHead, path: Path) -> None:
+def _write(scene: Scene, path: Path) -> None:
     draft = path.with_name(f"{path.stem}.{os.getpid()}.draft.npz")
-    inside = np.packbits(head.inside, axis=-1)
-    np.savez(draft, image=head.image, inside=inside, depth_mm=head.depth_mm, labels=head.labels, voxels=head.voxels)
+    np.savez(
+        draft,
+        image=scene.hu.astype(np.float16),
+        inside=np.packbits(scene.inside, axis=-1),
+        depth_mm=scene.below_mm,
+        labels=scene.labels,
+        voxels=scene.voxels,
+    )
     draft.replace(path)
 
 

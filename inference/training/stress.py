@@ -198,8 +198,8 @@ def _ask_all(stress: Stress, wanted: Sequence[Case], known: dict[str, Answer | N
     todo = [case for case in wanted if case.key not in known]
     with kept.open("a", encoding="utf-8") as lines:
         for number, case in enumerate(todo, start=1):
-            known[case.key] = stress.answer(case)
-            content = {"key": case.key, "answer": None if known[case.key] is None else asdict(known[case.key])}
+            answer = known[case.key] = stress.answer(case)
+            content = {"key": case.key, "answer": asdict(answer) if answer else None}
             lines.write(json.dumps(content) + "\n")
             lines.flush()
             if number % 25 == 0 or number == len(todo):

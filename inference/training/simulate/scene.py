@@ -93,6 +93,8 @@ MIMIC_SHARES = {
     Mimic.FRACTURE: 0.12,
     Mimic.SCALP_SWELLING: 0.2,
     Mimic.CHILD_HEAD: 0.05,
+    Mimic.HYGROMA: 0.05,
+    Mimic.ATROPHY: 0.06,
 }
 FRACTURE_OVER = {HaemorrhageType.EPIDURAL: 0.5, HaemorrhageType.INTRAPARENCHYMAL: 0.15}
 SWELLING_OVER = {HaemorrhageType.EPIDURAL: 0.6, HaemorrhageType.SUBDURAL: 0.25, HaemorrhageType.INTRAPARENCHYMAL: 0.3}
