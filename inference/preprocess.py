@@ -13,16 +13,15 @@ import numpy as np
 import torch
 import torch.nn.functional as nnf
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from inference.findings import NotAnalysable
+from inference.plain_head import LOW_MM, check_plain_head, intracranial
 from inference.stack import SliceStack
 
 GRID_ROWS = 208
 GRID_COLUMNS = 176
 GRID_MM = 1.0
 SLAB_MM = 5.0
-LOW_MM = 2.0
 LEVEL_HU = 33.0
 HEIGHT_MM = 150.0
 AIR_HU = -1024.0
@@ -139,43 +138,6 @@ def _sample(
     return torch.as_tensor(shifted[0] + AIR_HU)
 
 
-def _enclosed(low: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Soft tissue that bone rings in its plane (bodies left by an erosion of 4 mm, grown back): the largest 3D one."""
-    soft = (low > -5) & (low < 110)
-    disk = ndimage.iterate_structure(ndimage.generate_binary_structure(2, 1), 2)
-    near_bone = ndimage.binary_dilation(low > 120, disk[None])
-    in_plane = np.zeros((3, 3, 3), bool)
-    in_plane[1] = ndimage.generate_binary_structure(2, 1)
-    labels, _ = ndimage.label(ndimage.binary_erosion(soft, disk[None]), in_plane)
-    ringed = np.zeros_like(soft)
-    for number, where in enumerate(ndimage.find_objects(labels), start=1):
-        rows, columns = (slice(max(0, s.start - 8), s.stop + 8) for s in where[1:])
-        at = (where[0].start, rows, columns)
-        core = labels[at] == number
-        if core.sum() < 12:
-            continue
-        grown = ndimage.binary_dilation(core, iterations=5, mask=soft[at])
-        filled = ndimage.binary_fill_holes(grown)
-        edge = filled & ~ndimage.binary_erosion(filled)
-        if (near_bone[at] & edge).sum() >= 0.6 * edge.sum():
-            ringed[at] |= grown
-    bodies, count = ndimage.label(ringed)
-    if count == 0:
-        return ringed
-    sizes = np.bincount(bodies.ravel())
-    sizes[0] = 0
-    return np.asarray(bodies == sizes.argmax())
-
-
-def _check_head(low: NDArray[np.float32], inside: NDArray[np.bool_], slab_mm: NDArray[np.float64]) -> None:
-    """NotAnalysable unless there is a brain-sized body ringed by bone, and air outside."""
-    volume_ml = float((inside.sum((1, 2)) * slab_mm).sum()) * LOW_MM**2 / 1000
-    if not 250 <= volume_ml <= 3500:
-        raise NotAnalysable("No whole head was found in the images: there is no brain-sized tissue within a skull.")
-    if float((low < -300).mean()) < 0.02:
-        raise NotAnalysable("No whole head was found in the images: there is no air around it.")
-
-
 def _pose(low: torch.Tensor, inside: NDArray[np.bool_], spacing: float) -> Pose:
     """Centre of the intracranial space in its widest planes, and the turn that makes it most symmetrical."""
     areas = inside.sum((1, 2))
@@ -209,7 +171,7 @@ def _pose(low: torch.Tensor, inside: NDArray[np.bool_], spacing: float) -> Pose:
 
 
 def to_grid(stack: SliceStack) -> HeadGrid:
-    """The stack on the network's grid; NotAnalysable when no axial head is in it."""
+    """The stack on the network's grid; NotAnalysable when it is no axial, plain head."""
     orientation = orientation_of(stack)
     hu = np.require(orientation.apply(stack.hu), np.float32, ["C", "W"])
     spacing = stack.pixel_spacing[::-1] if orientation.transpose else stack.pixel_spacing
@@ -225,8 +187,8 @@ def to_grid(stack: SliceStack) -> HeadGrid:
 
     size = [max(32, round(slabs.shape[a + 1] * coarse[a] / LOW_MM)) for a in (0, 1)]
     low = _sample(slabs, coarse, size[0], size[1], LOW_MM, Pose(0.0, 0.0, 0.0))
-    inside_low = _enclosed(low.numpy())
-    _check_head(low.numpy(), inside_low, slab_mm)
+    inside_low = intracranial(low.numpy())
+    check_plain_head(low.numpy(), inside_low, slab_mm, hu, spacing)
     pose = _pose(low, inside_low, LOW_MM)
 
     image = _sample(slabs, coarse, GRID_ROWS, GRID_COLUMNS, GRID_MM, pose)
