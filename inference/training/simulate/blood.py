@@ -32,8 +32,8 @@ CLOT_HU = {
     Age.MIXED: (53.0, 70.0),
     Age.SUBACUTE: (41.0, 51.0),
     Age.ISODENSE: (33.0, 41.0),
-    Age.CHRONIC: (14.0, 27.0),
-    Age.LAYERED: (16.0, 30.0),
+    Age.CHRONIC: (17.0, 30.0),
+    Age.LAYERED: (18.0, 32.0),
 }
 
 

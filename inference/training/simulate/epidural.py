@@ -21,6 +21,7 @@ from inference.training.simulate.mass import push_inward
 VOLUMES_ML = (0.3, 150.0)
 SKULL_RADIUS_MM = 70.0
 TRIES = 6
+SMALL_ML = 5.0
 PLACES = {"temporal": 0.4, "frontal": 0.2, "parietal": 0.2, "occipital": 0.08, "posterior fossa": 0.07, "vertex": 0.05}
 LARGEST_ML = {
     "temporal": 150.0,
@@ -76,7 +77,7 @@ def _at(body: Anatomy, place: str) -> Mask:
 
 def _lens(volume_ml: float, rng: np.random.Generator) -> _Lens:
     """Thickness and chord: a lens of half chord `bulge` times the chord at which its face would be flat."""
-    bulge = float(rng.uniform(0.55, 1.0))
+    bulge = float(rng.uniform(0.35, 0.85) if volume_ml < SMALL_ML else rng.uniform(0.55, 1.0))
     thick = float(np.sqrt(1000 * volume_ml / (np.pi * SKULL_RADIUS_MM * bulge**2)))
     half = bulge * float(np.sqrt(2 * SKULL_RADIUS_MM * thick))
     longer = float(rng.uniform(0.75, 1.3))

@@ -14,7 +14,7 @@ from scipy import ndimage
 from inference.training.simulate.fields import Field, Mask, Spacing, coordinates
 
 ADULT_LENGTH_MM = 165.0
-FALX_FLOOR_MM = 46.0
+FALX_FLOOR_MM = 43.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +114,7 @@ def falx(marks: Landmarks) -> Field:
     """
     length = ADULT_LENGTH_MM * marks.size
     lower = np.clip((marks.below - FALX_FLOOR_MM) / 40, 0, 1)
-    ahead = (0.30 - 0.22 * lower - marks.along) * length
+    ahead = (0.27 - 0.19 * lower - marks.along) * length
     behind = np.minimum((marks.along - 0.66 - 0.2 * lower) * length, (80 - marks.below) * marks.size)
     above = (FALX_FLOOR_MM - marks.below) * marks.size
     return np.asarray(np.maximum(above, np.maximum(ahead, behind)), np.float32)

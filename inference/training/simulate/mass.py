@@ -15,9 +15,12 @@ from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.fields import Field, Mask
 
 CELL_MM = 6.0
-ROUNDS = 48
+COARSE_ROUNDS, FINE_ROUNDS = 90, 16
 FLUID_STIFFNESS = 0.3
 LEAST_MM = 0.8
+LEAST_KEPT_MM = 0.05
+FRICTION = 0.15
+YIELDS = 0.6
 
 
 def push_inward(body: Anatomy, thick_mm: Field) -> NDArray[np.float32] | None:
@@ -34,7 +37,7 @@ def push_inward(body: Anatomy, thick_mm: Field) -> NDArray[np.float32] | None:
     table = ndimage.gaussian_filter(_mean(body.table_mm, factors), (0, 0.7, 0.7))
     slopes = np.stack(np.gradient(table, axis=(1, 2)))
     inward = slopes / (np.hypot(*slopes) + 1e-3)
-    return _relaxed(body, (inward * amount).astype(np.float32), given, factors)
+    return _relaxed(body, (inward * amount).astype(np.float32), given, factors, yields=YIELDS)
 
 
 def push_aside(body: Anatomy, known_mm: NDArray[np.float32], known: Mask) -> NDArray[np.float32] | None:
@@ -48,23 +51,31 @@ def push_aside(body: Anatomy, known_mm: NDArray[np.float32], known: Mask) -> NDA
 
 
 def _relaxed(
-    body: Anatomy, target: NDArray[np.float32], given: Field, factors: tuple[int, int, int]
+    body: Anatomy, target: NDArray[np.float32], given: Field, factors: tuple[int, int, int], yields: float = 1.0
 ) -> NDArray[np.float32]:
     """The displacement of every voxel, from that of the cells where it is given."""
     inside = _mean(body.inside.astype(np.float32), factors)
     fixed = given > 0.25
     free = (inside > 0.3) & ~fixed
+    bone = ~free & ~fixed
     fluid = _mean(np.maximum(body.csf, body.ventricles), factors)
-    solved = _harmonic(np.where(fixed, target, 0).astype(np.float32), free, 1 - (1 - FLUID_STIFFNESS) * fluid)
+    known = np.where(fixed, target, 0).astype(np.float32)
+    solved = _harmonic(known, free, bone, (1 - (1 - FLUID_STIFFNESS) * fluid).astype(np.float32))
+    solved = _yielding(solved, _mean(body.depth_mm, factors), yields)
     planes, rows, columns = body.hu.shape
     padded = tuple(n * f for n, f in zip(inside.shape, factors, strict=True))
-    held = (np.clip(body.table_mm / 3.0, 0, 1) * body.inside).astype(np.float32)
-    return np.stack([_kept(stretch(part, padded)[:planes, :rows, :columns] * held) for part in solved])
+    fine = np.stack([stretch(part, padded)[:planes, :rows, :columns] for part in solved])
+    most = np.where(body.inside, np.maximum(body.table_mm - 1, 0), 0)
+    fine *= np.minimum(1, most / np.maximum(np.hypot(*fine), 1e-3))
+    return np.where(np.abs(fine) < LEAST_KEPT_MM, 0, fine).astype(np.float32)
 
 
-def _kept(part: Field) -> Field:
-    """Without the hundredths of a millimetre that would only blur."""
-    return np.where(np.abs(part) < 0.05, 0, part).astype(np.float32)
+def _yielding(solved: NDArray[np.float32], depth_mm: Field, power: float) -> NDArray[np.float32]:
+    """Deep in the head brain, which is hardly compressible, passes on more of a push than an elastic sheet would."""
+    length = np.hypot(*solved)
+    share = length / max(float(length.max()), 1e-3)
+    powers = 1 - (1 - power) * np.clip((depth_mm - 5) / 25, 0, 1)
+    return np.asarray(solved * np.maximum(share, 1e-3) ** (powers - 1), np.float32)
 
 
 def _factors(body: Anatomy) -> tuple[int, int, int]:
@@ -80,22 +91,45 @@ def _mean(field: Field, factors: tuple[int, int, int]) -> Field:
     return np.asarray(padded.reshape(sizes).mean((1, 3, 5)), np.float32)
 
 
-def _harmonic(start: NDArray[np.float32], free: Mask, stiffness: Field) -> NDArray[np.float32]:
-    """Relaxes (2, ...) fields where they are free; over-relaxed Jacobi rounds."""
-    field = np.pad(start, ((0, 0), (1, 1), (1, 1), (1, 1)))
-    stiff = np.pad(stiffness.astype(np.float32), 1, mode="edge")
+def _harmonic(known: NDArray[np.float32], free: Mask, bone: Mask, stiffness: Field) -> NDArray[np.float32]:
+    """(2, ...) fields that are harmonic where free and `known` elsewhere, first on cells twice as wide."""
+    half = (2, 2, 2)
+    given = _mean((~free).astype(np.float32), half)
+    wide = np.stack([_mean(part, half) / np.maximum(given, 0.25) for part in known])
+    hard = _mean(bone.astype(np.float32), half) > 0.5
+    wide = _rounds(
+        np.where(hard, 0, wide), wide, (given < 0.5) & ~hard, hard, _mean(stiffness, half) + 1e-3, COARSE_ROUNDS
+    )
+    shape = tuple(n * f for n, f in zip(given.shape, half, strict=True))
+    planes, rows, columns = free.shape
+    start = np.stack([stretch(part, shape)[:planes, :rows, :columns] for part in wide])
+    return _rounds(np.where(free, start, known).astype(np.float32), known, free, bone, stiffness, FINE_ROUNDS)
+
+
+def _rounds(
+    start: NDArray[np.float32], known: NDArray[np.float32], free: Mask, bone: Mask, stiffness: Field, rounds: int
+) -> NDArray[np.float32]:
+    """Jacobi rounds: every free cell takes the mean of its neighbours, weighed by the stiffness between them.
+
+    Bone holds what moves against it; tissue slides along it but for a little friction.
+    """
     core = (slice(1, -1),) * 3
-    links = [0.5 * (stiff[core] + stiff[place]) for place in _places()]
+    stiff, hard = np.pad(stiffness, 1, mode="edge"), np.pad(bone, 1, constant_values=True)
+    links = []
+    for number, place in enumerate(_places()):
+        link = 0.5 * (stiff[core] + stiff[place])
+        along = [number // 2 == axis for axis in (1, 2)]
+        links.append(np.stack([np.where(hard[place] & (not facing), FRICTION * link, link) for facing in along]))
     total = np.sum(links, axis=0)
     weights = [np.where(free, link / total, 0).astype(np.float32) for link in links]
-    keep = np.where(free, 0, 1).astype(np.float32)
-    inner = (slice(None), *core)
-    for _ in range(ROUNDS):
-        new = start * keep
+    held = np.where(free, 0, known).astype(np.float32)
+    field = np.pad(start.astype(np.float32), ((0, 0), (1, 1), (1, 1), (1, 1)))
+    for _ in range(rounds):
+        new = held.copy()
         for weight, place in zip(weights, _places(), strict=True):
-            new = new + weight * field[(slice(None), *place)]
-        field[inner] = new
-    return np.asarray(field[inner])
+            new += weight * field[(slice(None), *place)]
+        field[(slice(None), *core)] = new
+    return np.asarray(field[(slice(None), *core)], np.float32)
 
 
 def _places() -> list[tuple[slice, slice, slice]]:

@@ -40,7 +40,7 @@ def _at(body: Anatomy, place: str) -> Mask:
     marks = body.marks
     side, below, along = np.abs(marks.side_mm) / marks.size, marks.below, marks.along
     where = {
-        "convexity": (body.depth_mm < 16) & (below < 85) & (side > 8),
+        "convexity": (body.depth_mm < 13) & (below < 76) & (side > 14) & (body.table_mm < 18),
         "sylvian": (side > 28) & (side < 60) & (below > 48) & (below < 85) & (along > 0.22) & (along < 0.52),
         "interhemispheric": (side < 5) & (below < 75) & (along < 0.33),
         "basal": (side < 30) & (below > 66) & (below < 98) & (along > 0.28) & (along < 0.58) & (body.depth_mm > 8),
@@ -62,7 +62,8 @@ def _room(body: Anatomy, place: str, rng: np.random.Generator) -> Field:
     fourth = (side < 12) & (marks.below > 82) & (marks.along > 0.53) & (body.depth_mm > 12)
     fluid = _without_specks(fluid * ~fourth, body)
     if place == "convexity":
-        outer = body.inside & (body.depth_mm < 14)
+        outer = body.inside & (body.depth_mm < 14) & (marks.below < 80)
+        fluid = fluid * (body.table_mm < 22)
         if rng.random() < 0.75 or float(fluid[outer].mean()) < 0.08:
             fluid = np.maximum(fluid, _folds(body, rng))
     return np.asarray(fluid, np.float32)

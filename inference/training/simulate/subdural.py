@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from inference.findings import HaemorrhageType
 from inference.training.simulate.anatomy import Anatomy
@@ -192,7 +193,8 @@ def _along_falx(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _M
     around = float(np.sqrt(1000 * volume_ml / (thick * np.pi * 0.6)))
     reach = np.clip([around / 1.4, around * 1.4], 7, [55, 90])
     uneven = 1 + 0.15 * waves(body.hu.shape, body.spacing_mm, 20.0, rng)
-    away = marks.side_mm * side - 0.4
+    bent = 0.5 * waves(body.hu.shape, body.spacing_mm, 45.0, rng)
+    away = (marks.side_mm + bent) * side - 0.9
     over = _over_tent(body, EVERYWHERE)
 
     def thickness(lift_mm: float) -> Field:
@@ -204,7 +206,8 @@ def _along_falx(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _M
     def shape(lift_mm: float) -> Field:
         return np.asarray(np.minimum(thickness(lift_mm) - away, over + np.float32(lift_mm)), np.float32)
 
-    one_side = np.clip(away + 0.5, 0, 1).astype(np.float32)
+    brain = ~ndimage.binary_dilation(body.ventricles, np.ones((1, 5, 5)))
+    one_side = (np.clip(away + 0.5, 0, 1) * brain).astype(np.float32)
     grown = grow(body, heights(body, shape), volume_ml, within=one_side, edge_mm=1.0, most_mm=3)
     if grown is None:
         return None
@@ -226,12 +229,13 @@ def _on_tent(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _Made
     thick = float(np.clip(1.7 * volume_ml**0.3 * np.exp(rng.normal(0, 0.2)), 1.4, 7))
     around = float(np.sqrt(1000 * volume_ml / (thick * np.pi * 0.6)))
     uneven = 1 + 0.2 * waves(body.hu.shape, body.spacing_mm, 20.0, rng)
+    rounded = uneven * np.sqrt(np.clip(sheet / 9, 0.02, 1))
     one_side = marks.side_mm * side - 0.5
 
     def shape(lift_mm: float) -> Field:
         _, y, x = coordinates(body.hu.shape, body.spacing_mm)
         spread = ((y - start[1]) / (1.2 * around)) ** 2 + ((x - start[2]) / around) ** 2
-        full = thick * np.minimum(1, 1.8 * (1 - spread)) * uneven
+        full = thick * np.minimum(1, 1.8 * (1 - spread)) * rounded
         over = above_tentorium_mm(marks, lift_mm)
         return np.asarray(np.minimum.reduce(np.broadcast_arrays(full - over, over, sheet, one_side)), np.float32)
 
@@ -242,7 +246,7 @@ def _on_tent(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _Made
 
 def _posterior_fossa(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _Made | None:
     marks = body.marks
-    low = (marks.below > 88) & (marks.below < 118) & (marks.along > 0.6) & (np.abs(marks.side_mm) > 10)
+    low = (marks.below > 86) & (marks.below < 108) & (marks.along > 0.66) & (np.abs(marks.side_mm) > 10)
     start = pick(body.inside & (body.under_table_mm() < 1.6) & low, body.spacing_mm, rng)
     if start is None:
         return None
