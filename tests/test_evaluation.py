@@ -27,9 +27,9 @@ from inference.training.evaluation.run import Options, evaluate
 from inference.training.evaluation.statistics import (
     Resampling,
     auc_statistic,
-    average_precision_statistic,
     bayes,
-    calibration_statistics,
+    calibration_statistic,
+    ranking_statistic,
     wilson,
 )
 from inference.training.evaluation.summary import worst_case
@@ -149,7 +149,7 @@ def test_weighted_auc_counts_repeated_pairs() -> None:
     rng = np.random.default_rng(3)
     scores, truth = rng.integers(0, 5, 30).astype(float), rng.random(30) < 0.4
     weights = rng.integers(0, 4, (20, 30)).astype(float)
-    found = auc_statistic(scores, truth)(weights)
+    found = auc_statistic(scores, truth)(weights)[:, 0]
     for row, value in zip(weights.astype(int), found, strict=True):
         positives, negatives = np.repeat(scores[truth], row[truth]), np.repeat(scores[~truth], row[~truth])
         pairs = [(a > b) + 0.5 * (a == b) for a in positives for b in negatives]
@@ -158,8 +158,11 @@ def test_weighted_auc_counts_repeated_pairs() -> None:
 
 def test_average_precision_of_a_known_ranking() -> None:
     truth = np.array([True, False, True])
-    assert average_precision_statistic(np.array([0.9, 0.8, 0.7]), truth)(whole(3))[0] == pytest.approx(5 / 6)
-    assert average_precision_statistic(np.array([0.5, 0.5, 0.5]), truth)(whole(3))[0] == pytest.approx(2 / 3)
+    at = np.array([0.0, 0.5, 1.0])
+    ranked = ranking_statistic(np.array([0.9, 0.8, 0.7]), truth, at)(whole(3))[0]
+    assert ranked == pytest.approx([0.5, 5 / 6, 0.5, 0.5, 1.0])
+    tied = ranking_statistic(np.array([0.5, 0.5, 0.5]), truth, at)(whole(3))[0]
+    assert tied == pytest.approx([0.5, 2 / 3, 0.0, 0.5, 1.0])
 
 
 def test_wilson_and_bayes_give_published_values() -> None:
@@ -173,17 +176,16 @@ def test_calibration_recovers_what_was_simulated() -> None:
     rng = np.random.default_rng(5)
     odds = rng.normal(0, 2, 20_000)
     truth = rng.random(20_000) < 1 / (1 + np.exp(-(0.4 + 0.6 * odds)))
-    slope, intercept, _ = calibration_statistics(1 / (1 + np.exp(-odds)), truth)
-    assert slope(whole(20_000))[0] == pytest.approx(0.6, abs=0.03)
-    assert intercept(whole(20_000))[0] == pytest.approx(0.4, abs=0.05)
+    slope, intercept, _ = calibration_statistic(1 / (1 + np.exp(-odds)), truth)(whole(20_000))[0]
+    assert (slope, intercept) == pytest.approx((0.6, 0.4), abs=0.05)
     shifted = rng.random(20_000) < 1 / (1 + np.exp(-(odds - 0.7)))
-    large = calibration_statistics(1 / (1 + np.exp(-odds)), shifted)[2]
-    assert large(whole(20_000))[0] == pytest.approx(-0.7, abs=0.06)
+    large = calibration_statistic(1 / (1 + np.exp(-odds)), shifted)(whole(20_000))[0, 2]
+    assert large == pytest.approx(-0.7, abs=0.06)
 
 
 def test_calibration_of_separated_scores_is_not_measurable() -> None:
     scores = np.array([0.1, 0.2, 0.8, 0.9])
-    assert np.isnan(calibration_statistics(scores, scores > 0.5)[0](whole(4))[0])
+    assert np.isnan(calibration_statistic(scores, scores > 0.5)(whole(4))[0, :2]).all()
 
 
 def test_intervals_go_by_patient() -> None:

@@ -13,13 +13,12 @@ from inference.training.evaluation.statistics import (
     Bools,
     Floats,
     Resampling,
-    auc_statistic,
-    average_precision_statistic,
+    Statistic,
     bayes,
-    calibration_statistics,
-    curve_statistic,
+    calibration_statistic,
     interval,
     precision_recall_points,
+    ranking_statistic,
     roc_points,
     wilson,
 )
@@ -133,6 +132,12 @@ class Units:
         chosen = np.ones(len(self.patients), bool) if which is None else which
         return len({patient for patient, there in zip(self.patients, chosen, strict=True) if there})
 
+    def values(self, sampling: Resampling, statistic: Statistic, figures: int) -> Floats:
+        """(round + 1, figures) resampled; all nan without both kinds."""
+        if self.truth.all() or not self.truth.any():
+            return np.full((len(sampling.draws), figures), NAN)
+        return sampling.values(self.patients, statistic)
+
 
 def estimate(values: Floats, units: Units, note: str = "") -> Estimate:
     """A figure from its resampled values over all units, the first of which is the figure itself."""
@@ -179,10 +184,8 @@ def proportion(units: Units, among: Bools, right: Bools, sampling: Resampling, e
 
 def calibration(units: Units, sampling: Resampling) -> Calibration:
     """Of the probabilities themselves, whatever the threshold."""
-    slope, intercept, large = (
-        estimate(sampling.values(units.patients, statistic), units)
-        for statistic in calibration_statistics(units.scores, units.truth)
-    )
+    rows = units.values(sampling, calibration_statistic(units.scores, units.truth), 3)
+    slope, intercept, large = (estimate(column, units) for column in rows.T)
     count = 10 if len(units.truth) >= MANY_UNITS else 5
     places = np.minimum((units.scores * count).astype(int), count - 1)
     bins = []
@@ -201,12 +204,11 @@ def calibration(units: Units, sampling: Resampling) -> Calibration:
     return Calibration(slope, intercept, large, error / len(units.truth) if len(units.truth) else NAN, tuple(bins))
 
 
-def curves(units: Units, sampling: Resampling) -> Curves | None:
-    """None without both kinds."""
+def curves(units: Units, sensitivities: Floats) -> Curves | None:
+    """The curves and their band, from resampled `sensitivities` (round, len(GRID)); None without both kinds."""
     if units.truth.all() or not units.truth.any():
         return None
-    rows = sampling.values(units.patients, curve_statistic(units.scores, units.truth, GRID))
-    bands = np.nanpercentile(rows[1:], [2.5, 97.5], axis=0)
+    bands = np.nanpercentile(sensitivities, [2.5, 97.5], axis=0)
     rate, sensitivity = roc_points(units.scores, units.truth)
     recall, precision = precision_recall_points(units.scores, units.truth)
 
@@ -259,12 +261,7 @@ def level(units: Units, sampling: Resampling, prevalences: Sequence[float] = ())
     """All figures of these units; patients are resampled among all of `sampling`."""
     truth, decided, patients = units.truth, units.decided, units.patients
     squares = (units.scores - truth) ** 2
-    rows = {
-        "auc": sampling.values(patients, auc_statistic(units.scores, truth)),
-        "average_precision": sampling.values(patients, average_precision_statistic(units.scores, truth)),
-        "brier": sampling.ratio(patients, squares, np.ones(len(truth))),
-    }
-    made = {name: estimate(values, units) for name, values in rows.items()}
+    ranking = units.values(sampling, ranking_statistic(units.scores, truth, GRID), 2 + len(GRID))
     sensitivity = proportion(units, truth, decided, sampling, "no positives")
     specificity = proportion(units, ~truth, ~decided, sampling, "no negatives")
     return Level(
@@ -275,14 +272,14 @@ def level(units: Units, sampling: Resampling, prevalences: Sequence[float] = ())
         false_negatives=int((truth & ~decided).sum()),
         false_positives=int((~truth & decided).sum()),
         true_negatives=int((~truth & ~decided).sum()),
-        auc=made["auc"],
-        average_precision=made["average_precision"],
+        auc=estimate(ranking[:, 0], units),
+        average_precision=estimate(ranking[:, 1], units),
         sensitivity=sensitivity,
         specificity=specificity,
         ppv=proportion(units, decided, truth, sampling, "nothing was flagged"),
         npv=proportion(units, ~decided, ~truth, sampling, "everything was flagged"),
-        brier=made["brier"],
+        brier=estimate(sampling.ratio(patients, squares, np.ones(len(truth))), units),
         calibration=calibration(units, sampling),
-        curves=curves(units, sampling),
+        curves=curves(units, ranking[1:, 2:]),
         predicted=tuple(predicted(units, sampling, share, sensitivity, specificity) for share in prevalences),
     )

@@ -1,7 +1,7 @@
 """The statistics of an evaluation, each over many bootstrap resamples of patients at once.
 
-A resample is a row of weights: how often each patient was drawn. Every statistic takes weights (round, unit) and
-answers (round,), nan where a resample cannot measure it. Percentile intervals (Efron 1979) and, where a proportion is
+A resample is a row of weights: how often each patient was drawn. A statistic takes weights (round, unit) and answers
+(round, figure), nan where a resample cannot measure it. Percentile intervals (Efron 1979) and, where a proportion is
 0 or 1 and its bootstrap has no width, Wilson's (1927).
 """
 
@@ -18,6 +18,7 @@ Statistic = Callable[[Floats], Floats]
 CELLS = 4_000_000
 Z95 = 1.959964
 NEWTON_STEPS = 40
+SETTLED = 1e-5
 MOST_LOGIT = 12.0
 
 
@@ -57,10 +58,8 @@ class Resampling:
         return np.array([self.column[name] for name in patients], np.intp)
 
     def values(self, patients: Sequence[str], statistic: Statistic) -> Floats:
-        """(round + 1,) the statistic over units that belong to these patients, in blocks that fit into memory."""
+        """(round + 1, figure) the statistic over units of these patients, at least one, in blocks that fit into memory."""
         columns = self.columns(patients)
-        if not len(columns):
-            return np.full(len(self.draws), np.nan)
         step = max(1, CELLS // len(columns))
         parts = []
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -82,14 +81,13 @@ class _Ranked:
 
     order: NDArray[np.intp]
     starts: NDArray[np.intp]
-    steps: Floats
     truth: Floats
 
     @classmethod
     def of(cls, scores: Floats, truth: Bools) -> "_Ranked":
         order = np.argsort(scores, kind="stable")
-        steps, starts = np.unique(scores[order], return_index=True)
-        return cls(order, starts, steps, truth[order].astype(np.float64))
+        starts = np.unique(scores[order], return_index=True)[1]
+        return cls(order, starts, truth[order].astype(np.float64))
 
     def counts(self, weights: Floats) -> tuple[Floats, Floats]:
         """(round, step) positives and negatives of each step."""
@@ -98,52 +96,46 @@ class _Ranked:
         return positive, np.add.reduceat(ordered, self.starts, axis=1) - positive
 
 
+def _auc(positive: Floats, negative: Floats) -> Floats:
+    """Area under the ROC curve (Mann-Whitney) from counts per ascending step, ties counted half."""
+    below = np.cumsum(negative, 1) - negative / 2
+    return np.asarray((positive * below).sum(1) / (positive.sum(1) * negative.sum(1)))
+
+
+def _average_precision(hits: Floats, flagged: Floats) -> Floats:
+    """Sum over steps of the gain in recall times the precision there, from running counts, highest score first."""
+    precision = np.divide(hits, flagged, out=np.zeros_like(flagged), where=flagged > 0)
+    return np.asarray((np.diff(hits, axis=1, prepend=0) * precision).sum(1) / hits[:, -1])
+
+
 def auc_statistic(scores: Floats, truth: Bools) -> Statistic:
-    """Area under the ROC curve (Mann-Whitney), ties counted half."""
+    """(round, 1) area under the ROC curve."""
     ranked = _Ranked.of(scores, truth)
-
-    def statistic(weights: Floats) -> Floats:
-        positive, negative = ranked.counts(weights)
-        below = np.cumsum(negative, 1) - negative / 2
-        return np.asarray((positive * below).sum(1) / (positive.sum(1) * negative.sum(1)))
-
-    return statistic
+    return lambda weights: _auc(*ranked.counts(weights))[:, None]
 
 
 def auc(scores: Floats, truth: Bools) -> float:
     """Area under the ROC curve (Mann-Whitney), ties counted half; nan without both classes."""
     if truth.all() or not truth.any():
         return float("nan")
-    return float(auc_statistic(scores, truth)(np.ones((1, len(scores))))[0])
+    return float(auc_statistic(scores, truth)(np.ones((1, len(scores))))[0, 0])
 
 
-def average_precision_statistic(scores: Floats, truth: Bools) -> Statistic:
-    """Sum over steps of the gain in recall times the precision there (no interpolation)."""
+def ranking_statistic(scores: Floats, truth: Bools, at: Floats) -> Statistic:
+    """(round, 2 + len(at)) AUC, average precision, and the sensitivity at these false positive rates (straight between
+    steps), in one pass."""
     ranked = _Ranked.of(scores, truth)
 
     def statistic(weights: Floats) -> Floats:
-        positive, negative = (part[:, ::-1] for part in ranked.counts(weights))
-        flagged = np.cumsum(positive + negative, 1)
-        precision = np.divide(np.cumsum(positive, 1), flagged, out=np.zeros_like(flagged), where=flagged > 0)
-        return np.asarray((positive * precision).sum(1) / positive.sum(1))
-
-    return statistic
-
-
-def curve_statistic(scores: Floats, truth: Bools, at: Floats) -> Callable[[Floats], Floats]:
-    """(round, len(at)) sensitivity at these false positive rates, straight between steps."""
-    ranked = _Ranked.of(scores, truth)
-
-    def statistic(weights: Floats) -> Floats:
-        positive, negative = (np.cumsum(part[:, ::-1], 1) for part in ranked.counts(weights))
-        rows = []
-        for hits, alarms in zip(positive, negative, strict=True):
-            if hits[-1] == 0 or alarms[-1] == 0:
-                rows.append(np.full(len(at), np.nan))
-                continue
-            rates = np.append(0.0, alarms / alarms[-1]), np.append(0.0, hits / hits[-1])
-            rows.append(np.interp(at, *rates))
-        return np.array(rows)
+        positive, negative = ranked.counts(weights)
+        area = _auc(positive, negative)
+        hits, alarms = (np.cumsum(part[:, ::-1], 1) for part in (positive, negative))
+        rows = np.full((len(weights), 2 + len(at)), np.nan)
+        rows[:, 0], rows[:, 1] = area, _average_precision(hits, hits + alarms)
+        for row, up, along in zip(rows, hits, alarms, strict=True):
+            if up[-1] and along[-1]:
+                row[2:] = np.interp(at, np.append(0.0, along / along[-1]), np.append(0.0, up / up[-1]))
+        return rows
 
     return statistic
 
@@ -171,33 +163,50 @@ def logit(probability: Floats) -> Floats:
     return np.asarray(np.log(clipped / (1 - clipped)))
 
 
-def calibration_statistics(probability: Floats, truth: Bools) -> tuple[Statistic, Statistic, Statistic]:
-    """Slope and intercept of the logistic regression of the truth on the log-odds (Cox 1958), and the calibration in
-    the large: the intercept when the slope is held at 1. nan where no finite answer exists (separation)."""
+def calibration_statistic(probability: Floats, truth: Bools) -> Statistic:
+    """(round, 3) slope and intercept of the logistic regression of the truth on the log-odds (Cox 1958), and the
+    calibration in the large: the intercept with the slope held at 1. nan where nothing finite fits (separation)."""
     x, y = logit(probability), truth.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        start = _newton(np.ones((1, len(x))), x, y, np.zeros((1, 2)))[0]
+    warm = np.where(np.isnan(start), 0.0, start)
 
-    def fit(weights: Floats) -> Floats:
-        a, b = np.zeros(len(weights)), np.zeros(len(weights))
-        for _ in range(NEWTON_STEPS):
-            p = 1 / (1 + np.exp(-(a[:, None] + b[:, None] * x).clip(-30, 30)))
-            residual, curve = weights * (y - p), weights * p * (1 - p)
-            g0, g1 = residual.sum(1), residual @ x
-            h00, h01, h11 = curve.sum(1), curve @ x, curve @ (x * x)
-            determinant = h00 * h11 - h01 * h01
-            step_a, step_b = (h11 * g0 - h01 * g1) / determinant, (h00 * g1 - h01 * g0) / determinant
-            a, b = a + step_a.clip(-2, 2), b + step_b.clip(-2, 2)
-        settled = (np.abs(step_a) < 1e-6) & (np.abs(step_b) < 1e-6)
-        return np.where(settled, np.stack([a, b]), np.nan)
+    def statistic(weights: Floats) -> Floats:
+        fitted = _newton(weights, x, y, np.tile(warm, (len(weights), 1)))
+        return np.column_stack([fitted[:, 1], fitted[:, 0], _shift(weights, x, y)])
 
-    def large(weights: Floats) -> Floats:
-        a = np.zeros(len(weights))
-        for _ in range(NEWTON_STEPS):
-            p = 1 / (1 + np.exp(-(a[:, None] + x).clip(-30, 30)))
-            step = (weights * (y - p)).sum(1) / (weights * p * (1 - p)).sum(1)
-            a = a + step.clip(-2, 2)
-        return np.where(np.abs(step) < 1e-6, a, np.nan)
+    return statistic
 
-    return lambda w: fit(w)[1], lambda w: fit(w)[0], large
+
+def _newton(weights: Floats, x: Floats, y: Floats, start: Floats) -> Floats:
+    """(round, 2) intercept and slope by Newton's method."""
+    a, b = start[:, 0].copy(), start[:, 1].copy()
+    for _ in range(NEWTON_STEPS):
+        p = 1 / (1 + np.exp(-(a[:, None] + b[:, None] * x).clip(-30, 30)))
+        residual = weights * (y - p)
+        curve = weights * p * (1 - p)
+        g0, g1 = residual.sum(1), residual @ x
+        h00, h01, h11 = curve.sum(1), curve @ x, curve @ (x * x)
+        determinant = h00 * h11 - h01 * h01
+        step = np.stack([h11 * g0 - h01 * g1, h00 * g1 - h01 * g0], 1) / determinant[:, None]
+        a, b = a + step[:, 0].clip(-2, 2), b + step[:, 1].clip(-2, 2)
+        settled = np.abs(step).max(1) < SETTLED
+        if settled.all():
+            break
+    return np.where(settled[:, None], np.stack([a, b], 1), np.nan)
+
+
+def _shift(weights: Floats, x: Floats, y: Floats) -> Floats:
+    """(round,) the intercept with the slope held at 1."""
+    a = np.zeros(len(weights))
+    for _ in range(NEWTON_STEPS):
+        p = 1 / (1 + np.exp(-(a[:, None] + x).clip(-30, 30)))
+        step = (weights * (y - p)).sum(1) / (weights * p * (1 - p)).sum(1)
+        a = a + step.clip(-2, 2)
+        settled = np.abs(step) < SETTLED
+        if settled.all():
+            break
+    return np.where(settled, a, np.nan)
 
 
 def wilson(hits: float, count: float) -> tuple[float, float]:

@@ -94,7 +94,7 @@ def type_figures(cases: Sequence[Case], index: int, sampling: Resampling) -> Typ
     return TypeFigures(
         TYPES[index],
         int(units.truth.sum()),
-        estimate(sampling.values(units.patients, auc_statistic(units.scores, units.truth)), units),
+        estimate(units.values(sampling, auc_statistic(units.scores, units.truth), 1)[:, 0], units),
         proportion(units, units.truth, flagged, sampling, "no positives"),
         proportion(units, units.truth, units.decided, sampling, "no positives"),
         proportion(units, ~units.truth, ~units.decided, sampling, "no negatives"),
