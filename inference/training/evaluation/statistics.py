@@ -58,7 +58,7 @@ class Resampling:
         return np.array([self.column[name] for name in patients], np.intp)
 
     def values(self, patients: Sequence[str], statistic: Statistic) -> Floats:
-        """(round + 1, figure) the statistic over units of these patients, at least one, in blocks that fit into memory."""
+        """(round + 1, figure) the statistic over units of these patients (one at least), in blocks that fit memory."""
         columns = self.columns(patients)
         step = max(1, CELLS // len(columns))
         parts = []
