@@ -20,7 +20,7 @@ AIR_HU = -1024.0
 HIGHEST_HU = 3071.0
 LABELLED = 0.5
 TOUCHED = 0.2
-COARSE_MM = 2.0
+LOST_MM = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +131,18 @@ def noise_sd(hu: Field, inside: Mask) -> float:
     """
     planes = _wide(inside)
     values, brain = hu[planes], inside[planes]
-    mixed = values[:, 4:, 4:] - values[:, :-4, 4:] - values[:, 4:, :-4] + values[:, :-4, :-4]
+    mixed = _mixed(values)
     use = brain[:, 4:, 4:] & brain[:, :-4, 4:] & brain[:, 4:, :-4] & brain[:, :-4, :-4]
     found = mixed[use]
     if len(found) < 100:
         return 0.0
     low, high = np.percentile(found, [25, 75])
     return float((high - low) / 1.349 / 2)
+
+
+def _mixed(values: Field) -> Field:
+    """Second difference along rows and columns over four pixels; of noise it has four times the variance."""
+    return np.asarray(values[:, 4:, 4:] - values[:, :-4, 4:] - values[:, 4:, :-4] + values[:, :-4, :-4], np.float32)
 
 
 def _wide(inside: Mask) -> NDArray[np.intp]:
@@ -148,30 +153,32 @@ def _wide(inside: Mask) -> NDArray[np.intp]:
 
 
 def _planes(inside: Mask, spacing_mm: Spacing, how: Acquisition) -> sparse.csr_matrix:
-    """Weights (new plane x row, old plane x row) of tilt, distance and thickness; planes off the scan are left out."""
+    """Weights (new plane x row, old plane x row) of tilt, distance and thickness.
+
+    Planes that miss more than LOST_MM of brain at an end of the scan are left out; beyond it the last is repeated.
+    """
     count, rows = inside.shape[:2]
-    middle = np.array([(count - 1) / 2 * spacing_mm[0], 0.0])
+    middle = (count // 2) * spacing_mm[0]
     cos, sin = np.cos(np.deg2rad(how.tilt_deg)), np.sin(np.deg2rad(how.tilt_deg))
     half = int(np.ceil((count / 2 * spacing_mm[0] + 40) / how.plane_mm))
     heights = np.arange(-half, half + 1) * how.plane_mm
     y = (np.arange(rows) - (rows - 1) / 2) * spacing_mm[1]
-    body = np.flatnonzero(inside.any((0, 2)))
-    ends = y[body[[0, -1]]] if len(body) else y[[0, -1]]
-    z_ends = middle[0] + cos * heights[:, None] + sin * ends[None]
-    scanned = (count - 1) * spacing_mm[0]
-    slack = spacing_mm[0]
-    heights = heights[((z_ends >= -slack) & (z_ends <= scanned + slack)).all(1)]
-    samples = np.array([-1, 0, 1]) / 3 * max(0.0, how.thickness_mm - 0.6 * spacing_mm[0])
+    z = (middle + cos * heights[:, None] + sin * y[None]) / spacing_mm[0]
+    lost = ((z < -0.6) & inside[0].any(1)).sum(1) + ((z > count - 0.4) & inside[-1].any(1)).sum(1)
+    within = (middle + cos * heights >= 0) & (middle + cos * heights <= (count - 1) * spacing_mm[0])
+    heights = heights[within & (lost * spacing_mm[1] <= LOST_MM)]
+    samples = np.array([-1, 0, 1]) / 3 * max(0.0, how.thickness_mm - spacing_mm[0])
     parts = []
     for sample in samples:
-        z = (middle[0] + cos * (heights + sample)[:, None] + sin * y[None]) / spacing_mm[0]
+        z = (middle + cos * (heights + sample)[:, None] + sin * y[None]) / spacing_mm[0]
         row = (cos * y[None] - sin * (heights + sample)[:, None]) / spacing_mm[1] + (rows - 1) / 2
-        parts.append(_linear(z, row, count, rows))
+        parts.append(_linear(np.clip(z, 0, count - 1), row, count, rows))
     return (sum(parts[1:], parts[0]) / len(parts)).tocsr()
 
 
 def _linear(z: NDArray[np.float64], row: NDArray[np.float64], count: int, rows: int) -> sparse.csr_matrix:
-    """Weights of bilinear interpolation at (z, row); the edges are repeated."""
+    """Weights of bilinear interpolation at (z, row), none outside."""
+    there = ((z > -0.5) & (z < count - 0.5) & (row > -0.5) & (row < rows - 0.5)).ravel().astype(np.float32)
     z, row = np.clip(z, 0, count - 1).ravel(), np.clip(row, 0, rows - 1).ravel()
     low_z, low_row = np.minimum(z.astype(int), count - 2), np.minimum(row.astype(int), rows - 2)
     share_z, share_row = z - low_z, row - low_row
@@ -182,21 +189,21 @@ def _linear(z: NDArray[np.float64], row: NDArray[np.float64], count: int, rows: 
         ((1 - share_z) * share_row, low_z * rows + low_row + 1),
         (share_z * share_row, (low_z + 1) * rows + low_row + 1),
     ]
-    values = np.concatenate([v for v, _ in entries]).astype(np.float32)
+    values = np.concatenate([v * there for v, _ in entries]).astype(np.float32)
     columns = np.concatenate([c for _, c in entries])
     return sparse.csr_matrix((values, (np.tile(lines, 4), columns)), shape=(len(z), count * rows))
 
 
 def _resampled(values: Field, weights: sparse.csr_matrix, spacing_mm: Spacing, how: Acquisition, pad: float) -> Field:
     count, rows, columns = values.shape
-    planes = (weights @ values.reshape(count * rows, columns).astype(np.float32)).reshape(-1, rows, columns)
-    if how.turn_deg == 0 and how.shift_mm == (0.0, 0.0) and how.scale == 1:
-        return np.asarray(planes, np.float32)
-    return _turned(np.asarray(planes, np.float32), spacing_mm, how, pad)
+    planes = (weights @ (values - np.float32(pad)).reshape(count * rows, columns)).reshape(-1, rows, columns)
+    if (how.turn_deg, *how.shift_mm, how.scale) != (0, 0, 0, 1):
+        planes = _turned(planes, spacing_mm, how)
+    return np.asarray(planes + np.float32(pad), np.float32)
 
 
-def _turned(planes: Field, spacing_mm: Spacing, how: Acquisition, pad: float) -> Field:
-    """Turned, moved and scaled within the plane, linearly."""
+def _turned(planes: Field, spacing_mm: Spacing, how: Acquisition) -> Field:
+    """Turned, moved and scaled within the plane, linearly; zero comes in from outside."""
     rows, columns = planes.shape[1:]
     angle = np.deg2rad(how.turn_deg)
     cos, sin = np.cos(angle) / how.scale, np.sin(angle) / how.scale
@@ -204,10 +211,8 @@ def _turned(planes: Field, spacing_mm: Spacing, how: Acquisition, pad: float) ->
     x = ((np.arange(columns) - (columns - 1) / 2) * spacing_mm[2] - how.shift_mm[1])[None]
     row = ((cos * y + sin * x) / spacing_mm[1] + (rows - 1) / 2).ravel()
     column = ((cos * x - sin * y) / spacing_mm[2] + (columns - 1) / 2).ravel()
-    off = (row < -0.5) | (row > rows - 0.5) | (column < -0.5) | (column > columns - 0.5)
     weights = _linear(row, column, rows, columns)
     flat = np.ascontiguousarray((weights @ planes.reshape(len(planes), -1).T).T)
-    flat[:, off] = pad
     return np.asarray(flat.reshape(planes.shape), np.float32)
 
 
@@ -240,7 +245,7 @@ def texture(shape: tuple[int, ...], kernel_mm: float, rng: np.random.Generator) 
     white = rng.standard_normal(shape, dtype=np.float32)
     fine = ndimage.gaussian_filter(white, (0, size, size), truncate=2.5)
     fine -= 0.8 * ndimage.gaussian_filter(fine, (0, 2.2 * size, 2.2 * size), truncate=2)
-    return np.asarray(fine / (fine[:4].std() + 1e-6), np.float32)
+    return np.asarray(fine / (_mixed(fine[:4]).std() / 2 + 1e-6), np.float32)
 
 
 def _noisy(image: Field, inside: Mask, wanted_hu: float, kernel_mm: float, rng: np.random.Generator) -> Field:

@@ -76,8 +76,8 @@ def cupping(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
     """
     if not has_vault(body):
         return None
-    peak = float(rng.uniform(6, 22))
     reach = float(rng.uniform(3, 8))
+    peak = min(float(rng.uniform(6, 20)), 90 / reach)
     away = np.maximum(body.table_mm - 0.5, 0)
     marks = body.marks
     thick = np.exp(-body.below_mm / 25)[:, None, None] * float(rng.uniform(0.1, 0.6))

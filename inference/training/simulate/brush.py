@@ -71,9 +71,13 @@ def blend(hu: Field, where: Box, share: Field, value_hu: Field | float) -> None:
 
 
 def tint(body: Anatomy, hu: Field, where: Box, share: Field, value_hu: Field | float) -> None:
-    """Like `blend`, with the scan's own noise kept on it (none at the very edge, where it is bone) and bone left."""
+    """Like `blend`, with the scan's own noise kept on it (none at the very edge, where it is bone's).
+
+    Bone and air are left as they are.
+    """
     grain = body.grain[where] * np.clip((body.table_mm[where] - 0.5) / 3, 0, 1)
-    blend(hu, where, share * body.soft[where], value_hu + grain)
+    tissue = body.soft[where] * np.clip((hu[where] + 100) / 50, 0, 1)
+    blend(hu, where, share * tissue, value_hu + grain)
 
 
 def _shape(where: Box) -> tuple[int, int, int]:

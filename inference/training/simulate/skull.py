@@ -10,7 +10,7 @@ from inference.training.simulate.fields import Field, filled, pick, waves
 from inference.training.simulate.landmarks import coronal_mm, lambdoid_mm
 from inference.training.simulate.places import has_vault
 
-SKULL_MM = 16.0
+LIFTED_MM = 32.0
 
 
 def inner_table(body: Anatomy, rng: np.random.Generator) -> Point | None:
@@ -82,7 +82,7 @@ def scalp_swelling(hu: Field, body: Anatomy, at_mm: Point, rng: np.random.Genera
     squares = sum((c - a) ** 2 for c, a in zip(axes(body, where), at_mm, strict=True))
     bumps = 1 + 0.15 * waves(away.shape, body.spacing_mm, 25.0, rng)
     height = float(rng.uniform(4, 14)) * np.sqrt(np.clip(1 - squares / (reach + 12) ** 2, 0, 1)) * bumps
-    height *= _off_face(body)[where[0], where[1]]
+    height *= _off_face(body)[where[0], where[1]] * (away < LIFTED_MM)
     near = np.flatnonzero((height > 0.5).any((1, 2)))
     scalp = np.minimum(hu[where], 60)
     lifted = scalp.copy()
@@ -105,7 +105,7 @@ def _off_face(body: Anatomy) -> Field:
 def _over_skull(body: Anatomy, where: Box) -> tuple[Field, tuple[Field, Field]]:
     """Distance over the outer table within the plane in mm, 0 in the skull, and its direction (row, column)."""
     skull = body.bone[where] | body.inside[where]
-    solid = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(plane, iterations=2)) for plane in skull])
+    solid = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(p, iterations=2) | p) for p in skull])
     away = np.stack([ndimage.distance_transform_edt(~plane, sampling=body.spacing_mm[1:]) for plane in solid])
     return away.astype(np.float32), _uphill(away)
 
