@@ -72,6 +72,14 @@ class Fold:
 
 
 @dataclass(frozen=True, slots=True)
+class Folds:
+    """The data set that a card's networks were made from, and its patients fold by fold."""
+
+    dataset: str
+    folds: tuple[Fold, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What a card says."""
 
@@ -144,12 +152,14 @@ def _card(content: Mapping[str, Any], weights: Traversable) -> ModelCard:
     )
 
 
-def load_folds(card: ModelCard) -> tuple[str, tuple[Fold, ...]]:
-    """The data set that the card's networks were made from, and which of its patients each never saw.
+def folds_path(card: ModelCard) -> Path:
+    """Where the folds of the card's weights lie, if they are there at all."""
+    return Path(str(card.weights)).with_suffix(".folds.toml")
 
-    ModelError where no folds lie beside the weights, or they are those of other weights.
-    """
-    place = Path(str(card.weights)).with_suffix(".folds.toml")
+
+def load_folds(card: ModelCard) -> Folds:
+    """The folds beside the card's weights; ModelError where they cannot be read, or are those of other weights."""
+    place = folds_path(card)
     try:
         content = tomllib.loads(place.read_text(encoding="utf-8"))
         folds = tuple(
@@ -163,7 +173,7 @@ def load_folds(card: ModelCard) -> tuple[str, tuple[Fold, ...]]:
         raise ModelError(f"{place}: the folds are not valid ({error})") from error
     if sha256 != card.identity.sha256:
         raise ModelError(f"{place}: these are the folds of other weights (SHA-256 {sha256[:12]}…)")
-    return dataset, folds
+    return Folds(dataset, folds)
 
 
 def first_names(network: torch.nn.Module) -> dict[str, str]:

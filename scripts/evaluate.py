@@ -15,11 +15,17 @@ from inference.training.datasets.base import Dataset, DatasetError
 from inference.training.datasets.recognise import LAYOUTS, open_dataset
 from inference.training.evaluation.measure import Analyst
 from inference.training.evaluation.run import Options, evaluate
-from inference.weights import ModelCard, load_card
+from inference.training.unseen import Unseen
+from inference.weights import ModelCard, folds_path, load_card, load_folds
 
 
 def analyst_for(dataset: Dataset, card: ModelCard, device: torch.device) -> Analyst:
-    """Who answers for this data set: the model as it is shipped."""
+    """Who answers: for the data set that the model was made from its folds, for all others the model as it is shipped.
+
+    ModelError where the card's folds are there and cannot be used.
+    """
+    if folds_path(card).exists() and load_folds(card).dataset == dataset.name:
+        return Unseen(card, device).analyst()
     pipeline = HaemorrhagePipeline(device, card)
     return Analyst(
         answer=lambda study: pipeline.run(study.stack),

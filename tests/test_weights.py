@@ -1,6 +1,6 @@
-"""Model cards and weights: what is shipped loads, and what does not belong together is refused."""
+"""Model cards, folds and weights: what is shipped loads, and what does not belong together is refused."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from inference.errors import ModelError
 from inference.network import build_network
 from inference.training.evaluate import fit_platt
 from inference.training.export import Words, export
-from inference.weights import Decisions, Figure, ModelCard, Platt, load_card, load_networks
+from inference.weights import Decisions, Figure, Fold, ModelCard, Platt, load_card, load_folds, load_networks
 
 CPU = torch.device("cpu")
 DECISIONS = Decisions(
@@ -52,6 +52,28 @@ def test_export_round_trip(card_path: Path) -> None:
     assert card.limits == WORDS.limits
     assert card.figures == FIGURES
     assert card.identity.version == "1.2.3"
+
+
+def test_folds_round_trip_and_belong_to_their_weights(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    folds = (Fold(0, ("049", "051"), DECISIONS), Fold(1, ("050",), replace(DECISIONS, study_threshold=0.7)))
+    card = load_card(export([build_network(), build_network()], DECISIONS, (), WORDS, tmp_path, folds))
+    assert load_folds(card).folds == folds
+    others = tmp_path / "others"
+    export([build_network()], DECISIONS, (), WORDS, others)
+    (others / "haemorrhage.folds.toml").write_text((tmp_path / "haemorrhage.folds.toml").read_text())
+    with pytest.raises(ModelError, match="folds of other weights"):
+        load_folds(load_card(others / "haemorrhage.toml"))
+    (others / "haemorrhage.folds.toml").unlink()
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_folds(load_card(others / "haemorrhage.toml"))
+
+
+def test_shipped_folds_hold_every_patient_once() -> None:
+    card = load_card("haemorrhage")
+    people = [patient for fold in load_folds(card).folds for patient in fold.patients]
+    assert len(people) == len(set(people)) == 57
+    assert [fold.network for fold in load_folds(card).folds] == list(range(card.networks))
 
 
 def test_loaded_networks_answer_like_the_exported_ones(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ The folds file beside a card names, for each network, the patients left out of i
 (calibration, thresholds) fitted without them. Nothing that judges a patient then knows anything of the patient.
 """
 
+import hashlib
 from dataclasses import replace
 
 import torch
@@ -23,14 +24,14 @@ class Unseen:
 
     def __init__(self, card: ModelCard, device: torch.device) -> None:
         self.card = card
-        self.dataset, folds = load_folds(card)
+        folds = load_folds(card)
         networks = load_networks(card, build_network, device)
         self._pipelines: dict[str, HaemorrhagePipeline] = {}
-        for fold in folds:
+        for fold in folds.folds:
             own = replace(card, decisions=fold.decisions, networks=1)
             pipeline = HaemorrhagePipeline(device, own, [networks[fold.network]])
             self._pipelines |= dict.fromkeys(fold.patients, pipeline)
-        self.folds = len(folds)
+        self._folds = folds
 
     def pipeline(self, patient_id: str) -> HaemorrhagePipeline:
         """The pipeline that never saw this patient; ModelError for a patient of no fold."""
@@ -45,8 +46,8 @@ class Unseen:
             slice_threshold=lambda entry: self.pipeline(entry.patient_id).card.decisions.slice_threshold,
             model=self.card.identity,
             method=(
-                f"{self.folds}-fold cross-validation by patient: each patient is judged by the one network that never "
+                f"{len(self._folds.folds)}-fold cross-validation by patient: each patient is judged by the one network that never "
                 "saw the patient, with calibration and thresholds fitted on the patients of the other folds."
             ),
-            signature="unseen",
+            signature=hashlib.sha256(repr(self._folds).encode()).hexdigest()[:16],
         )
