@@ -46,8 +46,8 @@ class Unseen:
             slice_threshold=lambda entry: self.pipeline(entry.patient_id).card.decisions.slice_threshold,
             model=self.card.identity,
             method=(
-                f"{len(self._folds.folds)}-fold cross-validation by patient: each patient is judged by the one network that never "
-                "saw the patient, with calibration and thresholds fitted on the patients of the other folds."
+                f"{len(self._folds.folds)}-fold cross-validation by patient: each patient is judged by the one network "
+                "that never saw the patient, with calibration and thresholds fitted on the patients of the other folds."
             ),
             signature=hashlib.sha256(repr(self._folds).encode()).hexdigest()[:16],
         )
