@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from inference.findings import HaemorrhageType
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.blood import Age, blood_hu
-from inference.training.simulate.fields import Field, Mask, pick, waves
+from inference.training.simulate.fields import HEIGHTS, Field, Mask, pick, waves
 from inference.training.simulate.landmarks import coronal_mm, lambdoid_mm
 from inference.training.simulate.lesions import Box, Grown, Lesion, axes_in, box_around, grow, heights
 from inference.training.simulate.mass import push_inward
@@ -21,7 +22,10 @@ from inference.training.simulate.mass import push_inward
 VOLUMES_ML = (0.3, 150.0)
 SKULL_RADIUS_MM = 70.0
 TRIES = 6
+MIDDLE = len(HEIGHTS) // 2
 SMALL_ML = 5.0
+FITTING_ROUNDS = 4
+THICKEST_MM = 45.0
 PLACES = {"temporal": 0.4, "frontal": 0.2, "parietal": 0.2, "occipital": 0.08, "posterior fossa": 0.07, "vertex": 0.05}
 LARGEST_ML = {
     "temporal": 150.0,
@@ -84,6 +88,27 @@ def _lens(volume_ml: float, rng: np.random.Generator) -> _Lens:
     return _Lens(thick, half, (longer, 1 / longer))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ground:
+    """The inner table that a lens may lift the dura from, on `box`: mm under it at each height, mm within its sutures
+    and on its own side of the skull base (`bounds`), and the distance along it from the middle, squared, by height."""
+
+    box: Box
+    depths: list[Field]
+    squares: list[Field]
+    bounds: Field
+    bumps: Field
+
+    def peak(self, lens: _Lens) -> Field:
+        """mm of thickness there would be without end; it thins out towards the sutures."""
+        end = 1 - np.clip(self.bounds / (1.2 * lens.thick_mm + 3), 0, 1)
+        return np.asarray(lens.thick_mm * (1 - end**2) * self.bumps, np.float32)
+
+    def field(self, lens: _Lens, peak: Field, height: int) -> Field:
+        """The lens at one height of the planes: mm, positive inside."""
+        return np.asarray(peak * (1 - self.squares[height] / lens.half_mm**2) - self.depths[height], np.float32)
+
+
 def _grown(
     body: Anatomy,
     start: NDArray[np.float32],
@@ -93,31 +118,58 @@ def _grown(
     *,
     crosses: bool,
 ) -> tuple[Grown, Field, Box] | None:
-    """The lens, its thickness (mm, on its box) and the box."""
-    box = box_around(body, start, 1.5 * lens.half_mm + lens.thick_mm + 12)
-    bounds = _bounds(body, start, box, crosses=crosses)
-    outward = start - body.marks.origin_mm
-    outward /= np.linalg.norm(outward) + 1e-6
-    sagitta = lens.half_mm**2 / (1.4 * SKULL_RADIUS_MM) + lens.thick_mm + 8
-    reachable = np.minimum(bounds, _above_base(body, start, outward, box, sagitta))
-    end = 1 - np.clip(bounds / max(6.0, 0.8 * lens.thick_mm), 0, 1)
-    rounded = np.sqrt(1 - end**2) * (1 + 0.08 * waves(body.hu[box].shape, body.spacing_mm, 25.0, rng))
-
-    def thickness(lift_mm: float) -> Field:
-        z, y, x = axes_in(body, box, lift_mm)
-        dz, dy, dx = (z - start[0]) / lens.stretch[0], (y - start[1]) / lens.stretch[1], x - start[2]
-        along = dz * outward[0] + dy * outward[1] + dx * outward[2]
-        square = dz**2 + dy**2 + dx**2 - 0.8 * np.minimum(along, 0) ** 2
-        return np.asarray(lens.thick_mm * (1 - square / lens.half_mm**2) * rounded, np.float32)
-
-    def shape(lift_mm: float) -> Field:
-        depth = body.under_table_mm(lift_mm)[box]
-        return np.asarray(np.minimum(thickness(lift_mm) - depth, reachable), np.float32)
-
-    grown = grow(body, heights(body, shape), volume_ml, box=box, edge_mm=1.0, most_mm=0.6 * lens.thick_mm + 2)
+    """The lens, its thickness (mm, on its box) and the box; it is made thicker where sutures take room from it."""
+    ground = _ground(body, start, lens, rng, crosses=crosses)
+    room = (body.soft[ground.box] * (ground.bounds > 0)).astype(np.float32)
+    for _ in range(FITTING_ROUNDS):
+        middle = ground.field(lens, ground.peak(lens), MIDDLE)
+        held = float((np.clip(middle + 0.5, 0, 1) * room).sum()) * body.voxel_ml
+        ratio = float(np.clip(volume_ml / max(held, 1e-3), 0.4, 2.5))
+        if abs(ratio - 1) < 0.12:
+            break
+        lens = _Lens(lens.thick_mm * ratio**0.6, lens.half_mm * ratio**0.2, lens.stretch)
+    if lens.thick_mm > THICKEST_MM:
+        return None
+    peak = ground.peak(lens)
+    fields = [ground.field(lens, peak, height) for height in range(len(HEIGHTS))]
+    within = np.zeros(body.hu.shape, np.float32)
+    within[ground.box] = room
+    most = 0.2 * lens.thick_mm + 1.5
+    grown = grow(body, fields, volume_ml, within=within, box=ground.box, edge_mm=1.0, most_mm=most)
     if grown is None:
         return None
-    return grown, np.where(bounds > -2, thickness(0.0) + grown.level_mm, 0), box
+    return grown, (fields[MIDDLE] + ground.depths[MIDDLE] + grown.level_mm) * (ground.bounds > 0), ground.box
+
+
+def _ground(
+    body: Anatomy, start: NDArray[np.float32], lens: _Lens, rng: np.random.Generator, *, crosses: bool
+) -> _Ground:
+    box = box_around(body, start, 1.6 * lens.half_mm + lens.thick_mm + 12)
+    outward = start - body.marks.origin_mm
+    outward /= np.linalg.norm(outward) + 1e-6
+    squares = []
+    for lift_mm in (height * body.spacing_mm[0] for height in HEIGHTS):
+        z, y, x = axes_in(body, box, lift_mm)
+        dz, dy, dx = (z - start[0]) / lens.stretch[0], (y - start[1]) / lens.stretch[1], x - start[2]
+        along = np.minimum(dz * outward[0] + dy * outward[1] + dx * outward[2], 0)
+        squares.append(np.asarray(dz**2 + dy**2 + dx**2 - 0.8 * along**2, np.float32))
+    sagitta = lens.half_mm**2 / (1.4 * SKULL_RADIUS_MM) + lens.thick_mm + 8
+    limits = [_bounds(body, start, box, crosses=crosses), _above_base(body, start, outward, box, sagitta)]
+    limits.append(_facing_mm(body, outward, box))
+    bumps = 1 + 0.08 * waves(body.hu[box].shape, body.spacing_mm, 25.0, rng)
+    bounds = np.asarray(np.minimum.reduce(np.broadcast_arrays(*limits)), np.float32)
+    depths = heights(body, lambda lift_mm: body.under_table_mm(lift_mm)[box])
+    return _Ground(box, depths, squares, bounds, np.asarray(bumps, np.float32))
+
+
+def _facing_mm(body: Anatomy, outward: NDArray[np.float32], box: Box) -> Field:
+    """Large on bone that faces the way the lens does, negative on ridges of the skull base that face another."""
+    across = float(np.hypot(outward[1], outward[2]))
+    sigma = (0.0, 2.5 / body.spacing_mm[1], 2.5 / body.spacing_mm[2])
+    table = ndimage.gaussian_filter(body.table_mm[box], sigma)
+    rows, columns = np.gradient(table, *body.spacing_mm[1:], axis=(1, 2))
+    facing = -(rows * outward[1] + columns * outward[2]) / max(across, 1e-3)
+    return np.asarray(20 * facing + 6 if across > 0.5 else np.full(table.shape, 99.0), np.float32)
 
 
 def _above_base(

@@ -35,7 +35,7 @@ def push_inward(body: Anatomy, thick_mm: Field) -> NDArray[np.float32] | None:
     given = _mean(known.astype(np.float32), factors)
     amount = _mean(np.maximum(thick_mm - 0.5, 0) * 0.9 * known, factors) / np.maximum(given, 1e-3)
     table = ndimage.gaussian_filter(_mean(body.table_mm, factors), (0, 0.7, 0.7))
-    slopes = np.stack(np.gradient(table, axis=(1, 2)))
+    slopes = np.stack(np.gradient(table, axis=(1, 2))).astype(np.float32)
     inward = slopes / (np.hypot(*slopes) + 1e-3)
     return _relaxed(body, (inward * amount).astype(np.float32), given, factors, yields=YIELDS)
 
@@ -46,7 +46,8 @@ def push_aside(body: Anatomy, known_mm: NDArray[np.float32], known: Mask) -> NDA
         return None
     factors = _factors(body)
     given = _mean(known.astype(np.float32), factors)
-    target = np.stack([_mean(part * known, factors) / np.maximum(given, 1e-3) for part in known_mm])
+    total = np.stack([_mean(part * known, factors) for part in known_mm])
+    target = (total / np.maximum(given, 1e-3)).astype(np.float32)
     return _relaxed(body, target, given, factors)
 
 
@@ -95,11 +96,11 @@ def _harmonic(known: NDArray[np.float32], free: Mask, bone: Mask, stiffness: Fie
     """(2, ...) fields that are harmonic where free and `known` elsewhere, first on cells twice as wide."""
     half = (2, 2, 2)
     given = _mean((~free).astype(np.float32), half)
-    wide = np.stack([_mean(part, half) / np.maximum(given, 0.25) for part in known])
+    mean = np.stack([_mean(part, half) for part in known]) / np.maximum(given, np.float32(0.25))
     hard = _mean(bone.astype(np.float32), half) > 0.5
-    wide = _rounds(
-        np.where(hard, 0, wide), wide, (given < 0.5) & ~hard, hard, _mean(stiffness, half) + 1e-3, COARSE_ROUNDS
-    )
+    moved = np.where(hard, 0, mean).astype(np.float32)
+    stiff = (_mean(stiffness, half) + 1e-3).astype(np.float32)
+    wide = _rounds(moved, moved, (given < 0.5) & ~hard, hard, stiff, COARSE_ROUNDS)
     shape = tuple(n * f for n, f in zip(given.shape, half, strict=True))
     planes, rows, columns = free.shape
     start = np.stack([stretch(part, shape)[:planes, :rows, :columns] for part in wide])

@@ -63,7 +63,8 @@ def _room(body: Anatomy, place: str, rng: np.random.Generator) -> Field:
     fluid = _without_specks(fluid * ~fourth, body)
     if place == "convexity":
         outer = body.inside & (body.depth_mm < 14) & (marks.below < 80)
-        fluid = fluid * (body.table_mm < 22)
+        vault = (side > 34) | (marks.along < 0.22) | (marks.along > 0.8) | (marks.below < 40)
+        fluid = fluid * (vault & (body.table_mm < 22) & (marks.below < 76))
         if rng.random() < 0.75 or float(fluid[outer].mean()) < 0.08:
             fluid = np.maximum(fluid, _folds(body, rng))
     return np.asarray(fluid, np.float32)
@@ -93,7 +94,7 @@ def _folds(body: Anatomy, rng: np.random.Generator) -> Field:
     scaled = (at_surface - middle) / FOLD_MM + 12.5
     wave = ndimage.map_coordinates(noise, scaled, order=1, mode="wrap")
     deep = ndimage.map_coordinates(np.roll(noise, 7, 0), scaled / 2.0, order=1, mode="wrap")
-    width = 0.5 + 0.25 * deep
+    width = 0.75 + 0.3 * deep
     line = np.clip(width - np.abs(wave) * FOLD_MM / 2.2 + 0.5, 0, 1)
     floor = np.clip((11 + 5 * deep - depth) / 3, 0, 1)
     folds = np.zeros(body.hu.shape, np.float32)
@@ -109,11 +110,11 @@ def _spread(
     away = np.sqrt((1.2 * (z - start[0])) ** 2 + (y - start[1]) ** 2 + (x - start[2]) ** 2)
     patchy = float(rng.uniform(3, 9)) * waves(body.hu.shape, body.spacing_mm, 14.0, rng)
     field = np.asarray(patchy - away, np.float32)
-    farthest = 40 + 22 * max(volume_ml, 0.2) ** 0.4
+    farthest = 30 + 26 * volume_ml**0.4
     return grow(body, [field + farthest / 2], volume_ml, within=room, edge_mm=6.0, most_mm=farthest / 2)
 
 
 def _diluted(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> Field:
     """HU of blood mixed with fluid: thin bleeds are faint."""
-    densest = float(rng.uniform(42, 58)) if volume_ml < 3 else float(rng.uniform(46, 66))
+    densest = float(rng.uniform(42, 62)) if volume_ml < 3 else float(rng.uniform(46, 66))
     return np.asarray(densest + 4 * waves(body.hu.shape, body.spacing_mm, 16.0, rng), np.float32)
