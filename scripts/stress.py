@@ -23,7 +23,12 @@ METHOD = "Each carrier is a normal CT-ICH head, judged by the network that never
 @click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="CT-ICH.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Answers and tables.")
 @click.option("--model", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Card; else the shipped.")
-@click.option("--per-cell", default=8, show_default=True, help="Heads for each type, volume and slice thickness.")
+@click.option(
+    "--per-cell",
+    default=8,
+    show_default=True,
+    help="Heads for each type, volume and slice thickness; twice as many for each mimic.",
+)
 @click.option("--threads", default=1, show_default=True, help="CPU threads.")
 def main(data: Path, out: Path, model: Path | None, per_cell: int, threads: int) -> None:
     """Ask the model about simulated bleeds by type, volume and slice thickness, and about mimics.

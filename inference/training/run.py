@@ -81,10 +81,18 @@ def checkpoint_path(out: Path, fold: int) -> Path:
     return out / f"fold{fold}.safetensors"
 
 
+def threads_of(options: Options, fold: int) -> int:
+    """CPU threads for a fold: those of the last round share what the folds that are missing there leave."""
+    last_round = options.folds % options.jobs
+    if last_round and fold >= options.folds - last_round:
+        return options.threads * options.jobs // last_round
+    return options.threads
+
+
 def train_fold(options: Options, fold: int) -> None:
     """Trains one fold in this process; returns at once when its checkpoint is complete."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(threads_of(options, fold))
     if trained_steps(checkpoint_path(options.out, fold)) >= options.recipe.steps:
         return
     cases = load_cases(options.data)

@@ -81,11 +81,11 @@ def plain_cases(carriers: Sequence[int]) -> Iterator[Case]:
         yield Case(PLAIN, "nothing", 0.0, SPACING_MM[0], carrier)
 
 
-def mimic_cases(carriers: Sequence[int]) -> Iterator[Case]:
-    """Each mimic in every carrier."""
-    for mimic in Mimic:
-        for carrier in carriers:
-            yield Case(MIMIC, mimic.value, 0.0, SPACING_MM[0], carrier)
+def mimic_cases(carriers: Sequence[int], count: int) -> Iterator[Case]:
+    """Each mimic in `count` carriers, in turn."""
+    for place, mimic in enumerate(Mimic):
+        for i in range(min(count, len(carriers))):
+            yield Case(MIMIC, mimic.value, 0.0, SPACING_MM[0], carriers[(place * count + i) % len(carriers)])
 
 
 def detection_cases(carriers: Sequence[int], per_cell: int) -> Iterator[Case]:
@@ -190,7 +190,7 @@ def run_stress(stress: Stress, per_cell: int, kept: Path) -> list[Answer]:
     }
     quiet = [carrier for carrier in carriers if carrier not in flagged]
     if quiet:
-        _ask_all(stress, [*mimic_cases(quiet), *detection_cases(quiet, per_cell)], known, kept)
+        _ask_all(stress, [*mimic_cases(quiet, 2 * per_cell), *detection_cases(quiet, per_cell)], known, kept)
     return [answer for answer in known.values() if answer is not None]
 
 

@@ -23,7 +23,7 @@ FILLED = 0.45
 TOUCHED = 0.12
 FAINT_HU = 3.0
 FEWEST_VOXELS = 8
-ARTEFACTS = frozenset({Mimic.BEAM_HARDENING, Mimic.CUPPING, Mimic.MOTION, Mimic.METAL})
+ARTEFACTS = frozenset({Mimic.BEAM_HARDENING, Mimic.CUPPING, Mimic.MOTION, Mimic.METAL, Mimic.SKULL_BASE_PARTIAL_VOLUME})
 TYPES = tuple(HaemorrhageType)
 
 
