@@ -36,7 +36,7 @@ class Recipe:
     """Everything that decides how a fold is trained, besides its data."""
 
     seed: int = 2026
-    steps: int = 3600
+    steps: int = 3000
     batch_simulated: int = 8
     batch_normal: int = 3
     batch_positive: int = 3
