@@ -22,6 +22,7 @@ DARKEST_FAT_HU = -60.0
 BRAIN_HU = (18.0, 57.0)
 BEYOND_BLOOD_HU = 105.0
 METAL_HU = 2200.0
+SINUS_MM2 = 160.0
 SMALLEST_ML, LARGEST_ML = 250.0, 3500.0
 VAULT_SHARE = 0.6
 LEAST_STRUCTURE_HU = 1.0
@@ -52,7 +53,15 @@ class Head:
 
 
 def intracranial(low: Field) -> Mask:
-    """Soft tissue that bone rings in its plane (bodies left by an erosion of 4 mm, grown back): the largest 3D one."""
+    """The intracranial space: of the soft tissue that bone rings, the largest 3D body."""
+    bodies, count = ndimage.label(_ringed(low))
+    sizes = np.bincount(bodies.ravel(), minlength=2)
+    sizes[0] = 0
+    return np.asarray((bodies == sizes.argmax()) & (count > 0))
+
+
+def _ringed(low: Field) -> Mask:
+    """Soft tissue that bone rings in its plane: bodies left by an erosion of 4 mm, grown back."""
     soft = (low > -5) & (low < 110)
     disk = ndimage.iterate_structure(_PLUS, 2)
     near_bone = ndimage.binary_dilation(low > 120, disk[None])
@@ -71,12 +80,7 @@ def intracranial(low: Field) -> Mask:
         edge = filled & ~ndimage.binary_erosion(filled)
         if (near_bone[at] & edge).sum() >= 0.6 * edge.sum():
             ringed[at] |= grown
-    bodies, count = ndimage.label(ringed)
-    if count == 0:
-        return ringed
-    sizes = np.bincount(bodies.ravel())
-    sizes[0] = 0
-    return np.asarray(bodies == sizes.argmax())
+    return ringed
 
 
 def check_plain_head(
@@ -195,30 +199,25 @@ def _wholeness(head: Head) -> str | None:
     """A brain is nearly as high as it is wide at any age, and tapers: half of it is too little to speak about.
 
     One that is cut off where it is wide is a part unless it is high; one cut so at both ends is a part, or a cylinder.
-    Metal hides what lies around it: a brain that seems cut off beside it is let pass.
+    Metal hides what lies around it, so its planes count, and what bone rings beyond them.
     """
-    widest = int(head.inside.sum((1, 2)).max())
     rows, columns = (slice(at.min(), at.max() + 1) for at in np.nonzero(head.inside.any(0)))
-    areas = np.clip(_ringed_areas(head.low[:, rows, columns]), head.inside.sum((1, 2)), widest) / widest
-    shown = np.flatnonzero(areas > 0.01)
+    areas = head.inside.sum((1, 2))
+    widest = int(areas.max())
+    wide = np.flatnonzero(areas > 0.2 * widest)[[0, -1]]
+    metal = (head.low[:, rows, columns] > METAL_HU).sum((1, 2)) > 2
+    if any(metal[max(0, end - 3) : end + 4].any() and areas[end] > 0.4 * widest for end in wide):
+        beyond = _ringed(head.low)[:, rows, columns].sum((1, 2))
+        areas = np.clip(np.maximum(areas, beyond), np.where(metal, widest // 2, 0), widest)
+    shown = np.flatnonzero(areas > 0.01 * widest)
     height_mm = float(head.slab_mm[shown].sum())
     height = height_mm / (2 * LOW_MM * float(np.sqrt(widest / np.pi)))
-    ends = [float(areas[end]) for end in (shown[0], shown[-1])]
-    for end, area in zip((shown[0], shown[-1]), ends, strict=True):
-        beside = head.low[max(0, end - 3) : end + 4, rows, columns]
-        if area > 0.2 and (beside > METAL_HU).sum() > 2:
-            return None
-    if height < 0.5 or (height < 0.57 and max(ends) > 0.7):
+    ends = sorted(float(areas[end]) / widest for end in (shown[0], shown[-1]))
+    if height < 0.5 or (height < 0.57 and ends[1] > 0.7):
         return f"The brain is not wholly in the images: what bone encloses is only about {height_mm:.0f} mm high."
-    if min(ends) > 0.8:
+    if ends[0] > 0.8:
         return "The brain is not wholly in the images: what bone encloses is cut off above and below."
     return None
-
-
-def _ringed_areas(low: Field) -> NDArray[np.intp]:
-    """(plane,) pixels of what a closed ring of bone holds; streaks of metal leave it where they hide the brain."""
-    bone = low > 200
-    return np.array([(ndimage.binary_fill_holes(plane) & ~plane).sum() for plane in bone])
 
 
 def _uniformity(head: Head) -> str | None:
@@ -271,13 +270,30 @@ def _nearest(pixels: int, spacing: float, low_pixels: int) -> NDArray[np.intp]:
 
 
 def _contrast(head: Head) -> str | None:
-    """Vessels brighter than any blood: three or more apart in most planes, 6 mm and more from bone.
+    """Vessels brighter than any blood: three or more apart in most planes, or a sinus in two thirds of them.
 
     Calcium, metal, drains and electrodes are brighter still, but fewer or confined to some planes. Contrast medium that
     makes vessels no brighter than clotted blood cannot be told from it here.
     """
-    bright = (head.low[head.vault] > BEYOND_BLOOD_HU) & head.deep
+    low = head.low[head.vault]
+    bright = (low > BEYOND_BLOOD_HU) & head.deep
     counts = [ndimage.label(plane, np.ones((3, 3)))[1] for plane in bright]
-    if float(np.median(counts)) >= 3:
+    sinuses = [_has_sinus(plane, skull) for plane, skull in zip(low, head.skull, strict=True)]
+    if float(np.median(counts)) >= 3 or float(np.mean(sinuses)) >= 0.65:
         return "The vessels within the skull hold contrast medium, and this is made for scans without."
     return None
+
+
+def _has_sinus(low: Field, skull: Mask) -> bool:
+    """Whether one plane shows a compact body of up to 160 mm^2, 105 to 200 HU in its core, inside the inner table.
+
+    Bodies are taken down to 75 HU, so that the densest parts of a large bleed are not taken for a sinus; bone that
+    reaches in exceeds 200 HU somewhere.
+    """
+    closed = ndimage.binary_closing(np.pad(skull, 8), _PLUS, iterations=6)[8:-8, 8:-8]
+    within = ndimage.binary_erosion(closed, _PLUS)
+    core = ndimage.binary_opening((low > BEYOND_BLOOD_HU) & within, np.ones((2, 2)))
+    bodies, count = ndimage.label((low > 75) & within, np.ones((3, 3)))
+    sizes = np.bincount(bodies.ravel(), minlength=count + 1)
+    highest = ndimage.maximum(low, bodies, np.arange(count + 1))
+    return any(sizes[i] <= SINUS_MM2 / LOW_MM**2 and highest[i] < 200 for i in set(bodies[core].tolist()))
