@@ -17,6 +17,7 @@ BONE_HU = 150.0
 BLOOD_LIMIT_HU = 110.0
 TISSUE_LIMIT_HU = 75.0
 GRAIN_LIMIT_HU = 12.0
+EDGE_HU = 3.0
 LARGEST_CALCIFICATION_MM2 = 150.0
 
 
@@ -77,7 +78,7 @@ def anatomy(hu: Field, inside: Mask, spacing_mm: Spacing) -> Anatomy:
     return Anatomy(
         hu=hu,
         smooth=smooth,
-        grain=np.clip(hu - smooth, -GRAIN_LIMIT_HU, GRAIN_LIMIT_HU),
+        grain=_grain(hu - smooth, spacing_mm),
         spacing_mm=spacing_mm,
         inside=inside,
         depth_mm=depth,
@@ -138,6 +139,13 @@ def _without_noise(hu: Field, inside: Mask, spacing_mm: Spacing) -> Field:
     weight = ndimage.gaussian_filter(tissue, sigma)
     within = ndimage.gaussian_filter(hu * tissue, sigma) / np.maximum(weight, 1e-3)
     return np.asarray(np.where(inside & (weight > 0.05), within, plain), np.float32)
+
+
+def _grain(noise: Field, spacing_mm: Spacing) -> Field:
+    """Noise that may be laid over blood: what follows an edge of the anatomy, and so agrees with its surroundings, is
+    taken back."""
+    agreed = ndimage.gaussian_filter(np.clip(noise, -30, 30), _sigma(1.5, spacing_mm)) / EDGE_HU
+    return np.asarray(np.clip(noise, -GRAIN_LIMIT_HU, GRAIN_LIMIT_HU) / (1 + agreed**2), np.float32)
 
 
 def _ventricles(smooth: Field, depth: Field, spacing_mm: Spacing) -> Mask:

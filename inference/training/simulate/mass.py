@@ -20,7 +20,7 @@ FLUID_STIFFNESS = 0.3
 LEAST_MM = 0.8
 LEAST_KEPT_MM = 0.05
 FRICTION = 0.15
-YIELDS = 0.6
+YIELDS = 0.45
 
 
 def push_inward(body: Anatomy, thick_mm: Field) -> NDArray[np.float32] | None:
@@ -37,7 +37,7 @@ def push_inward(body: Anatomy, thick_mm: Field) -> NDArray[np.float32] | None:
     table = ndimage.gaussian_filter(_mean(body.table_mm, factors), (0, 0.7, 0.7))
     slopes = np.stack(np.gradient(table, axis=(1, 2))).astype(np.float32)
     inward = slopes / (np.hypot(*slopes) + 1e-3)
-    return _relaxed(body, (inward * amount).astype(np.float32), given, factors, yields=YIELDS)
+    return _relaxed(body, (inward * amount).astype(np.float32), given, factors, YIELDS)
 
 
 def push_aside(body: Anatomy, known_mm: NDArray[np.float32], known: Mask) -> NDArray[np.float32] | None:
@@ -48,11 +48,11 @@ def push_aside(body: Anatomy, known_mm: NDArray[np.float32], known: Mask) -> NDA
     given = _mean(known.astype(np.float32), factors)
     total = np.stack([_mean(part * known, factors) for part in known_mm])
     target = (total / np.maximum(given, 1e-3)).astype(np.float32)
-    return _relaxed(body, target, given, factors)
+    return _relaxed(body, target, given, factors, YIELDS)
 
 
 def _relaxed(
-    body: Anatomy, target: NDArray[np.float32], given: Field, factors: tuple[int, int, int], yields: float = 1.0
+    body: Anatomy, target: NDArray[np.float32], given: Field, factors: tuple[int, int, int], yields: float
 ) -> NDArray[np.float32]:
     """The displacement of every voxel, from that of the cells where it is given."""
     inside = _mean(body.inside.astype(np.float32), factors)

@@ -179,7 +179,7 @@ def _push(
 ) -> NDArray[np.float32] | None:
     """Away from the middle, by part of the distance: the rest of the blood took the place of brain."""
     _, y, x = coordinates(body.hu.shape, body.spacing_mm)
-    share = float(rng.uniform(0.25, 0.6))
+    share = float(rng.uniform(0.4, 0.75))
     known = filled > 0.5
     aside = np.stack([np.broadcast_to(y - start[1], filled.shape), np.broadcast_to(x - start[2], filled.shape)])
     return push_aside(body, (aside * share * known).astype(np.float32), known)

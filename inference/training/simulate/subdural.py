@@ -207,7 +207,7 @@ def _along_falx(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> _M
         return np.asarray(np.minimum(thickness(lift_mm) - away, over + np.float32(lift_mm)), np.float32)
 
     brain = ~ndimage.binary_dilation(body.ventricles, np.ones((1, 5, 5)))
-    one_side = (np.clip(away + 0.5, 0, 1) * brain).astype(np.float32)
+    one_side = (np.clip(away + 0.5, 0, 1) * np.clip(marks.side_mm * side, 0, 1) * brain).astype(np.float32)
     grown = grow(body, heights(body, shape), volume_ml, within=one_side, edge_mm=1.0, most_mm=3)
     if grown is None:
         return None

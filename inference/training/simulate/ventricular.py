@@ -42,7 +42,15 @@ def ventricular_room(body: Anatomy) -> Field:
     side = np.abs(marks.side_mm) / marks.size
     below, along = marks.below, marks.along
     atria = (side > 16) | (along < 0.54) | (below < 56)
-    lateral = (side > 1.5) & (side < 46) & (below > 28) & (below < 76) & (along > 0.2) & (along < 0.86) & atria
+    lateral = (
+        ((side > 1.5) | (below > 38))
+        & (side < 46)
+        & (below > 28)
+        & (below < 76)
+        & (along > 0.2)
+        & (along < 0.86)
+        & atria
+    )
     lateral = lateral & ((below < 62) | (side > 18)) & ((side < 23) | (along > 0.56))
     third = (side < 5) & (below > 48) & (below < 76) & (along > 0.34) & (along < 0.55)
     fourth = (side < 12) & (below > 80) & (below < 112) & (along > 0.54) & (along < 0.76)
