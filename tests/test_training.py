@@ -14,16 +14,10 @@ from inference.preprocess import to_grid
 from inference.training.augment import Batch, augment
 from inference.training.bank import Bank
 from inference.training.data import TrainingHead, on_grid, patients, stack_of, training_head
-from inference.training.decide import folds_of
-from inference.training.evaluate import (
-    Prediction,
-    auc,
-    bootstrap,
-    choose_threshold,
-    figures,
-    nested_decisions,
-)
+from inference.training.decide import choose_threshold, folds_of
+from inference.training.evaluation.statistics import auc
 from inference.training.folds import assign_folds
+from inference.training.predict import Prediction
 from inference.training.simulate.scene import UNSURE
 from inference.training.train import Pool, Recipe, collate, loss_of, make_pool, read_averaged, train, trained_steps
 
@@ -74,31 +68,6 @@ def test_threshold_reaches_its_sensitivity() -> None:
     truth = np.array([0, 0, 1, 0, 1, 1, 0, 1], bool)
     assert choose_threshold(probability, truth, 1.0) == pytest.approx(0.25)
     assert choose_threshold(probability, truth, 0.75) == pytest.approx(0.45)
-    decided = nested_decisions(probability, truth, 1.0)
-    assert not decided[2]
-    assert decided[7]
-
-
-def test_bootstrap_holds_the_value() -> None:
-    values = np.random.default_rng(1).normal(3, 1, 200)
-    figure = bootstrap("mean", 200, lambda w: float(values[w].mean()), seed=1, rounds=400)
-    assert figure.low < figure.value < figure.high
-    assert figure.high - figure.low == pytest.approx(4 / np.sqrt(200), rel=0.25)
-
-
-def test_figures_of_perfect_and_of_useless_predictions() -> None:
-    predictions = []
-    for n in range(12):
-        labels = np.zeros((10, 5), bool)
-        labels[4:7, 0] = n % 2 == 0
-        planes = np.where(labels.any(1), 3.0, -3.0)[:, None].repeat(6, 1)
-        predictions.append(Prediction(n, planes, labels, np.ones(10, bool)))
-    study = np.array([p.planes.max() for p in predictions])
-    slices = [p.planes[:, 0] for p in predictions]
-    named = {f.name: f.value for f in figures(predictions, slices, study, study > 0, 0.0, seed=1)}
-    assert set(named.values()) == {1.0}
-    useless = {f.name: f.value for f in figures(predictions, slices, -study, study < 0, 0.0, seed=1)}
-    assert useless["study_auc"] == useless["study_sensitivity"] == useless["study_specificity"] == 0
 
 
 def test_augmentation_moves_voxels_with_their_image(normal: TrainingHead) -> None:

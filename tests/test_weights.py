@@ -9,7 +9,7 @@ import torch
 
 from inference.errors import ModelError
 from inference.network import build_network
-from inference.training.evaluate import fit_platt
+from inference.training.decide import fit_platt
 from inference.training.export import Words, export
 from inference.weights import Decisions, Figure, Fold, ModelCard, Platt, load_card, load_folds, load_networks
 

@@ -1,12 +1,17 @@
-"""Out-of-fold predictions -> decisions: calibration and operating points, for the card and for each fold by itself."""
+"""Out-of-fold predictions -> decisions: calibration and operating points, for the card and for each fold by itself.
+
+Whatever is fitted here is fitted on predictions for patients whom the predicting network never saw, neither themselves
+nor as carriers of simulated bleeds.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inference.pipelines.haemorrhage import top_mean
 from inference.training.data import TYPES
-from inference.training.evaluate import Prediction, choose_threshold, fit_platt
+from inference.training.predict import Floats, Prediction
 from inference.weights import Decisions, Fold, Platt
 
 VOXEL_THRESHOLD = 0.5
@@ -14,6 +19,33 @@ MINIMUM_ML = 0.1
 SENSITIVITY = 0.9
 SLICE_SENSITIVITY = 0.8
 TYPE_SENSITIVITY = 0.75
+
+
+def fit_platt(inputs: Floats, truth: NDArray[np.bool_], ridge: float = 1e-2) -> Platt:
+    """Logistic regression on (n, feature) by Newton's method, with Platt's softened targets and a light ridge.
+
+    The targets, (n + 1) / (n + 2) of n positives and 1 / (m + 2) of m negatives, keep few cases from certainty.
+    """
+    design = np.column_stack([np.ones(len(inputs)), inputs])
+    positives, negatives = int(truth.sum()), int((~truth).sum())
+    targets = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    weights = np.zeros(design.shape[1])
+    penalty = ridge * np.eye(len(weights))
+    penalty[0, 0] = 1e-6
+    for _ in range(50):
+        probability = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
+        gradient = design.T @ (targets - probability) - penalty @ weights
+        curvature = (design * (probability * (1 - probability))[:, None]).T @ design + penalty
+        weights = weights + np.linalg.solve(curvature, gradient)
+    return Platt(tuple(float(w) for w in weights[1:]), float(weights[0]))
+
+
+def choose_threshold(probability: Floats, truth: NDArray[np.bool_], sensitivity: float) -> float:
+    """The highest threshold, midway between two probabilities, that reaches this sensitivity."""
+    needed = int(np.ceil(sensitivity * truth.sum()))
+    lowest_kept = np.sort(probability[truth])[::-1][needed - 1]
+    below = probability[probability < lowest_kept]
+    return float((lowest_kept + below.max()) / 2) if len(below) else float(lowest_kept / 2)
 
 
 def calibrate_types(predictions: Sequence[Prediction]) -> tuple[tuple[Platt, ...], tuple[float, ...]]:

@@ -16,12 +16,12 @@ from inference.training.bank import Bank
 from inference.training.data import TrainingHead, training_head
 from inference.training.datasets.ct_ich import CtIch, patients
 from inference.training.decide import SENSITIVITY, decide, folds_of
-from inference.training.evaluate import Prediction, predict
 from inference.training.evaluation.metrics import Estimate
 from inference.training.evaluation.run import Options as EvaluationOptions
 from inference.training.evaluation.run import evaluate
 from inference.training.export import Before, Words, export
 from inference.training.folds import assign_folds
+from inference.training.predict import Prediction, predict
 from inference.training.train import Recipe, make_pool, read_averaged, synthetic_training_heads, train, trained_steps
 from inference.training.unseen import Unseen
 from inference.weights import Figure, ModelCard, load_card
