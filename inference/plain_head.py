@@ -199,7 +199,8 @@ def _wholeness(head: Head) -> str | None:
     """A brain is nearly as high as it is wide at any age, and tapers: half of it is too little to speak about.
 
     One that is cut off where it is wide is a part unless it is high; one cut so at both ends is a part, or a cylinder.
-    Metal hides what lies around it, so its planes count, and what bone rings beyond them.
+    Metal hides what lies around it, so its planes count, and what bone rings beyond them. Where the field of view cuts
+    the skull off, what bone rings says little of the brain's height, and it is let pass.
     """
     rows, columns = (slice(at.min(), at.max() + 1) for at in np.nonzero(head.inside.any(0)))
     areas = head.inside.sum((1, 2))
@@ -213,11 +214,21 @@ def _wholeness(head: Head) -> str | None:
     height_mm = float(head.slab_mm[shown].sum())
     height = height_mm / (2 * LOW_MM * float(np.sqrt(widest / np.pi)))
     ends = sorted(float(areas[end]) / widest for end in (shown[0], shown[-1]))
-    if height < 0.5 or (height < 0.57 and ends[1] > 0.7):
+    if (height < 0.5 or (height < 0.57 and ends[1] > 0.7)) and not _is_cut_sideways(head):
         return f"The brain is not wholly in the images: what bone encloses is only about {height_mm:.0f} mm high."
     if ends[0] > 0.8:
         return "The brain is not wholly in the images: what bone encloses is cut off above and below."
     return None
+
+
+def _is_cut_sideways(head: Head) -> bool:
+    """Whether in most planes bone meets the edge of the field of view, with no scalp between."""
+    met = []
+    for plane in head.low[head.vault]:
+        bodies, _ = ndimage.label(np.pad(plane < -700, 1, constant_values=True))
+        beyond = ndimage.binary_dilation(bodies == bodies[0, 0])[1:-1, 1:-1]
+        met.append(int((beyond & (plane > 300)).sum()))
+    return float(np.median(met)) >= 8
 
 
 def _uniformity(head: Head) -> str | None:

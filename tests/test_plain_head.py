@@ -42,7 +42,7 @@ from inference.stack import build_stack
 from inference.training.data import patients, stack_of
 
 NO_HEAD, NOT_WHOLE, NOT_HU = "No whole head", "brain is not wholly", "not Hounsfield units"
-BLEEDING = (94, 75)
+BLEEDING = (94, 52)
 
 
 def reason(volume: Volume) -> str | None:
@@ -111,9 +111,9 @@ def calcified(volume: Volume) -> Volume:
     return replace(volume, hu=hu)
 
 
-def truncated(volume: Volume) -> Volume:
-    """A field of view that cuts the scalp, padded outside its circle."""
-    cut = int(volume.hu.shape[1] * 0.075)
+def truncated(volume: Volume, share: float = 0.075) -> Volume:
+    """A field of view that cuts the scalp (or, from 0.12, the skull), padded outside its circle."""
+    cut = int(volume.hu.shape[1] * share)
     hu = volume.hu[:, cut:-cut, cut:-cut].copy()
     side = np.arange(hu.shape[1]) - (hu.shape[1] - 1) / 2
     hu[:, np.hypot(side[:, None], side[None]) > hu.shape[1] / 2] = -3024
@@ -134,6 +134,7 @@ HARD_BUT_HEADS: dict[str, Callable[[Volume], Volume]] = {
     "metal": metal,
     "calcified": calcified,
     "truncated": truncated,
+    "skull cut off": lambda v: truncated(v, 0.15),
     "top missing": lambda v: replace(v, hu=v.hu[:-4]),
     "dense blood": denser_blood,
 }
