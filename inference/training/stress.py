@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 SEED = 77_000
 STEPS_ML = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 SLICES_MM = (5.0, 1.25)
+MIMICS = tuple(Mimic)
 AIR_HU = -1000.0
 MARGIN = 24
 PLAIN, MIMIC, DETECTION = "plain", "mimic", "detection"
@@ -83,7 +84,7 @@ def plain_cases(carriers: Sequence[int]) -> Iterator[Case]:
 
 def mimic_cases(carriers: Sequence[int], count: int) -> Iterator[Case]:
     """Each mimic in `count` carriers, in turn."""
-    for place, mimic in enumerate(Mimic):
+    for place, mimic in enumerate(MIMICS):
         for i in range(min(count, len(carriers))):
             yield Case(MIMIC, mimic.value, 0.0, SPACING_MM[0], carriers[(place * count + i) % len(carriers)])
 

@@ -112,8 +112,11 @@ def acquire(hu: Field, voxels: NDArray[np.uint8], inside: Mask, spacing_mm: Spac
     return Acquired(image, labels, within, below, how.plane_mm)
 
 
-def thin(hu: Field, inside: Mask, spacing_mm: Spacing, plane_mm: float, rng: np.random.Generator) -> Field:
-    """The head on thin planes, interpolated, and as noisy as those are: by the root of the thickness, at most 2.2."""
+def thin(
+    hu: Field, inside: Mask, spacing_mm: Spacing, plane_mm: float, rng: np.random.Generator
+) -> tuple[Field, Mask]:
+    """The head and its intracranial space on thin planes, interpolated, and as noisy as those are: by the root of the
+    thickness, at most 2.2 times."""
     count = int(np.floor((len(hu) - 1) * spacing_mm[0] / plane_mm)) + 1
     at = np.arange(count) * plane_mm / spacing_mm[0]
     low = np.minimum(at.astype(np.intp), len(hu) - 2)
@@ -121,7 +124,7 @@ def thin(hu: Field, inside: Mask, spacing_mm: Spacing, plane_mm: float, rng: np.
     fine = hu[low] + share * (hu[low + 1] - hu[low])
     within = inside[np.rint(at).astype(np.intp)]
     wanted = noise_sd(hu, inside) * min(2.2, float(np.sqrt(spacing_mm[0] / plane_mm)))
-    return np.clip(_noisy(fine, within, wanted, 0.0, rng), AIR_HU, HIGHEST_HU)
+    return np.clip(_noisy(fine, within, wanted, 0.0, rng), AIR_HU, HIGHEST_HU), within
 
 
 def noise_sd(hu: Field, inside: Mask) -> float:
