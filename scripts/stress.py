@@ -2,21 +2,43 @@
 
 import json
 import logging
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
 import click
+
+# numpy's own threads wait for one another where cores are busy; here processes run side by side.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import torch
 
 from inference.errors import InferenceError
-from inference.training.data import training_head
+from inference.training.data import TrainingHead, training_head
 from inference.training.datasets.ct_ich import patients
-from inference.training.stress import Stress, run_stress
+from inference.training.stress import Answer, Case, Stress, run_stress
 from inference.training.stress_tables import stress_text
 from inference.training.unseen import Unseen
-from inference.weights import load_card
+from inference.weights import ModelCard, load_card
 
 METHOD = "Each carrier is a normal CT-ICH head, judged by the network that never saw its patient."
+
+stress: Stress
+
+
+def begin(heads: dict[int, TrainingHead], card: ModelCard) -> None:
+    """What each process keeps."""
+    global stress
+    torch.set_num_threads(1)
+    judges = Unseen(card, torch.device("cpu"))
+    stress = Stress(heads, lambda number, stack: judges.pipeline(f"{number:03d}").run(stack))
+
+
+def answer(case: Case) -> Answer | None:
+    """One answer, in one of the processes."""
+    return stress.answer(case)
 
 
 @click.command()
@@ -29,24 +51,26 @@ METHOD = "Each carrier is a normal CT-ICH head, judged by the network that never
     show_default=True,
     help="Heads for each type, volume and slice thickness; twice as many for each mimic.",
 )
-@click.option("--threads", default=1, show_default=True, help="CPU threads.")
-def main(data: Path, out: Path, model: Path | None, per_cell: int, threads: int) -> None:
+@click.option("--jobs", default=2, show_default=True, help="Processes.")
+def main(data: Path, out: Path, model: Path | None, per_cell: int, jobs: int) -> None:
     """Ask the model about simulated bleeds by type, volume and slice thickness, and about mimics.
 
     Run again to continue after a stop. Example: scripts/stress --data ct_ich --out stress
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(threads)
     try:
         card = load_card(model or "haemorrhage")
-        judges = Unseen(card, torch.device("cpu"))
+        Unseen(card, torch.device("cpu"))
     except InferenceError as error:
         raise click.ClickException(str(error)) from error
     heads = {p.number: training_head(p) for p in patients(data) if not p.labels.any()}
     folder = out / card.identity.sha256[:12]
     folder.mkdir(parents=True, exist_ok=True)
-    stress = Stress(heads, lambda number, stack: judges.pipeline(f"{number:03d}").run(stack))
-    answers = run_stress(stress, per_cell, folder / "answers.jsonl")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=begin, initargs=(heads, card)) as executor:
+        answers = run_stress(
+            lambda cases: executor.map(answer, cases), sorted(heads), per_cell, folder / "answers.jsonl"
+        )
     (folder / "stress.json").write_text(json.dumps([asdict(a) for a in answers], indent=1), encoding="utf-8")
     (folder / "stress.md").write_text(stress_text(answers, card.identity, METHOD), encoding="utf-8")
     click.echo(f"wrote {folder / 'stress.md'} and stress.json beside it")

@@ -1,6 +1,5 @@
 """Stress sets and contact sheet: cases follow their seeds, a stopped run goes on, tables count what was answered."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from inference.training import stress as stress_module
 from inference.training.contact_sheet import ACROSS, contact_sheet
 from inference.training.data import TrainingHead, stack_of
 from inference.training.simulate.mimics import Mimic
-from inference.training.stress import DETECTION, MIMIC, PLAIN, Case, Stress, read_answers, run_stress
+from inference.training.stress import DETECTION, MIMIC, PLAIN, Answer, Ask, Case, Stress, read_answers, run_stress
 from inference.training.stress_tables import detection_table, mimic_table, stress_text, thickness_table
 
 MODEL = ModelIdentity("test", "1", "0" * 64)
@@ -46,6 +45,11 @@ def bright(stack: SliceStack) -> Result:
 
 def quiet(number: int, stack: SliceStack) -> Result:
     return result(stack, 0.1)
+
+
+def run(heads: dict[int, TrainingHead], ask: Ask, kept: Path) -> list[Answer]:
+    stress = Stress(heads, ask)
+    return run_stress(lambda cases: map(stress.answer, cases), sorted(heads), 1, kept)
 
 
 @pytest.fixture
@@ -91,7 +95,7 @@ def test_flagged_carriers_carry_nothing(few: None, heads: dict[int, TrainingHead
     def ask(number: int, stack: SliceStack) -> Result:
         return result(stack, 0.9 if number == 2 else 0.1)
 
-    answers = run_stress(Stress(heads, ask), 1, tmp_path / "answers.jsonl")
+    answers = run(heads, ask, tmp_path / "answers.jsonl")
     assert {a.carrier for a in answers if a.stress == PLAIN} == {1, 2}
     assert {a.carrier for a in answers if a.stress != PLAIN} == {1}
 
@@ -100,7 +104,7 @@ def test_a_stopped_run_asks_only_what_is_missing(few: None, heads: dict[int, Tra
     kept = tmp_path / "answers.jsonl"
     asked: list[int] = []
 
-    def stopping(at: int) -> Callable[[int, SliceStack], Result]:
+    def stopping(at: int) -> Ask:
         def ask(number: int, stack: SliceStack) -> Result:
             if len(asked) == at:
                 raise KeyboardInterrupt
@@ -110,14 +114,14 @@ def test_a_stopped_run_asks_only_what_is_missing(few: None, heads: dict[int, Tra
         return ask
 
     with pytest.raises(KeyboardInterrupt):
-        run_stress(Stress(heads, stopping(4)), 1, kept)
+        run(heads, stopping(4), kept)
     assert len(read_answers(kept)) == 4
     whole = kept.read_text()
     kept.write_text(whole + whole.splitlines()[0][:40])
-    answers = run_stress(Stress(heads, stopping(-1)), 1, kept)
+    answers = run(heads, stopping(-1), kept)
     assert kept.read_text().startswith(whole)
     assert len(asked) == len(answers) == len(read_answers(kept))
-    assert answers == run_stress(Stress(heads, stopping(len(asked))), 1, kept)
+    assert answers == run(heads, stopping(len(asked)), kept)
 
 
 def test_a_head_that_is_not_analysed_says_so(heads: dict[int, TrainingHead]) -> None:

@@ -7,7 +7,7 @@ say nothing about the bleed. Cases are appended to a file one by one, so that a 
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ MARGIN = 24
 PLAIN, MIMIC, DETECTION = "plain", "mimic", "detection"
 
 Ask = Callable[[int, SliceStack], Result]
+AnswerAll = Callable[[Sequence["Case"]], Iterable["Answer | None"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,25 +182,23 @@ def _drawn(result: Result, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return drawn[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
-def run_stress(stress: Stress, per_cell: int, kept: Path) -> list[Answer]:
+def run_stress(answer_all: AnswerAll, carriers: Sequence[int], per_cell: int, kept: Path) -> list[Answer]:
     """Every answer; what `kept` (one JSON object per line) already holds is not asked again."""
     known = read_answers(kept)
-    carriers = sorted(stress.heads)
-    _ask_all(stress, list(plain_cases(carriers)), known, kept)
-    flagged = {
-        a.carrier for a in known.values() if a is not None and a.stress == PLAIN and (a.suspected or a.not_analysed)
-    }
-    quiet = [carrier for carrier in carriers if carrier not in flagged]
+    _ask(answer_all, list(plain_cases(carriers)), known, kept)
+    plain = [answer for answer in known.values() if answer is not None and answer.stress == PLAIN]
+    loud = {answer.carrier for answer in plain if answer.suspected or answer.not_analysed}
+    quiet = [carrier for carrier in carriers if carrier not in loud]
     if quiet:
-        _ask_all(stress, [*mimic_cases(quiet, 2 * per_cell), *detection_cases(quiet, per_cell)], known, kept)
+        _ask(answer_all, [*mimic_cases(quiet, 2 * per_cell), *detection_cases(quiet, per_cell)], known, kept)
     return [answer for answer in known.values() if answer is not None]
 
 
-def _ask_all(stress: Stress, wanted: Sequence[Case], known: dict[str, Answer | None], kept: Path) -> None:
+def _ask(answer_all: AnswerAll, wanted: Sequence[Case], known: dict[str, Answer | None], kept: Path) -> None:
     todo = [case for case in wanted if case.key not in known]
     with kept.open("a", encoding="utf-8") as lines:
-        for number, case in enumerate(todo, start=1):
-            answer = known[case.key] = stress.answer(case)
+        for number, (case, answer) in enumerate(zip(todo, answer_all(todo), strict=True), start=1):
+            known[case.key] = answer
             content = {"key": case.key, "answer": asdict(answer) if answer else None}
             lines.write(json.dumps(content) + "\n")
             lines.flush()

@@ -112,9 +112,7 @@ def acquire(hu: Field, voxels: NDArray[np.uint8], inside: Mask, spacing_mm: Spac
     return Acquired(image, labels, within, below, how.plane_mm)
 
 
-def thin(
-    hu: Field, inside: Mask, spacing_mm: Spacing, plane_mm: float, rng: np.random.Generator
-) -> tuple[Field, Mask]:
+def thin(hu: Field, inside: Mask, spacing_mm: Spacing, plane_mm: float, rng: np.random.Generator) -> tuple[Field, Mask]:
     """The head and its intracranial space on thin planes, interpolated, and as noisy as those are: by the root of the
     thickness, at most 2.2 times."""
     count = int(np.floor((len(hu) - 1) * spacing_mm[0] / plane_mm)) + 1
