@@ -1,8 +1,12 @@
 """Makes the contact sheet of the simulator: scripts/contact_sheet --data CT_ICH_FOLDER --out FILE.jpg"""
 
+import os
 from pathlib import Path
 
 import click
+
+# numpy's own threads wait for one another where cores are busy.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from inference.training.contact_sheet import contact_sheet
 from inference.training.data import training_head

@@ -25,7 +25,7 @@ def analyst_for(dataset: Dataset, card: ModelCard, device: torch.device) -> Anal
     ModelError where the card's folds are there and cannot be used.
     """
     if folds_path(card).exists() and load_folds(card).dataset == dataset.name:
-        return Unseen(card, device).analyst()
+        return Unseen(card, device).analyst([entry.patient_id for entry in dataset.entries()])
     pipeline = HaemorrhagePipeline(device, card)
     return Analyst(
         answer=lambda study: pipeline.run(study.stack),

@@ -1,5 +1,6 @@
 """Makes both stress tables: scripts/stress --data CT_ICH_FOLDER --out FOLDER"""
 
+import hashlib
 import json
 import logging
 import multiprocessing
@@ -16,12 +17,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import torch
 
 from inference.errors import InferenceError
+from inference.training.bank import edition
 from inference.training.data import TrainingHead, training_head
 from inference.training.datasets.ct_ich import patients
 from inference.training.stress import Answer, Case, Stress, run_stress
 from inference.training.stress_tables import stress_text
 from inference.training.unseen import Unseen
-from inference.weights import ModelCard, load_card
+from inference.weights import ModelCard, load_card, load_folds
 
 METHOD = "Each carrier is a normal CT-ICH head, judged by the network that never saw its patient."
 
@@ -55,16 +57,19 @@ def answer(case: Case) -> Answer | None:
 def main(data: Path, out: Path, model: Path | None, per_cell: int, jobs: int) -> None:
     """Ask the model about simulated bleeds by type, volume and slice thickness, and about mimics.
 
-    Run again to continue after a stop. Example: scripts/stress --data ct_ich --out stress
+    Run again to continue after a stop; answers of other weights or of another simulator are kept apart.
+
+    Example: scripts/stress --data ct_ich --out stress
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         card = load_card(model or "haemorrhage")
-        Unseen(card, torch.device("cpu"))
+        folds = load_folds(card)
     except InferenceError as error:
         raise click.ClickException(str(error)) from error
     heads = {p.number: training_head(p) for p in patients(data) if not p.labels.any()}
-    folder = out / card.identity.sha256[:12]
+    decided = hashlib.sha256(repr(folds).encode()).hexdigest()[:6]
+    folder = out / f"{card.identity.sha256[:12]}_{decided}_{edition()}"
     folder.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=begin, initargs=(heads, card)) as executor:

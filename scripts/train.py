@@ -10,8 +10,9 @@ import click
 # numpy's own threads wait for one another where cores are busy; the folds are what runs side by side.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from inference.training.checkpoint import CheckpointError
+from inference.training.recipe import Recipe
 from inference.training.run import Options, run
-from inference.training.train import Recipe
 
 
 @click.command()
@@ -51,7 +52,11 @@ def main(
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     recipe = Recipe(seed=seed, steps=steps, bfloat16=bfloat16)
-    card = run(Options(data, out, recipe, datetime.date.today(), folds, jobs, threads, release, before))
+    options = Options(data, out, recipe, datetime.date.today(), folds, jobs, threads, release, before)
+    try:
+        card = run(options)
+    except CheckpointError as error:
+        raise click.ClickException(str(error)) from error
     click.echo(f"wrote {card} and the weights beside it")
 
 

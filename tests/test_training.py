@@ -1,6 +1,7 @@
 """Training: folds keep patients apart, figures are right, decisions never see whom they judge, runs continue."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,16 @@ from inference.network import build_network, plane_logits
 from inference.preprocess import to_grid
 from inference.training.augment import Batch, augment
 from inference.training.bank import Bank
+from inference.training.checkpoint import CheckpointError, read_averaged, trained_steps
 from inference.training.data import TrainingHead, on_grid, patients, stack_of, training_head
 from inference.training.decide import choose_threshold, folds_of
 from inference.training.evaluation.statistics import auc
 from inference.training.folds import assign_folds
+from inference.training.pool import Pool, collate
 from inference.training.predict import Prediction
+from inference.training.recipe import FoldTraining, Recipe
 from inference.training.simulate.scene import UNSURE
-from inference.training.train import Pool, Recipe, collate, loss_of, make_pool, read_averaged, train, trained_steps
+from inference.training.train import loss_of, train
 
 KINDS = list(HaemorrhageType)
 
@@ -68,6 +72,10 @@ def test_threshold_reaches_its_sensitivity() -> None:
     truth = np.array([0, 0, 1, 0, 1, 1, 0, 1], bool)
     assert choose_threshold(probability, truth, 1.0) == pytest.approx(0.25)
     assert choose_threshold(probability, truth, 0.75) == pytest.approx(0.45)
+    low = np.array([-3.0, -2.0])
+    assert choose_threshold(low, np.ones(2, bool), 0.9) == -3
+    with pytest.raises(ValueError, match="without positives"):
+        choose_threshold(low, np.zeros(2, bool), 0.9)
 
 
 def test_augmentation_moves_voxels_with_their_image(normal: TrainingHead) -> None:
@@ -79,6 +87,14 @@ def test_augmentation_moves_voxels_with_their_image(normal: TrainingHead) -> Non
     seen = moved.images[:2, 1] > -400
     assert float((seen == (moved.voxels[:2] == 1)).float().mean()) > 0.97
     assert not torch.equal(moved.voxels, batch.voxels)
+
+
+def test_a_plane_of_unknown_voxels_stays_unknown_through_augmentation(normal: TrainingHead) -> None:
+    unknown = TrainingHead(
+        normal.image, normal.inside, normal.depth_mm, normal.labels, np.full(normal.image.shape, UNSURE, np.uint8)
+    )
+    moved = augment(collate([(unknown, k) for k in range(8, 24)]), np.random.default_rng(6))
+    assert bool((moved.voxels == UNSURE).all())
 
 
 def test_weakly_labelled_slices_teach_only_through_the_plane() -> None:
@@ -120,6 +136,9 @@ RECIPE = Recipe(
 )
 
 
+FOLD = FoldTraining(RECIPE, 0, (3, 4), "edition", 1)
+
+
 class Stopping(Bank):
     """A bank that is interrupted at one of its heads."""
 
@@ -135,24 +154,32 @@ class Stopping(Bank):
 def _pool(normal: TrainingHead, bank: Bank) -> Pool:
     labels, voxels = np.ones_like(normal.labels), np.full(normal.image.shape, UNSURE, np.uint8)
     marked = TrainingHead(normal.image, normal.inside, normal.depth_mm, labels, voxels)
-    return make_pool({7: normal}, [marked], [normal], bank, RECIPE, 1)
+    return Pool({7: normal}, [marked], [normal], bank, RECIPE, np.random.default_rng(1))
 
 
 def test_a_stopped_run_continues_as_if_it_had_not_been_stopped(normal: TrainingHead, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     carriers = {7: normal}
-    whole = train(_pool(normal, Bank(tmp_path / "bank", carriers, 1)), tmp_path / "whole.safetensors")
+    whole = train(_pool(normal, Bank(tmp_path / "bank", carriers, 1)), FOLD, tmp_path / "whole.safetensors")
     path = tmp_path / "fold0.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        train(_pool(normal, Stopping(tmp_path / "bank", carriers, 1)), path)
-    assert 0 < trained_steps(path) < RECIPE.steps and trained_steps(tmp_path / "fold1.safetensors") == 0
-    again = train(_pool(normal, Bank(tmp_path / "bank", carriers, 1)), path)
-    assert trained_steps(path) == RECIPE.steps
-    read = read_averaged(path)
+        train(_pool(normal, Stopping(tmp_path / "bank", carriers, 1)), FOLD, path)
+    assert 0 < trained_steps(path, FOLD) < RECIPE.steps
+    assert trained_steps(tmp_path / "fold1.safetensors", FOLD) == 0
+    with pytest.raises(CheckpointError, match="not finished"):
+        read_averaged(path, FOLD)
+    with pytest.raises(CheckpointError, match="simulator has changed"):
+        train(_pool(normal, Bank(tmp_path / "bank", carriers, 1)), replace(FOLD, simulator="other"), path)
+    again = train(_pool(normal, Bank(tmp_path / "bank", carriers, 1)), FOLD, path)
+    assert trained_steps(path, FOLD) == RECIPE.steps
+    read = read_averaged(path, FOLD)
     for one, two, three in zip(whole.parameters(), again.parameters(), read.parameters(), strict=True):
         assert torch.equal(one, two) and torch.equal(one, three)
     fresh = build_network()
     assert any(not torch.equal(a, b) for a, b in zip(whole.parameters(), fresh.parameters(), strict=True))
+    for other in (replace(FOLD, left_out=(3,)), replace(FOLD, recipe=replace(RECIPE, seed=9))):
+        with pytest.raises(CheckpointError, match=r"fold0.safetensors: was trained with another"):
+            read_averaged(path, other)
 
 
 def test_the_bank_gives_the_same_head_whoever_made_it(normal: TrainingHead, tmp_path: Path) -> None:

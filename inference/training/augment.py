@@ -39,7 +39,9 @@ def augment(batch: Batch, rng: np.random.Generator) -> Batch:
     count, _, rows, columns = batch.images.shape
     grid = _warp(count, rows, columns, rng)
     images = nnf.grid_sample(batch.images + 1024, grid, mode="bilinear", align_corners=False) - 1024
-    voxels = nnf.grid_sample(batch.voxels[:, None].float(), grid, mode="nearest", align_corners=False)[:, 0]
+    # at the border voxels repeat: a plane whose voxels are unknown must not get a rim that counts as known
+    drawn = batch.voxels[:, None].float()
+    voxels = nnf.grid_sample(drawn, grid, mode="nearest", padding_mode="border", align_corners=False)[:, 0]
 
     def per_item(values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(values.astype(np.float32))[:, None, None, None]

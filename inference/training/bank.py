@@ -26,8 +26,10 @@ def as_training_head(scene: Scene) -> TrainingHead:
 
 @cache
 def edition() -> str:
-    """What the simulator's sources hash to: heads that an older simulator made are never read again."""
-    sources = sorted((Path(__file__).parent / "simulate").glob("*.py"))
+    """What the sources hash to that decide how a simulated head looks: heads of others are never read again."""
+    here = Path(__file__).parent
+    beside = ("heads.py", "plain_head.py", "preprocess.py")
+    sources = [*sorted((here / "simulate").glob("*.py")), here / "data.py", *(here.parent / name for name in beside)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:10]
 
 

@@ -40,12 +40,17 @@ def fit_platt(inputs: Floats, truth: NDArray[np.bool_], ridge: float = 1e-2) -> 
     return Platt(tuple(float(w) for w in weights[1:]), float(weights[0]))
 
 
-def choose_threshold(probability: Floats, truth: NDArray[np.bool_], sensitivity: float) -> float:
-    """The highest threshold, midway between two probabilities, that reaches this sensitivity."""
+def choose_threshold(scores: Floats, truth: NDArray[np.bool_], sensitivity: float) -> float:
+    """The highest threshold that reaches this sensitivity: midway to the next lower score, where there is one.
+
+    ValueError without positives, of which nothing can be asked.
+    """
+    if not truth.any():
+        raise ValueError("a threshold cannot be chosen without positives")
     needed = int(np.ceil(sensitivity * truth.sum()))
-    lowest_kept = np.sort(probability[truth])[::-1][needed - 1]
-    below = probability[probability < lowest_kept]
-    return float((lowest_kept + below.max()) / 2) if len(below) else float(lowest_kept / 2)
+    lowest_kept = np.sort(scores[truth])[::-1][needed - 1]
+    below = scores[scores < lowest_kept]
+    return float((lowest_kept + below.max()) / 2) if len(below) else float(lowest_kept)
 
 
 def calibrate_types(predictions: Sequence[Prediction]) -> tuple[tuple[Platt, ...], tuple[float, ...]]:
@@ -57,7 +62,7 @@ def calibrate_types(predictions: Sequence[Prediction]) -> tuple[tuple[Platt, ...
         platt = fit_platt(highest, truth, ridge=0.1)
         chance = np.array([platt(float(v)) for v in highest[:, 0]])
         calibrations.append(platt)
-        thresholds.append(min(0.5, choose_threshold(chance, truth, TYPE_SENSITIVITY)))
+        thresholds.append(min(0.5, choose_threshold(chance, truth, TYPE_SENSITIVITY)) if truth.any() else 0.5)
     return tuple(calibrations), tuple(thresholds)
 
 

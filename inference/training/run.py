@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inference.training.bank import Bank
+from inference.training.bank import Bank, edition
+from inference.training.checkpoint import made_of, read_averaged, trained_steps
 from inference.training.data import TrainingHead, training_head
 from inference.training.datasets.ct_ich import CtIch, patients
 from inference.training.decide import SENSITIVITY, decide, folds_of
@@ -21,14 +22,15 @@ from inference.training.evaluation.run import Options as EvaluationOptions
 from inference.training.evaluation.run import evaluate
 from inference.training.export import Before, Words, export
 from inference.training.folds import assign_folds
+from inference.training.pool import Pool, synthetic_training_heads
 from inference.training.predict import Prediction, predict
-from inference.training.train import Recipe, make_pool, read_averaged, synthetic_training_heads, train, trained_steps
+from inference.training.recipe import FoldTraining, Recipe
+from inference.training.train import train
 from inference.training.unseen import Unseen
 from inference.weights import Figure, ModelCard, load_card
 
 log = logging.getLogger(__name__)
 
-SYNTHETIC_SEED = 100_000
 ADULT_YEARS = 18.0
 LIMITS = (
     "One hospital, trauma patients only, mean age 28 years, 5 mm slices; nothing is known of other sites and scanners.",
@@ -76,6 +78,12 @@ def fold_of(options: Options, cases: Mapping[int, Case]) -> dict[int, int]:
     return assign_folds({n: c.head.labels for n, c in cases.items()}, options.folds, options.recipe.seed)
 
 
+def fold_named(options: Options, cases: Mapping[int, Case], number: int) -> FoldTraining:
+    """What makes this fold's network what it is."""
+    left_out = sorted(patient for patient, fold in fold_of(options, cases).items() if fold == number)
+    return FoldTraining(options.recipe, number, tuple(left_out), edition(), threads_of(options, number))
+
+
 def checkpoint_path(out: Path, fold: int) -> Path:
     """Where a fold's checkpoint lies."""
     return out / f"fold{fold}.safetensors"
@@ -89,28 +97,36 @@ def threads_of(options: Options, fold: int) -> int:
     return options.threads
 
 
-def train_fold(options: Options, fold: int) -> None:
+def train_fold(options: Options, number: int) -> None:
     """Trains one fold in this process; returns at once when its checkpoint is complete."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(threads_of(options, fold))
-    if trained_steps(checkpoint_path(options.out, fold)) >= options.recipe.steps:
+    cases, recipe = load_cases(options.data), options.recipe
+    fold, checkpoint = fold_named(options, cases, number), checkpoint_path(options.out, number)
+    if trained_steps(checkpoint, fold) >= recipe.steps:
         return
-    cases = load_cases(options.data)
-    where = fold_of(options, cases)
-    heads = {number: case.head for number, case in cases.items() if where[number] != fold}
-    normals = {number: head for number, head in heads.items() if not head.labels.any()}
+    torch.set_num_threads(fold.threads)
+    heads = {patient: case.head for patient, case in cases.items() if patient not in fold.left_out}
+    normals = {patient: head for patient, head in heads.items() if not head.labels.any()}
     positives = [head for head in heads.values() if head.labels.any()]
-    log.info("fold %d: %d normal and %d positive heads", fold, len(normals), len(positives))
-    synthetic = synthetic_training_heads(options.recipe.synthetic_heads, SYNTHETIC_SEED)
-    bank = Bank(options.out / "bank", normals, options.recipe.seed)
-    pool = make_pool(normals, positives, synthetic, bank, options.recipe, options.recipe.seed + fold)
-    train(pool, checkpoint_path(options.out, fold))
+    log.info("fold %d: %d normal and %d positive heads", number, len(normals), len(positives))
+    synthetic = synthetic_training_heads(recipe.synthetic_heads, recipe.synthetic_seed)
+    bank = Bank(options.out / "bank", normals, recipe.seed)
+    rng = np.random.default_rng(recipe.seed + number)
+    train(Pool(normals, positives, synthetic, bank, recipe, rng), fold, checkpoint)
 
 
-def out_of_fold(options: Options, cases: Mapping[int, Case]) -> list[Prediction]:
+def finished(options: Options, cases: Mapping[int, Case]) -> list[torch.nn.Module]:
+    """The averaged network of every fold."""
+    return [
+        read_averaged(checkpoint_path(options.out, number), fold_named(options, cases, number))
+        for number in range(options.folds)
+    ]
+
+
+def out_of_fold(
+    networks: Sequence[torch.nn.Module], where: Mapping[int, int], cases: Mapping[int, Case]
+) -> list[Prediction]:
     """Every patient predicted by the network of its own fold."""
-    where = fold_of(options, cases)
-    networks = [read_averaged(checkpoint_path(options.out, fold)) for fold in range(options.folds)]
     return [
         Prediction(number, predict([networks[where[number]]], case.head), case.head.labels, case.imaged)
         for number, case in cases.items()
@@ -119,8 +135,9 @@ def out_of_fold(options: Options, cases: Mapping[int, Case]) -> list[Prediction]
 
 def measured(card: ModelCard, options: Options, out: Path) -> list[Figure]:
     """The card's figures, out of fold by its own folds, as `scripts/evaluate` measures them; pages lie in `out`."""
-    analyst = Unseen(card, torch.device("cpu")).analyst()
-    found = evaluate(CtIch(options.data), analyst, out, EvaluationOptions(options.date), log.info)
+    dataset = CtIch(options.data)
+    analyst = Unseen(card, torch.device("cpu")).analyst([entry.patient_id for entry in dataset.entries()])
+    found = evaluate(dataset, analyst, out, EvaluationOptions(options.date), log.info)
     named: list[tuple[str, Estimate]] = [
         ("study_auc", found.study.auc),
         ("study_sensitivity", found.study.sensitivity),
@@ -132,8 +149,6 @@ def measured(card: ModelCard, options: Options, out: Path) -> list[Figure]:
             ("slice_sensitivity", found.slices.sensitivity),
             ("slice_specificity", found.slices.specificity),
         ]
-    if found.outlines is not None:
-        named.append(("dice_outlined_patients", found.outlines.dice))
     return [Figure(name, value.value, value.low, value.high) for name, value in named]
 
 
@@ -151,19 +166,22 @@ def children_words(cases: Mapping[int, Case]) -> str:
 def words(options: Options, cases: Mapping[int, Case]) -> Words:
     """The card's words for this run."""
     r, count = options.recipe, len(cases)
+    made = [made_of(checkpoint_path(options.out, number)) for number in range(options.folds)]
+    editions, threads = (", ".join(dict.fromkeys(str(each[i]) for each in made)) for i in (0, 1))
     training = (
         f"{options.folds}-fold cross-validation by patient over {count} patients, one network of 1.0 M parameters "
-        f"(2.5D U-Net, three planes in) per fold, {r.steps} steps of {r.batch} planes each on {options.threads} CPU "
-        f"thread(s), seed {r.seed}; the shipped model averages the logits of all folds' networks. Simulated bleeds of "
-        "five types and mimics in the fold's own normal scans under varied acquisition, real slice labels through "
-        "top-k pooling, synthetic heads."
+        f"(2.5D U-Net, three planes in) per fold, {r.steps} steps of {r.batch} planes each, seed {r.seed}, "
+        f"{'bfloat16' if r.bfloat16 else 'float32'} on the CPU ({threads} threads); the shipped model averages the "
+        "logits of all folds' networks. Simulated bleeds of five types and mimics in the fold's own normal scans under "
+        f"varied acquisition (simulator {editions}), real slice labels through top-k pooling, synthetic heads."
     )
     point = (
         f"Chosen for a sensitivity of {SENSITIVITY:g} on out-of-fold predictions of single networks. The figures are "
-        "out of fold and nested: each patient is judged by the one network that never saw the patient, with "
-        "calibration and thresholds fitted on the patients of the other folds. The smoothing over neighbouring planes "
-        "was chosen on early predictions for two thirds of the same patients. Intervals: 95 %, bootstrap by patient. "
-        "The averaged networks themselves have no figures, for no patient is new to all of them."
+        "out of fold: each patient is judged by the one network that never saw the patient, with calibration and "
+        "thresholds fitted on the predictions for the patients of the other folds (which came from networks that had "
+        "seen the patient). The smoothing over neighbouring planes was chosen on early predictions for two thirds of "
+        "the same patients. Intervals: 95 %, bootstrap by patient. The averaged networks themselves have no figures, "
+        "for no patient is new to all of them."
     )
     return Words(options.version, training, point, ADULT_YEARS, children_words(cases), LIMITS)
 
@@ -176,9 +194,9 @@ def run(options: Options) -> Path:
         for done in [executor.submit(train_fold, options, fold) for fold in range(options.folds)]:
             done.result()
     cases = load_cases(options.data)
-    predictions = out_of_fold(options, cases)
-    decisions, folds = decide(predictions), folds_of(fold_of(options, cases), predictions)
-    networks = [read_averaged(checkpoint_path(options.out, fold)) for fold in range(options.folds)]
+    networks, where = finished(options, cases), fold_of(options, cases)
+    predictions = out_of_fold(networks, where, cases)
+    decisions, folds = decide(predictions), folds_of(where, predictions)
 
     def write(figures: Sequence[Figure], before: Before | None) -> Path:
         return export(networks, decisions, figures, words(options, cases), options.out, folds, before)

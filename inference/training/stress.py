@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from inference.findings import HaemorrhageType, NotAnalysable, Result
 from inference.stack import SliceStack
@@ -20,7 +21,7 @@ from inference.training.bank import SPACING_MM
 from inference.training.data import TYPES, TrainingHead, stack_of
 from inference.training.simulate.acquisition import thin
 from inference.training.simulate.anatomy import Anatomy, anatomy
-from inference.training.simulate.fields import Field
+from inference.training.simulate.fields import Field, Spacing
 from inference.training.simulate.mimics import Mimic
 from inference.training.simulate.scene import VOLUMES_ML, Plan, Scene, Wish, simulate
 
@@ -43,7 +44,7 @@ class Answer:
     """What the model said of one simulated head; `stress` is PLAIN, MIMIC or DETECTION.
 
     `located`: the drawn haemorrhage meets the true one; `typed`: the true type is among those present.
-    `thickest_mm`: how far the bleed reaches from the inner table, for epidural and subdural ones.
+    `thickest_mm`: of epidural and subdural ones, within the plane.
     """
 
     stress: str
@@ -77,10 +78,10 @@ class Case:
         return f"{self.stress}/{self.what}/{self.wanted_ml:g}/{self.slice_mm:g}/{self.carrier}/{self.number}"
 
 
-def plain_cases(carriers: Sequence[int]) -> Iterator[Case]:
+def plain_cases(carriers: Sequence[int], slice_mm: float) -> Iterator[Case]:
     """Each carrier as it is."""
     for carrier in carriers:
-        yield Case(PLAIN, "nothing", 0.0, SPACING_MM[0], carrier)
+        yield Case(PLAIN, "nothing", 0.0, slice_mm, carrier)
 
 
 def mimic_cases(carriers: Sequence[int], count: int) -> Iterator[Case]:
@@ -90,16 +91,15 @@ def mimic_cases(carriers: Sequence[int], count: int) -> Iterator[Case]:
             yield Case(MIMIC, mimic.value, 0.0, SPACING_MM[0], carriers[(place * count + i) % len(carriers)])
 
 
-def detection_cases(carriers: Sequence[int], per_cell: int) -> Iterator[Case]:
-    """Type x volume x slice thickness, `per_cell` of each, carriers in turn."""
+def detection_cases(carriers: Sequence[int], slice_mm: float, per_cell: int) -> Iterator[Case]:
+    """Type x volume at one slice thickness, `per_cell` of each, carriers in turn."""
     turn = 0
-    for slice_mm in SLICES_MM:
-        for kind in HaemorrhageType:
-            low, high = VOLUMES_ML[kind]
-            for wanted in [ml for ml in STEPS_ML if low <= ml <= high]:
-                for number in range(per_cell):
-                    yield Case(DETECTION, kind.value, wanted, slice_mm, carriers[turn % len(carriers)], number)
-                    turn += 1
+    for kind in HaemorrhageType:
+        low, high = VOLUMES_ML[kind]
+        for wanted in [ml for ml in STEPS_ML if low <= ml <= high]:
+            for number in range(per_cell):
+                yield Case(DETECTION, kind.value, wanted, slice_mm, carriers[turn % len(carriers)], number)
+                turn += 1
 
 
 def as_stack(hu: Field, plane_mm: float) -> SliceStack:
@@ -152,7 +152,7 @@ def _answer(case: Case, scene: Scene, body: Anatomy, result: Result | None, reas
         t = [kind.value for kind in TYPES].index(case.what)
         true = scene.voxels == 1 + t
         if case.what in ("epidural", "subdural") and true.any():
-            thickest = float(body.table_mm[true].max())
+            thickest = _thickest_mm(true, body.spacing_mm)
         if result is not None:
             drawn = _drawn(result, true.shape)
             located = bool((drawn & true).any())
@@ -173,6 +173,12 @@ def _answer(case: Case, scene: Scene, body: Anatomy, result: Result | None, reas
     )
 
 
+def _thickest_mm(mask: NDArray[np.bool_], spacing_mm: Spacing) -> float:
+    """Twice the largest distance within the plane from a voxel of the mask to its edge."""
+    planes = [ndimage.distance_transform_edt(np.pad(plane, 1), spacing_mm[1:]).max() for plane in mask]
+    return float(2 * max(planes) - spacing_mm[1])
+
+
 def _drawn(result: Result, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """All that the model drew, without the margin."""
     drawn = np.zeros((shape[0], shape[1] + 2 * MARGIN, shape[2] + 2 * MARGIN), bool)
@@ -183,19 +189,24 @@ def _drawn(result: Result, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def run_stress(answer_all: AnswerAll, carriers: Sequence[int], per_cell: int, kept: Path) -> list[Answer]:
-    """Every answer; what `kept` (one JSON object per line) already holds is not asked again."""
+    """Every answer of both sets; what `kept` (one JSON object per line) already holds is not asked again."""
+    answers = []
+    for slice_mm in SLICES_MM:
+        plain = _ask(answer_all, list(plain_cases(carriers, slice_mm)), kept)
+        silent = {answer.carrier for answer in plain if not answer.suspected and not answer.not_analysed}
+        quiet = [carrier for carrier in carriers if carrier in silent]
+        answers += plain
+        if quiet:
+            cases = list(detection_cases(quiet, slice_mm, per_cell))
+            if slice_mm == SPACING_MM[0]:
+                cases += mimic_cases(quiet, 2 * per_cell)
+            answers += _ask(answer_all, cases, kept)
+    return answers
+
+
+def _ask(answer_all: AnswerAll, cases: Sequence[Case], kept: Path) -> list[Answer]:
     known = read_answers(kept)
-    _ask(answer_all, list(plain_cases(carriers)), known, kept)
-    plain = [answer for answer in known.values() if answer is not None and answer.stress == PLAIN]
-    loud = {answer.carrier for answer in plain if answer.suspected or answer.not_analysed}
-    quiet = [carrier for carrier in carriers if carrier not in loud]
-    if quiet:
-        _ask(answer_all, [*mimic_cases(quiet, 2 * per_cell), *detection_cases(quiet, per_cell)], known, kept)
-    return [answer for answer in known.values() if answer is not None]
-
-
-def _ask(answer_all: AnswerAll, wanted: Sequence[Case], known: dict[str, Answer | None], kept: Path) -> None:
-    todo = [case for case in wanted if case.key not in known]
+    todo = [case for case in cases if case.key not in known]
     with kept.open("a", encoding="utf-8") as lines:
         for number, (case, answer) in enumerate(zip(todo, answer_all(todo), strict=True), start=1):
             known[case.key] = answer
@@ -204,6 +215,7 @@ def _ask(answer_all: AnswerAll, wanted: Sequence[Case], known: dict[str, Answer 
             lines.flush()
             if number % 25 == 0 or number == len(todo):
                 log.info("%d of %d simulated heads", number, len(todo))
+    return [answer for case in cases if (answer := known[case.key]) is not None]
 
 
 def read_answers(kept: Path) -> dict[str, Answer | None]:

@@ -47,7 +47,7 @@ def detection_table(answers: Sequence[Answer], slice_mm: float) -> list[str]:
 
 
 def thickness_table(answers: Sequence[Answer]) -> list[str]:
-    """Flagged of all, by how far the blood reaches from the inner table."""
+    """Flagged of all, by how thick the blood is within the plane."""
     rows = []
     for kind in (HaemorrhageType.EPIDURAL, HaemorrhageType.SUBDURAL):
         own = [a for a in answers if a.stress == DETECTION and a.what == kind.value]
@@ -67,6 +67,12 @@ def mimic_table(answers: Sequence[Answer]) -> list[str]:
     return _table(["", "false alarms", "not analysed"], rows)
 
 
+def _flagged_as_they_are(plain: Sequence[Answer], slice_mm: float) -> str:
+    own = [answer for answer in plain if answer.slice_mm == slice_mm]
+    flagged = share(own, lambda a: a.suspected)
+    return f"Normal heads flagged as they are, slices of {slice_mm:g} mm: {flagged}. These carry nothing below."
+
+
 def stress_text(answers: Sequence[Answer], model: ModelIdentity, method: str) -> str:
     """Both sets' tables as a Markdown page."""
     plain = [a for a in answers if a.stress == PLAIN]
@@ -75,13 +81,12 @@ def stress_text(answers: Sequence[Answer], model: ModelIdentity, method: str) ->
         "",
         f"Research only; not a medical device. Model {model.name} {model.version} ({model.sha256[:12]}). {method}",
         "",
-        f"Normal heads flagged as they are: {share(plain, lambda a: a.suspected)}. These carry nothing below.",
-        "",
+        *(f"{_flagged_as_they_are(plain, slice_mm)}\n" for slice_mm in SLICES_MM),
         "## Simulated bleeds that are flagged",
         "",
     ]
     for slice_mm in SLICES_MM:
         lines += [f"Slices of {slice_mm:g} mm:", "", *detection_table(answers, slice_mm)]
-    lines += ["By the thickness of the blood under the skull, all slices:", "", *thickness_table(answers)]
+    lines += ["By the thickness of the blood within the plane, all slices:", "", *thickness_table(answers)]
     lines += ["## Mimics that are flagged, in heads that are not without them", "", *mimic_table(answers)]
     return "\n".join(lines)

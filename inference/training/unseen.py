@@ -1,15 +1,16 @@
-"""A model's answers for the very patients it was made from: each by the network that never saw the patient.
+"""A model's answers for the very data set it was made from: each patient by the network that never saw the patient.
 
-The folds file beside a card names, for each network, the patients left out of its training and the decisions
-(calibration, thresholds) fitted without them. Nothing that judges a patient then knows anything of the patient.
+The folds file beside a card names, for each network, the patients left out of its training, and the decisions
+(calibration, thresholds) fitted without their predictions. Patients of the same data set who are in no fold are new to
+every network: the model as it is shipped answers for them.
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import replace
 
 import torch
 
-from inference.errors import ModelError
 from inference.network import build_network
 from inference.pipelines.haemorrhage import HaemorrhagePipeline
 from inference.training.evaluation.measure import Analyst
@@ -17,37 +18,50 @@ from inference.weights import ModelCard, load_folds, load_networks
 
 
 class Unseen:
-    """One pipeline for each fold, of its one network and its own decisions; asked by patient.
+    """One pipeline for each fold, of its one network and its own decisions, and the shipped one; asked by patient.
 
     ModelError where there are no folds beside the card, or they belong to other weights.
     """
 
     def __init__(self, card: ModelCard, device: torch.device) -> None:
         self.card = card
-        folds = load_folds(card)
+        self.folds = load_folds(card)
         networks = load_networks(card, build_network, device)
+        self._shipped = HaemorrhagePipeline(device, card, networks)
         self._pipelines: dict[str, HaemorrhagePipeline] = {}
-        for fold in folds.folds:
+        for fold in self.folds.folds:
             own = replace(card, decisions=fold.decisions, networks=1)
             pipeline = HaemorrhagePipeline(device, own, [networks[fold.network]])
             self._pipelines |= dict.fromkeys(fold.patients, pipeline)
-        self._folds = folds
 
     def pipeline(self, patient_id: str) -> HaemorrhagePipeline:
-        """The pipeline that never saw this patient; ModelError for a patient of no fold."""
-        if patient_id not in self._pipelines:
-            raise ModelError(f"patient {patient_id} is in none of the model's folds; it cannot be judged unseen")
-        return self._pipelines[patient_id]
+        """The pipeline that never saw this patient."""
+        return self._pipelines.get(patient_id, self._shipped)
 
-    def analyst(self) -> Analyst:
-        """Answers for every study of the data set that the model was made from."""
+    def analyst(self, patients: Collection[str]) -> Analyst:
+        """Answers for these patients of the data set that the model was made from."""
         return Analyst(
             answer=lambda study: self.pipeline(study.entry.patient_id).run(study.stack),
             slice_threshold=lambda entry: self.pipeline(entry.patient_id).card.decisions.slice_threshold,
             model=self.card.identity,
-            method=(
-                f"{len(self._folds.folds)}-fold cross-validation by patient: each patient is judged by the one network "
-                "that never saw the patient, with calibration and thresholds fitted on the patients of the other folds."
-            ),
-            signature=hashlib.sha256(repr(self._folds).encode()).hexdigest()[:16],
+            method=self._method(set(patients)),
+            signature=hashlib.sha256(repr(self.folds).encode()).hexdigest()[:16],
         )
+
+    def _method(self, patients: set[str]) -> str:
+        """How these patients are judged, in a sentence or two."""
+        known = len(patients & self._pipelines.keys())
+        new = len(patients) - known
+        said = []
+        if known:
+            said.append(
+                f"{len(self.folds.folds)}-fold cross-validation by patient ({known} patients): each patient is judged "
+                "by the one network that never saw the patient, with calibration and thresholds fitted on the "
+                "predictions for the patients of the other folds."
+            )
+        if new:
+            said.append(
+                f"{new} patients whom no network ever saw are judged by the model as it is shipped "
+                f"({self.card.networks} networks averaged, the card's own calibration and thresholds)."
+            )
+        return " ".join(said)
