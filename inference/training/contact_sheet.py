@@ -18,7 +18,7 @@ from inference.training.simulate.acquisition import random_acquisition
 from inference.training.simulate.anatomy import Anatomy, anatomy
 from inference.training.simulate.fields import Field
 from inference.training.simulate.mimics import Mimic
-from inference.training.simulate.scene import UNSURE, VOLUMES_ML, Plan, Scene, Wish, simulate
+from inference.training.simulate.scene import DRAWN_ML, UNSURE, Plan, Scene, Wish, simulate
 
 ACROSS = 8
 REAL_SHOWN = 3
@@ -82,7 +82,7 @@ def _telling(scene: Scene, kind: HaemorrhageType | None) -> int:
 
 def simulated_rows(kind: HaemorrhageType, bodies: Sequence[Anatomy], count: int, seed: int) -> list[tuple[Tile, Tile]]:
     """Pictures without and with the edge, from the smallest to the largest volume."""
-    low, high = np.log(VOLUMES_ML[kind])
+    low, high = np.log(DRAWN_ML[kind])
     pairs = []
     for i in range(count):
         wanted_ml = float(np.exp(low + (high - low) * (i + 0.5) / count))

@@ -23,7 +23,7 @@ from inference.training.simulate.acquisition import thin
 from inference.training.simulate.anatomy import Anatomy, anatomy
 from inference.training.simulate.fields import Field, Spacing
 from inference.training.simulate.mimics import Mimic
-from inference.training.simulate.scene import VOLUMES_ML, Plan, Scene, Wish, simulate
+from inference.training.simulate.scene import DRAWN_ML, Plan, Scene, Wish, simulate
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def detection_cases(carriers: Sequence[int], slice_mm: float, per_cell: int) -> 
     """Type x volume at one slice thickness, `per_cell` of each, carriers in turn."""
     turn = 0
     for kind in HaemorrhageType:
-        low, high = VOLUMES_ML[kind]
+        low, high = DRAWN_ML[kind]
         for wanted in [ml for ml in STEPS_ML if low <= ml <= high]:
             for number in range(per_cell):
                 yield Case(DETECTION, kind.value, wanted, slice_mm, carriers[turn % len(carriers)], number)

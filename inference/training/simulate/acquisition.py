@@ -2,7 +2,7 @@
 
 Geometry is a weighted mean of scanned voxels, so that it is one sparse matrix for tilt, plane distance and thickness
 together. Noise is measured in the brain before and after and what resampling took away is put back, in the texture of
-the kernel: a filtered-backprojection noise has no slow waves (Riederer et al. 1978).
+the kernel.
 """
 
 import io
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage, sparse
 
-from inference.training.simulate.fields import Field, Mask, Spacing, coordinates
+from inference.training.simulate.fields import Field, Mask, Spacing, below_vertex_mm, coordinates, signed_mm
+from inference.training.simulate.noise import noise_sd, noisy
 
 UNSURE = 255
 AIR_HU = -1024.0
@@ -27,8 +28,8 @@ LOST_MM = 12.0
 class Acquisition:
     """How a head is scanned and reconstructed.
 
-    `tilt_deg` about the left-right axis; `turn_deg`, `shift_mm` (row, column) and `scale` (of the head, 1 = as it is)
-    within the plane. `plane_mm` is the distance of planes, `thickness_mm` what each averages. Outside a circle of
+    `tilt_deg` about the left-right axis; `turn_deg` and `shift_mm` (row, column) within the plane; `scale` of the whole
+    head, 1 = as it is. `plane_mm` is the distance of planes, `thickness_mm` what each averages. Outside a circle of
     `field_of_view_mm` there is padding. `noise_hu` is the least standard deviation in the brain; what the scan had is
     kept. `kernel_mm` < 0 smooths with that sigma, > 0 sharpens. `clip_hu` is the only window kept (bone and air are
     cut), `step_hu` a quantisation, `jpeg` a JPEG quality (only with a window), `drift_hu` a false calibration. `seed`
@@ -101,14 +102,11 @@ def acquire(hu: Field, voxels: NDArray[np.uint8], inside: Mask, spacing_mm: Spac
     grainy = noise_sd(image, within)
     image = _kernel(image, how.kernel_mm / spacing_mm[1])
     wanted = max(how.noise_hu, before * noise_sd(image, within) / max(grainy, 0.1))
-    image = _noisy(image, within, wanted, how.kernel_mm, rng)
+    image = noisy(image, within, wanted, how.kernel_mm, rng)
     seen = _seen(image.shape, spacing_mm, how.field_of_view_mm)
     image = _recorded(np.where(seen, image + np.float32(how.drift_hu), np.float32(AIR_HU)), how)
     labels, within = labels * seen, within & seen
-    areas = within.sum((1, 2)) * spacing_mm[1] * spacing_mm[2]
-    top = np.flatnonzero(areas > 200)
-    highest = top[-1] if len(top) else len(image) - 1
-    below = ((highest - np.arange(len(image))) * how.plane_mm).astype(np.float32)
+    below = below_vertex_mm(within, (how.plane_mm, *spacing_mm[1:]))
     return Acquired(image, labels, within, below, how.plane_mm)
 
 
@@ -120,37 +118,10 @@ def thin(hu: Field, inside: Mask, spacing_mm: Spacing, plane_mm: float, rng: np.
     low = np.minimum(at.astype(np.intp), len(hu) - 2)
     share = (at - low).astype(np.float32)[:, None, None]
     fine = hu[low] + share * (hu[low + 1] - hu[low])
-    within = inside[np.rint(at).astype(np.intp)]
+    edge = signed_mm(inside, spacing_mm)
+    within = np.asarray(edge[low] + share * (edge[low + 1] - edge[low]) > 0)
     wanted = noise_sd(hu, inside) * min(2.2, float(np.sqrt(spacing_mm[0] / plane_mm)))
-    return np.clip(_noisy(fine, within, wanted, 0.0, rng), AIR_HU, HIGHEST_HU), within
-
-
-def noise_sd(hu: Field, inside: Mask) -> float:
-    """Standard deviation of noise in HU within the brain, from neighbours four pixels apart in both directions.
-
-    Anatomy is smooth over that distance in most places: the quartiles of the second difference tell.
-    """
-    planes = _wide(inside)
-    values, brain = hu[planes], inside[planes]
-    mixed = _mixed(values)
-    use = brain[:, 4:, 4:] & brain[:, :-4, 4:] & brain[:, 4:, :-4] & brain[:, :-4, :-4]
-    found = mixed[use]
-    if len(found) < 100:
-        return 0.0
-    low, high = np.percentile(found, [25, 75])
-    return float((high - low) / 1.349 / 2)
-
-
-def _mixed(values: Field) -> Field:
-    """Second difference along rows and columns over four pixels; of noise it has four times the variance."""
-    return np.asarray(values[:, 4:, 4:] - values[:, :-4, 4:] - values[:, 4:, :-4] + values[:, :-4, :-4], np.float32)
-
-
-def _wide(inside: Mask) -> NDArray[np.intp]:
-    """Up to six planes of much brain."""
-    areas = inside.sum((1, 2))
-    wide = np.flatnonzero(areas >= 0.6 * areas.max())
-    return wide[np.linspace(0, len(wide) - 1, min(6, len(wide))).astype(np.intp)]
+    return np.clip(noisy(fine, within, wanted, 0.0, rng), AIR_HU, HIGHEST_HU), within
 
 
 def _planes(inside: Mask, spacing_mm: Spacing, how: Acquisition) -> sparse.csr_matrix:
@@ -161,14 +132,15 @@ def _planes(inside: Mask, spacing_mm: Spacing, how: Acquisition) -> sparse.csr_m
     count, rows = inside.shape[:2]
     middle = (count // 2) * spacing_mm[0]
     cos, sin = np.cos(np.deg2rad(how.tilt_deg)), np.sin(np.deg2rad(how.tilt_deg))
-    half = int(np.ceil((count / 2 * spacing_mm[0] + 40) / how.plane_mm))
-    heights = np.arange(-half, half + 1) * how.plane_mm
+    apart, thickness = how.plane_mm / how.scale, how.thickness_mm / how.scale
+    half = int(np.ceil((count / 2 * spacing_mm[0] + 40) / apart))
+    heights = np.arange(-half, half + 1) * apart
     y = (np.arange(rows) - (rows - 1) / 2) * spacing_mm[1]
     z = (middle + cos * heights[:, None] + sin * y[None]) / spacing_mm[0]
     lost = ((z < -0.6) & inside[0].any(1)).sum(1) + ((z > count - 0.4) & inside[-1].any(1)).sum(1)
     within = (middle + cos * heights >= 0) & (middle + cos * heights <= (count - 1) * spacing_mm[0])
     heights = heights[within & (lost * spacing_mm[1] <= LOST_MM)]
-    samples = np.array([-1, 0, 1]) / 3 * max(0.0, how.thickness_mm - spacing_mm[0])
+    samples = np.array([-1, 0, 1]) / 3 * max(0.0, thickness - spacing_mm[0])
     parts = []
     for sample in samples:
         z = (middle + cos * (heights + sample)[:, None] + sin * y[None]) / spacing_mm[0]
@@ -238,23 +210,6 @@ def _kernel(image: Field, pixels: float) -> Field:
         return image
     smooth = ndimage.gaussian_filter(image, (0, abs(pixels), abs(pixels)), truncate=3)
     return smooth if pixels < 0 else np.asarray(image + 0.7 * (image - smooth), np.float32)
-
-
-def texture(shape: tuple[int, ...], kernel_mm: float, rng: np.random.Generator) -> Field:
-    """Noise of standard deviation 1 as a kernel leaves it: fine grain for a sharp one, coarse for a smooth one."""
-    size = float(np.clip(0.75 - 0.45 * kernel_mm, 0.35, 1.4))
-    white = rng.standard_normal(shape, dtype=np.float32)
-    fine = ndimage.gaussian_filter(white, (0, size, size), truncate=2.5)
-    fine -= 0.8 * ndimage.gaussian_filter(fine, (0, 2.2 * size, 2.2 * size), truncate=2)
-    return np.asarray(fine / (_mixed(fine[:4]).std() / 2 + 1e-6), np.float32)
-
-
-def _noisy(image: Field, inside: Mask, wanted_hu: float, kernel_mm: float, rng: np.random.Generator) -> Field:
-    """Adds what noise is missing."""
-    missing = wanted_hu**2 - noise_sd(image, inside) ** 2
-    if missing <= 0.01:
-        return image
-    return np.asarray(image + np.float32(np.sqrt(missing)) * texture(image.shape, kernel_mm, rng), np.float32)
 
 
 def _recorded(image: Field, how: Acquisition) -> Field:

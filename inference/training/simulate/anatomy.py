@@ -10,14 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from inference.training.simulate.fields import Field, Mask, Spacing
+from inference.training.simulate.fields import Field, Mask, Spacing, below_vertex_mm, signed_mm
 from inference.training.simulate.landmarks import Landmarks, landmarks
+from inference.training.simulate.noise import noise_sd
 
 BONE_HU = 150.0
 BLOOD_LIMIT_HU = 110.0
 TISSUE_LIMIT_HU = 75.0
 GRAIN_LIMIT_HU = 12.0
+GRAIN_LIMIT_SD = 3.5
 EDGE_HU = 3.0
+EDGE_SD = 0.7
+RIM_MM = 3.0
+THICK_PLANE_MM = 5.0
 LARGEST_CALCIFICATION_MM2 = 150.0
 
 
@@ -25,7 +30,8 @@ LARGEST_CALCIFICATION_MM2 = 150.0
 class Anatomy:
     """One head; every array is (plane, row, column) on voxels of `spacing_mm`.
 
-    `hu` as scanned = `smooth` + noise; `grain` is that noise, cut at 12 HU. `inside` is the intracranial space.
+    `hu` as scanned = `smooth` + noise; `grain` is that noise, without edges, with the bone's share along the
+    inner table. `inside` is the intracranial space.
     `depth_mm` is the distance to its edge (calcifications within the brain are none), `table_mm` the same within the
     plane. `soft` 0..1 is where blood may lie (not in bone). `ventricles`; `csf` 0..1, the share of cerebrospinal fluid
     in each voxel outside them. `bone`; `scalp`, soft tissue outside it. `vault` are the planes above the skull base,
@@ -68,21 +74,20 @@ def anatomy(hu: Field, inside: Mask, spacing_mm: Spacing) -> Anatomy:
     smooth = _without_noise(hu, inside, spacing_mm)
     space = _without_calcifications(inside, spacing_mm)
     depth = ndimage.distance_transform_edt(space, sampling=spacing_mm).astype(np.float32)
-    table = np.stack([ndimage.distance_transform_edt(plane, sampling=spacing_mm[1:]) for plane in space])
+    signed = signed_mm(space, spacing_mm)
+    table = np.maximum(signed, 0)
     ventricles = _ventricles(smooth, depth, spacing_mm)
     areas = inside.sum((1, 2)) * spacing_mm[1] * spacing_mm[2]
-    top = np.flatnonzero(areas > 200)
-    highest = top[-1] if len(top) else len(hu) - 1
     bone = (hu > BONE_HU) & ~inside
-    below = ((highest - np.arange(len(hu))) * spacing_mm[0]).astype(np.float32)
+    below = below_vertex_mm(inside, spacing_mm)
     return Anatomy(
         hu=hu,
         smooth=smooth,
-        grain=_grain(hu - smooth, spacing_mm),
+        grain=_grain(hu, smooth, inside, table, spacing_mm),
         spacing_mm=spacing_mm,
         inside=inside,
         depth_mm=depth,
-        table_mm=table.astype(np.float32),
+        table_mm=table,
         soft=np.asarray(inside * np.clip((120 - hu) / 20, 0, 1), np.float32),
         ventricles=ventricles,
         csf=_sulci(smooth, inside, ventricles, spacing_mm),
@@ -91,7 +96,7 @@ def anatomy(hu: Field, inside: Mask, spacing_mm: Spacing) -> Anatomy:
         vault=np.asarray(areas > 0.3 * areas.max()),
         below_mm=below,
         marks=landmarks(smooth, inside, below, spacing_mm),
-        rise=_rise(table.astype(np.float32), space, spacing_mm),
+        rise=_rise(signed, spacing_mm),
     )
 
 
@@ -108,15 +113,12 @@ def _closed(inside: Mask, spacing_mm: Spacing) -> Mask:
     return np.stack([ndimage.binary_fill_holes(plane) for plane in closed])
 
 
-def _rise(table: Field, inside: Mask, spacing_mm: Spacing) -> Field:
-    """Change of the signed distance to the inner table per mm upward; beyond the last plane the space has closed."""
-    outside = np.stack([ndimage.distance_transform_edt(~p, sampling=spacing_mm[1:]) if p.any() else p for p in inside])
-    closed = ~inside.any((1, 2))
-    signed = table - outside
-    signed[closed] = -2.5 * spacing_mm[0]
+def _rise(signed: Field, spacing_mm: Spacing) -> Field:
+    """Change of the signed distance to the inner table per mm upward, over about the distance of thick planes."""
     ends = np.concatenate([signed[:1], signed, signed[-1:]])
     rise = (ends[2:] - ends[:-2]) / np.float32(2 * spacing_mm[0])
-    return np.asarray(np.clip(ndimage.gaussian_filter(rise, _sigma(2.0, spacing_mm)), -4, 4), np.float32)
+    along = max(0.0, THICK_PLANE_MM - spacing_mm[0]) / spacing_mm[0]
+    return np.asarray(np.clip(ndimage.gaussian_filter(rise, (along, *_sigma(2.0, spacing_mm)[1:])), -4, 4), np.float32)
 
 
 def _without_calcifications(inside: Mask, spacing_mm: Spacing) -> Mask:
@@ -141,11 +143,16 @@ def _without_noise(hu: Field, inside: Mask, spacing_mm: Spacing) -> Field:
     return np.asarray(np.where(inside & (weight > 0.05), within, plain), np.float32)
 
 
-def _grain(noise: Field, spacing_mm: Spacing) -> Field:
+def _grain(hu: Field, smooth: Field, inside: Mask, table: Field, spacing_mm: Spacing) -> Field:
     """Noise that may be laid over blood: what follows an edge of the anatomy, and so agrees with its surroundings, is
-    taken back."""
-    agreed = ndimage.gaussian_filter(np.clip(noise, -30, 30), _sigma(1.5, spacing_mm)) / EDGE_HU
-    return np.asarray(np.clip(noise, -GRAIN_LIMIT_HU, GRAIN_LIMIT_HU) / (1 + agreed**2), np.float32)
+    taken back, but for the share of bone in the voxels along the inner table, which blood does not displace."""
+    noise = hu - smooth
+    sd = noise_sd(hu, inside)
+    most = max(GRAIN_LIMIT_HU, GRAIN_LIMIT_SD * sd)
+    agreed = ndimage.gaussian_filter(np.clip(noise, -30, 30), _sigma(1.5, spacing_mm)) / max(EDGE_HU, EDGE_SD * sd)
+    grain = np.clip(noise, -most, most) / (1 + agreed**2)
+    along_table = np.clip(RIM_MM - table, 0, 1) * inside
+    return np.asarray(grain + along_table * np.clip(noise - grain, 0, None), np.float32)
 
 
 def _ventricles(smooth: Field, depth: Field, spacing_mm: Spacing) -> Mask:

@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from inference.heads import stretch
 from inference.training.simulate.anatomy import Anatomy
-from inference.training.simulate.brush import Box, blend, box, lump, tube
+from inference.training.simulate.boxes import Box
+from inference.training.simulate.brush import blend, lump, tube
 from inference.training.simulate.fields import Field, pick, waves
 from inference.training.simulate.places import has_vault, place
 from inference.training.simulate.rays import Sinogram, through_rays
@@ -131,7 +132,7 @@ def _turned(plane: Field, angle: float, slide: NDArray[np.float64]) -> Field:
 
 
 def metal(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
-    """A clip, a coil, or a plate on the skull, with its streaks; or a shunt tube, which has none."""
+    """A clip, a coil, or a pellet in the scalp, with its streaks; or a shunt tube, which has none."""
     if not has_vault(body):
         return None
     choice = rng.choice(["clip", "coil", "shunt", "pellet"])
@@ -194,15 +195,11 @@ def _shunt(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
     hu = hu.copy()
     head = hu[where] > -300
     blend(hu, where, share * head, float(rng.uniform(150, 420)))
-    hole = box(body, [entry], 9)
+    hole = tube(body, [np.asarray(entry + mm * outward, np.float32) for mm in (-6, 14)], 5.0)
     if hole is not None:
-        near = tube(
-            body, [np.asarray(entry - 6 * outward, np.float32), np.asarray(entry + 14 * outward, np.float32)], 5.0
-        )
-        if near is not None:
-            gap = near[1] * body.bone[near[0]]
-            blend(hu, near[0], gap * (hu[near[0]] > 150), 45.0)
-            blend(hu, where, share * head, float(rng.uniform(150, 420)))
+        gap = hole[1] * body.bone[hole[0]]
+        blend(hu, hole[0], gap * (hu[hole[0]] > 150), 45.0)
+        blend(hu, where, share * head, float(rng.uniform(150, 420)))
     return hu
 
 

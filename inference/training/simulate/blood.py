@@ -10,8 +10,8 @@ from enum import StrEnum
 import numpy as np
 
 from inference.training.simulate.anatomy import Anatomy
+from inference.training.simulate.boxes import Box
 from inference.training.simulate.fields import Field, coordinates, waves
-from inference.training.simulate.lesions import Box
 
 
 class Age(StrEnum):

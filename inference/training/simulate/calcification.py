@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.training.simulate.anatomy import Anatomy
-from inference.training.simulate.brush import Point, axes, blend, box, lump
+from inference.training.simulate.boxes import Point, axes_in, box_around
+from inference.training.simulate.brush import blend, lump
 from inference.training.simulate.fields import Field, filled, waves
 from inference.training.simulate.places import has_vault, place
 
@@ -41,10 +42,7 @@ def _plate(
     rng: np.random.Generator,
 ) -> None:
     """A plate in the midline of these half sizes (z, y, x)."""
-
-    where = box(body, [at], max(half_mm) * 1.6)
-    if where is None:
-        return
+    where = box_around(body, [at], max(half_mm) * 1.6)
     size = hu[where].shape
     bumps = 0.3 * waves(size, body.spacing_mm, 7.0, rng)
     bend = float(rng.normal(0, 0.4)) * waves(size, body.spacing_mm, 25.0, rng)
@@ -52,7 +50,7 @@ def _plate(
     deep = (body.depth_mm[where] > 1.5) & (body.depth_mm[where] < 32)
 
     def shape_at(lift_mm: float) -> Field:
-        z, y, _ = axes(body, where, lift_mm)
+        z, y, _ = axes_in(body, where, lift_mm)
         round_ = ((z - at[0]) / half_mm[0]) ** 2 + ((y - at[1]) / half_mm[1]) ** 2
         thick = half_mm[2] * (np.sqrt(np.clip(1 - round_ + bumps, 0, 1)) * 1.2 - 0.2)
         return np.asarray(thick - np.abs(x), np.float32)

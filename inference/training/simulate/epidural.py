@@ -14,9 +14,10 @@ from scipy import ndimage
 from inference.findings import HaemorrhageType
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.blood import Age, blood_hu
+from inference.training.simulate.boxes import Box, axes_in, box_around
 from inference.training.simulate.fields import HEIGHTS, Field, Mask, pick, waves
 from inference.training.simulate.landmarks import coronal_mm, lambdoid_mm
-from inference.training.simulate.lesions import Box, Grown, Lesion, axes_in, box_around, grow, heights
+from inference.training.simulate.lesions import Grown, Lesion, grow, heights
 from inference.training.simulate.mass import push_inward
 
 VOLUMES_ML = (0.3, 150.0)
@@ -144,7 +145,7 @@ def _grown(
 def _ground(
     body: Anatomy, start: NDArray[np.float32], lens: _Lens, rng: np.random.Generator, *, crosses: bool
 ) -> _Ground:
-    box = box_around(body, start, 1.6 * lens.half_mm + lens.thick_mm + 12)
+    box = box_around(body, [start], 1.6 * lens.half_mm + lens.thick_mm + 12)
     outward = start - body.marks.origin_mm
     outward /= np.linalg.norm(outward) + 1e-6
     squares = []
@@ -223,7 +224,7 @@ def _with_air(body: Anatomy, filled: Field, blood: Field, rng: np.random.Generat
         at = pick(filled > 0.9, body.spacing_mm, rng)
         if at is None:
             return out
-        box = box_around(body, at, 4)
+        box = box_around(body, [at], 4)
         z, y, x = axes_in(body, box)
         away = np.sqrt((0.6 * (z - at[0])) ** 2 + (y - at[1]) ** 2 + (x - at[2]) ** 2)
         gas = np.clip(float(rng.uniform(1.0, 2.2)) - away + 0.5, 0, 1)

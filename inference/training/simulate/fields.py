@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from inference.heads import stretch
 
@@ -17,6 +18,8 @@ Spacing = tuple[float, float, float]
 Shape = Callable[[float], Field]
 
 HEIGHTS = (-1 / 3, 0.0, 1 / 3)
+VERTEX_MM2 = 200.0
+CLOSED_PLANES = 2.5
 
 
 def coordinates(shape: tuple[int, ...], spacing_mm: Spacing, lift_mm: float = 0.0) -> tuple[Field, Field, Field]:
@@ -28,6 +31,24 @@ def coordinates(shape: tuple[int, ...], spacing_mm: Spacing, lift_mm: float = 0.
     y = (np.arange(shape[1], dtype=np.float32) - (shape[1] - 1) / 2) * np.float32(spacing_mm[1])
     x = (np.arange(shape[2], dtype=np.float32) - (shape[2] - 1) / 2) * np.float32(spacing_mm[2])
     return z[:, None, None], y[None, :, None].astype(np.float32), x[None, None, :].astype(np.float32)
+
+
+def below_vertex_mm(inside: Mask, spacing_mm: Spacing) -> NDArray[np.float32]:
+    """(plane,) how far each plane lies under the highest that shows more than 2 cm2 of intracranial space."""
+    found = np.flatnonzero(inside.sum((1, 2)) * spacing_mm[1] * spacing_mm[2] > VERTEX_MM2)
+    highest = found[-1] if len(found) else len(inside) - 1
+    return ((highest - np.arange(len(inside))) * spacing_mm[0]).astype(np.float32)
+
+
+def signed_mm(inside: Mask, spacing_mm: Spacing) -> Field:
+    """Distance within each plane to the edge of a mask, positive in it; where a plane has none it has just closed."""
+    signed = np.where(inside.any((1, 2), keepdims=True), 0, -CLOSED_PLANES * spacing_mm[0]) * np.ones(
+        inside.shape, np.float32
+    )
+    for plane in np.flatnonzero(inside.any((1, 2))):
+        for mask, sign in ((inside[plane], 1), (~inside[plane], -1)):
+            signed[plane] += sign * ndimage.distance_transform_edt(mask, sampling=spacing_mm[1:])
+    return signed
 
 
 def waves(shape: tuple[int, ...], spacing_mm: Spacing, scale_mm: float, rng: np.random.Generator) -> Field:

@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from inference.findings import HaemorrhageType
 from inference.training.simulate.anatomy import Anatomy
-from inference.training.simulate.fields import HEIGHTS, Field, coordinates
+from inference.training.simulate.boxes import EVERYWHERE, Box
+from inference.training.simulate.fields import HEIGHTS, Field
 
-Box = tuple[slice, slice, slice]
-EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 STEPS = 14
 
 
@@ -39,24 +38,6 @@ class Grown:
 
     filled: Field
     level_mm: float
-
-
-def box_around(body: Anatomy, at_mm: NDArray[np.float32], reach_mm: float) -> Box:
-    """The part of the head within `reach_mm` of a point."""
-    origin = (0.0, (body.hu.shape[1] - 1) / 2, (body.hu.shape[2] - 1) / 2)
-    slices = []
-    for n, mm, start, at in zip(body.hu.shape, body.spacing_mm, origin, at_mm, strict=True):
-        middle = float(at) / mm + start
-        low = int(np.clip(np.floor(middle - reach_mm / mm), 0, n - 1))
-        high = int(np.clip(np.ceil(middle + reach_mm / mm) + 1, low + 1, n))
-        slices.append(slice(low, high))
-    return slices[0], slices[1], slices[2]
-
-
-def axes_in(body: Anatomy, box: Box, lift_mm: float = 0.0) -> tuple[Field, Field, Field]:
-    """`coordinates` of a box of the head."""
-    z, y, x = coordinates(body.hu.shape, body.spacing_mm, lift_mm)
-    return z[box[0]], y[:, box[1]], x[:, :, box[2]]
 
 
 def heights(body: Anatomy, shape_at: Callable[[float], Field]) -> list[Field]:

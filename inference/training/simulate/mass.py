@@ -66,9 +66,15 @@ def _relaxed(
     planes, rows, columns = body.hu.shape
     padded = tuple(n * f for n, f in zip(inside.shape, factors, strict=True))
     fine = np.stack([stretch(part, padded)[:planes, :rows, :columns] for part in solved])
-    most = np.where(body.inside, np.maximum(body.table_mm - 1, 0), 0)
-    fine *= np.minimum(1, most / np.maximum(np.hypot(*fine), 1e-3))
+    fine = held_by_bone(body, fine)
     return np.where(np.abs(fine) < LEAST_KEPT_MM, 0, fine).astype(np.float32)
+
+
+def held_by_bone(body: Anatomy, push_mm: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pushes shortened where tissue would come from bone, or from between pixels one of which is bone."""
+    diagonal = float(np.hypot(*body.spacing_mm[1:]))
+    most_mm = np.where(body.inside, np.maximum(body.table_mm - diagonal, 0), 0)
+    return np.asarray(push_mm * np.minimum(1, most_mm / np.maximum(np.hypot(*push_mm), 1e-3)), np.float32)
 
 
 def _yielding(solved: NDArray[np.float32], depth_mm: Field, power: float) -> NDArray[np.float32]:

@@ -12,9 +12,6 @@ import numpy as np
 from inference.training.simulate import artefacts, calcification, skull, tissue, vessels
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.fields import Field
-from inference.training.simulate.skull import fracture, scalp_swelling
-
-__all__ = ["Mimic", "add_mimic", "fracture", "scalp_swelling"]
 
 Maker = Callable[[Field, Anatomy, np.random.Generator], Field | None]
 

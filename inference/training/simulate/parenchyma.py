@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from inference.findings import HaemorrhageType
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.blood import Age, blood_hu
+from inference.training.simulate.boxes import Box, axes_in, box_around
 from inference.training.simulate.fields import Field, Mask, coordinates, pick, waves
-from inference.training.simulate.lesions import Box, Lesion, axes_in, box_around, grow, heights
+from inference.training.simulate.lesions import Lesion, grow, heights
 from inference.training.simulate.mass import push_aside
 
 VOLUMES_ML = (0.1, 150.0)
@@ -87,7 +88,7 @@ def _bleed(
     shares = rng.dirichlet(np.full(pieces, 1.2))
     radii = np.cbrt(3000 * volume_ml * np.maximum(shares, 0.05) / (4 * np.pi))
     apart = 1.1 * float(radii.max()) + 5
-    box = box_around(body, start, 1.6 * float(radii.max()) + 2.2 * apart * (pieces > 1) + 26)
+    box = box_around(body, [start], 1.6 * float(radii.max()) + 2.2 * apart * (pieces > 1) + 26)
     blobs = [
         _Blob.random(start + (rng.normal(0, 0.6, 3) * apart).astype(np.float32) * (i > 0), float(r), rng)
         for i, r in enumerate(radii)

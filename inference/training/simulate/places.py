@@ -7,7 +7,7 @@ lies within 3 % of the length and 6 mm of the height); in a head of another tilt
 import numpy as np
 
 from inference.training.simulate.anatomy import Anatomy
-from inference.training.simulate.brush import Point
+from inference.training.simulate.boxes import Point
 from inference.training.simulate.fields import coordinates
 
 

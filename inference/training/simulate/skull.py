@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from inference.training.simulate.anatomy import Anatomy
-from inference.training.simulate.brush import Box, Point, axes, blend, box
+from inference.training.simulate.boxes import Box, Point, axes_in, box_around
+from inference.training.simulate.brush import blend
 from inference.training.simulate.fields import Field, filled, pick, waves
 from inference.training.simulate.landmarks import coronal_mm, lambdoid_mm
 from inference.training.simulate.places import has_vault
@@ -28,9 +29,7 @@ def outward(body: Anatomy, at_mm: Point) -> Point:
 
 def fracture(hu: Field, body: Anatomy, at_mm: Point, rng: np.random.Generator) -> Field:
     """A linear gap of 1 to 3 mm through the bone at a place on the inner table; only bone changes."""
-    where = box(body, [at_mm], 45)
-    if where is None:
-        return hu.copy()
+    where = box_around(body, [at_mm], 45)
     normal = outward(body, at_mm)
     across = _tangent(normal, rng)
     along = np.cross(normal, across).astype(np.float32)
@@ -39,7 +38,7 @@ def fracture(hu: Field, body: Anatomy, at_mm: Point, rng: np.random.Generator) -
     kinks = 1.6 * waves(hu[where].shape, body.spacing_mm, 12.0, rng)
 
     def shape_at(lift_mm: float) -> Field:
-        parts = [c - a for c, a in zip(axes(body, where, lift_mm), at_mm, strict=True)]
+        parts = [c - a for c, a in zip(axes_in(body, where, lift_mm), at_mm, strict=True)]
         side = sum(p * n for p, n in zip(parts, across, strict=True)) + kinks
         length = np.abs(sum(p * n for p, n in zip(parts, along, strict=True)))
         deep = sum(p * n for p, n in zip(parts, normal, strict=True))
@@ -75,11 +74,9 @@ def scalp_swelling(hu: Field, body: Anatomy, at_mm: Point, rng: np.random.Genera
     The skull stays as it is; nothing is drawn over face and neck.
     """
     reach = float(rng.uniform(25, 55))
-    where = box(body, [at_mm], reach + 28)
-    if where is None:
-        return hu.copy()
+    where = box_around(body, [at_mm], reach + 28)
     away, towards = _over_skull(body, where)
-    squares = sum((c - a) ** 2 for c, a in zip(axes(body, where), at_mm, strict=True))
+    squares = sum((c - a) ** 2 for c, a in zip(axes_in(body, where), at_mm, strict=True))
     bumps = 1 + 0.15 * waves(away.shape, body.spacing_mm, 25.0, rng)
     height = float(rng.uniform(4, 14)) * np.sqrt(np.clip(1 - squares / (reach + 12) ** 2, 0, 1)) * bumps
     height *= _off_face(body)[where[0], where[1]] * (away < LIFTED_MM)
@@ -150,16 +147,14 @@ def craniotomy(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | No
     if at is None:
         return None
     radius = float(rng.uniform(20, 42))
-    where = box(body, [at], radius + 25)
-    if where is None:
-        return None
+    where = box_around(body, [at], radius + 25)
     hu = hu.copy()
     skull = _of_skull(body, where)
     half = float(rng.uniform(0.7, 1.8))
     uneven = 3 * waves(hu[where].shape, body.spacing_mm, 30.0, rng)
 
     def far(lift_mm: float) -> Field:
-        squares = sum((c - a) ** 2 for c, a in zip(axes(body, where, lift_mm), at, strict=True))
+        squares = sum((c - a) ** 2 for c, a in zip(axes_in(body, where, lift_mm), at, strict=True))
         return np.asarray(np.sqrt(squares) + uneven, np.float32)
 
     cut = filled(lambda lift: half - np.abs(far(lift) - radius), body.spacing_mm[0], 1.0)
@@ -188,11 +183,10 @@ def _burr_holes(
     for i in range(holes):
         angle = turn + 2 * np.pi * i / holes
         rim = at + radius * (np.cos(angle) * first + np.sin(angle) * second) + 6 * normal
-        near = np.sqrt(sum((c - r) ** 2 for c, r in zip(axes(body, where), rim, strict=True)))
+        near = np.sqrt(sum((c - r) ** 2 for c, r in zip(axes_in(body, where), rim, strict=True)))
         blend(hu, where, np.clip((6.0 - near) / 1.5, 0, 1) * skull, float(rng.uniform(-20, 50)))
         if rng.random() < 0.6:
-            away = -body.hu[where]
-            plate = np.clip((9.0 - near) / 1.5, 0, 1) * outer * (away > -3000)
+            plate = np.clip((9.0 - near) / 1.5, 0, 1) * outer
             blend(hu, where, np.asarray(plate * _outermost(body, where), np.float32), 2400.0)
 
 
@@ -203,16 +197,29 @@ def _outermost(body: Anatomy, where: Box) -> NDArray[np.bool_]:
 
 
 def child_head(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
-    """Open sutures, a thin skull and little contrast of grey and white matter; the size is for the acquisition."""
-    if not has_vault(body) or body.marks.below.min() > 60:
+    """The brain and the skull of a child; its size is for the acquisition."""
+    flat = child_brain(hu, body, rng)
+    return None if flat is None else child_skull(flat, body, rng)
+
+
+def child_brain(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
+    """Little contrast of grey and white matter."""
+    if not _is_whole(body):
         return None
     around = ndimage.gaussian_filter(hu * body.soft, (0, 9, 9)) / (ndimage.gaussian_filter(body.soft, (0, 9, 9)) + 1e-3)
     flat = float(rng.uniform(0.3, 0.8))
     tissue = body.soft * np.clip((body.smooth - 20) / 6, 0, 1) * np.clip((55 - hu) / 10, 0, 1)
-    out = hu + tissue * flat * (around - body.smooth) - float(rng.uniform(0, 4)) * tissue
+    return np.asarray(hu + tissue * flat * (around - body.smooth) - float(rng.uniform(0, 4)) * tissue, np.float32)
+
+
+def child_skull(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
+    """Open sutures and a thin skull; scalp and all that lies in it or in bone moves inward with it."""
+    if not _is_whole(body):
+        return None
+    out = hu.copy()
     found = np.flatnonzero(body.vault & (body.marks.below.ravel() < 80))
     planes = slice(int(found[0]), int(found[-1]) + 1)
-    out[planes] = _thinned(out, body, planes, float(rng.uniform(2.0, 4.5)))
+    out[planes] = _thinned(hu, body, planes, float(rng.uniform(2.0, 4.5)))
     half = float(rng.uniform(0.6, 2.0))
     wavy = 1.2 * waves(hu.shape, body.spacing_mm, 9.0, rng)
     near = np.stack([ndimage.binary_dilation(plane, iterations=7) for plane in body.inside[planes]])
@@ -221,6 +228,11 @@ def child_head(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | No
         gap = np.clip(half - np.abs(line + wavy)[planes] + 0.5, 0, 1) * skull
         out[planes] += gap * (40 - out[planes])
     return np.asarray(out, np.float32)
+
+
+def _is_whole(body: Anatomy) -> bool:
+    """Whether the vault was scanned up to where a child's differs from an adult's."""
+    return bool(has_vault(body) and body.marks.below.min() <= 60)
 
 
 def _thinned(hu: Field, body: Anatomy, planes: slice, keep_mm: float) -> Field:

@@ -13,9 +13,10 @@ from scipy import ndimage
 from inference.findings import HaemorrhageType
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.blood import Age, blood_hu
+from inference.training.simulate.boxes import EVERYWHERE, Box, axes_in, box_around
 from inference.training.simulate.fields import Field, Mask, coordinates, pick, waves
 from inference.training.simulate.landmarks import above_tentorium_mm, falx, tentorium
-from inference.training.simulate.lesions import EVERYWHERE, Box, Grown, Lesion, axes_in, box_around, grow, heights
+from inference.training.simulate.lesions import Grown, Lesion, grow, heights
 from inference.training.simulate.mass import push_aside, push_inward
 
 VOLUMES_ML = (0.3, 150.0)
@@ -31,7 +32,8 @@ AGES = {
     Age.CHRONIC: 0.08,
     Age.LAYERED: 0.07,
 }
-FLAT = {Age.CHRONIC, Age.LAYERED, Age.ISODENSE}
+OF_THE_CONVEXITY = {Age.CHRONIC, Age.LAYERED, Age.ISODENSE}
+ISODENSE_FROM_ML = 8.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,12 +59,18 @@ def subdural(body: Anatomy, volume_ml: float, rng: np.random.Generator) -> Lesio
         }[place](body, volume_ml, rng)
         if made is None:
             continue
-        age = Age(rng.choice(list(AGES), p=list(AGES.values())))
-        if place in ("falx", "tent", "posterior fossa") and age in FLAT:
-            age = Age.ACUTE
+        age = _age(place, volume_ml, rng)
         blood = blood_hu(body, made.grown.filled, age, rng)
         return Lesion(HaemorrhageType.SUBDURAL, made.grown.filled, blood, None, made.push_mm, made.at_mm)
     return None
+
+
+def _age(place: str, volume_ml: float, rng: np.random.Generator) -> Age:
+    """Blood as dense as brain shows by its mass effect alone: only where there is enough of it."""
+    age = Age(rng.choice(list(AGES), p=list(AGES.values())))
+    if place in ("falx", "tent", "posterior fossa") and age in OF_THE_CONVEXITY:
+        return Age.ACUTE
+    return Age.SUBACUTE if age is Age.ISODENSE and volume_ml < ISODENSE_FROM_ML else age
 
 
 def _convexity_table(body: Anatomy) -> Mask:
@@ -106,7 +114,7 @@ def _crescent(
     around = np.sqrt(1000 * volume_ml / (thick * np.pi * 0.6))
     longer = float(rng.uniform(1.1, 1.7))
     reach = np.clip(np.array([around / longer, around * longer, around * longer]), 9, [75, 110, 110])
-    box = box_around(body, start, 1.45 * float(reach.max()) + 6) if alone else EVERYWHERE
+    box = box_around(body, [start], 1.45 * float(reach.max()) + 6) if alone else EVERYWHERE
     uneven = 1 + float(rng.uniform(0.08, 0.25)) * waves(body.hu[box].shape, body.spacing_mm, 28.0, rng)
     side = 1.0 if start[2] > body.marks.origin_mm[2] else -1.0
     return _Crescent(start, thick, reach, uneven.astype(np.float32), body.marks.side_mm[box] * side - 1, box)

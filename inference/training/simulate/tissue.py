@@ -4,7 +4,8 @@ import numpy as np
 from scipy import ndimage
 
 from inference.training.simulate.anatomy import Anatomy
-from inference.training.simulate.brush import EVERYWHERE, axes, box, lump, tint
+from inference.training.simulate.boxes import EVERYWHERE, axes_in, box_around
+from inference.training.simulate.brush import lump, tint
 from inference.training.simulate.fields import Field, filled, waves
 from inference.training.simulate.places import has_vault, place
 from inference.training.simulate.skull import inner_table, outward
@@ -25,14 +26,12 @@ def _wedge(hu: Field, body: Anatomy, rng: np.random.Generator) -> Field | None:
     length = float(rng.uniform(25, 55))
     wide = float(rng.uniform(0.35, 1.0))
     apex = at - length * normal
-    where = box(body, [at, apex], length * wide + 18)
-    if where is None:
-        return None
+    where = box_around(body, [at, apex], length * wide + 18)
     size = hu[where].shape
     bumps = 4 * waves(size, body.spacing_mm, 20.0, rng) + 2 * waves(size, body.spacing_mm, 8.0, rng)
 
     def shape_at(lift_mm: float) -> Field:
-        parts = [c - a for c, a in zip(axes(body, where, lift_mm), apex, strict=True)]
+        parts = [c - a for c, a in zip(axes_in(body, where, lift_mm), apex, strict=True)]
         deep = sum(p * n for p, n in zip(parts, normal, strict=True))
         far = np.sqrt(np.maximum(sum(p**2 for p in parts) - deep**2, 0))
         return np.asarray(np.minimum(deep * wide + 4 - far, deep + 3) + bumps, np.float32)

@@ -8,7 +8,8 @@ the tentorium (transverse, sigmoid) and on its ridge (straight); arteries are tu
 import numpy as np
 
 from inference.training.simulate.anatomy import Anatomy
-from inference.training.simulate.brush import EVERYWHERE, Point, tint, tube
+from inference.training.simulate.boxes import EVERYWHERE, Point
+from inference.training.simulate.brush import tint, tube
 from inference.training.simulate.fields import Field, coordinates, filled, waves
 from inference.training.simulate.landmarks import above_tentorium_mm, falx, tentorium
 from inference.training.simulate.places import has_vault, place
