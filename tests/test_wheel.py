@@ -48,17 +48,21 @@ def test_settings_rules_and_model_travel_in_the_wheel(installed: Path) -> None:
     assert "model: haemorrhage" in said and "rules: " in said
 
 
-def test_page_travels_in_the_wheel(installed: Path) -> None:
-    """Templates and static files are there, and it is the wheel's own code that runs."""
+def test_every_file_travels_in_the_wheel(installed: Path) -> None:
+    """Code, templates, weights; documentation stays behind. And it is the wheel's own code that runs."""
     script = "import dicom_node.web as web; print(web.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     where = subprocess.run(
         [sys.executable, "-P", "-c", script], env=environment, cwd=installed, capture_output=True, text=True, check=True
     )
     assert where.stdout.startswith(str(installed))
-    checkout = {path.relative_to(ROOT) for path in (ROOT / "dicom_node" / "web").rglob("*") if path.is_file()}
-    missing = [path for path in checkout if "__pycache__" not in path.parts and not (installed / path).exists()]
-    assert not missing
+    files = [
+        path.relative_to(ROOT)
+        for name in ("dicom_node", "inference", "reports", "config")
+        for path in (ROOT / name).rglob("*")
+        if path.is_file() and path.suffix not in (".md", ".jpg", ".pyc")
+    ]
+    assert [path for path in files if not (installed / path).exists()] == []
 
 
 def test_licence_is_in_the_wheel(installed: Path) -> None:
