@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import logging
 import os
 from pathlib import Path
 
@@ -69,16 +70,20 @@ def main(
 
     Example: scripts/evaluate ct_ich --out evaluated --prevalence 0.027
     """
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("inference").setLevel(logging.INFO)
     try:
         out.mkdir(parents=True, exist_ok=True)
         opened = open_dataset(dataset, layout, out / "headers.csv")
         where = Engine(device, threads or len(os.sched_getaffinity(0))).device
         analyst = analyst_for(opened, load_card(model or "haemorrhage"), where)
         options = Options(datetime.date.today(), str(where), prevalence, limit)
-        evaluate(opened, analyst, out, options, click.echo)
+        found = evaluate(opened, analyst, out, options, click.echo)
     except (DatasetError, ModelError, DeviceError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"wrote {out / 'evaluation.html'}")
+    if not found.counts.analysed:
+        raise click.ClickException("no study could be analysed; the page says why")
 
 
 if __name__ == "__main__":

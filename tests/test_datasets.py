@@ -1,6 +1,7 @@
 """Data sets of pictures and volumes: CT-ICH and NIfTI with masks, and how a layout is recognised."""
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference.findings import HaemorrhageType, NotAnalysable
+from inference.findings import HaemorrhageType
 from inference.heads import synthetic_head
 from inference.stack import SliceStack
-from inference.training.datasets.base import UNKNOWN, UNTYPED, Dataset, DatasetError, Entry
+from inference.training.datasets.base import UNKNOWN, UNTYPED, Dataset, DatasetError, Entry, NoStack
 from inference.training.datasets.recognise import LAYOUTS, open_dataset
 
 SHAPE = (12, 10, 6)  # x, y, z
@@ -86,6 +87,41 @@ def test_ct_ich_truth_says_what_was_drawn_and_what_nobody_drew(tmp_path: Path) -
     assert [np.unique(plane).tolist() for plane in truth.mask] == [[0, 1], [0, UNTYPED], [UNKNOWN], [0], [UNKNOWN]]
     assert truth.mask[0, 15, 35] == 1 and (truth.mask[0] == 1).sum() == 100
     assert np.array_equal(study.stack.hu[4], study.stack.hu[3])
+
+
+def test_the_archive_as_downloaded_gives_the_same_patient(tmp_path: Path) -> None:
+    """The same pictures, named and laid out as PhysioNet's archive 1.0.0 has them."""
+    rows = ["7,1,0,0,0,0,0,0,1", "7,2,0,0,0,1,0,0,1", "7,3,0,0,0,1,0,0,1"]
+    rearranged = write_ct_ich(tmp_path / "rearranged", rows)
+    archive = tmp_path / "archive"
+    for window in ("brain", "bone"):
+        folder = archive / "Patients_CT" / "007" / window
+        folder.mkdir(parents=True)
+        for place in (1, 2, 3):
+            shutil.copy(rearranged / "007" / f"{place:02d}_{window}.jpg", folder / f"{place}.jpg")
+    header = "PatientNumber,SliceNumber,Intraventricular,Intraparenchymal,Subarachnoid,Epidural,Subdural,"
+    labels = ("7,1,0,0,0,0,0,1,0", "7,2,0,0,0,1,0,0,0", "7,3,0,0,0,1,0,0,0")
+    table = archive / "hemorrhage_diagnosis.csv"
+    table.write_text("\n".join([f"{header}No_Hemorrhage,Fracture_Yes_No", *labels]) + "\n")
+    drawn = np.zeros((650, 650), np.uint8)
+    drawn[130:260, 390:520] = 255
+    outline = archive / "Patients_CT" / "007" / "brain" / "2_HGE_Seg.jpg"
+    Image.fromarray(drawn).save(outline)
+    dataset = open_dataset(archive)
+    assert dataset.name == "CT-ICH" and dataset.entries() == [Entry("007", "007")]
+    study, same = (each.load(Entry("007", "007")) for each in (dataset, open_dataset(rearranged)))
+    assert np.array_equal(study.stack.hu, same.stack.hu)
+    assert study.truth.types == same.truth.types and study.truth.age_years is None
+    assert study.truth.slices is not None and np.array_equal(study.truth.slices, same.truth.slices)
+    assert study.truth.mask is not None
+    assert [np.unique(plane).tolist() for plane in study.truth.mask] == [[0], [0, 1], [UNKNOWN]]
+    assert (study.truth.mask[1] == 1).mean() == pytest.approx((130 / 650) ** 2, rel=0.03)
+    first = dataset.labels_digest()
+    os.utime(outline, ns=(1, 1))
+    assert dataset.labels_digest() != first
+    (archive / "Patients_CT" / "007" / "brain" / "3.jpg").unlink()
+    with pytest.raises(DatasetError, match=r"007/brain/3\.jpg: is missing"):
+        dataset.load(Entry("007", "007"))
 
 
 def test_one_wrong_patient_does_not_lose_the_rest(shared: Path, tmp_path: Path) -> None:
@@ -317,9 +353,20 @@ def test_a_nifti_study_that_is_wrong_names_its_file(tmp_path: Path) -> None:
 
 def test_two_slices_are_no_stack(tmp_path: Path) -> None:
     write_nifti(tmp_path / "data" / "1.nii", np.zeros((12, 10, 2), np.int16), np.eye(4))
-    write_nifti(tmp_path / "label" / "1.nii", np.zeros((12, 10, 2), np.uint8), np.eye(4))
-    with pytest.raises(NotAnalysable, match="only 2 slices"):
+    write_nifti(tmp_path / "label" / "1.nii", np.ones((12, 10, 2), np.uint8), np.eye(4))
+    with pytest.raises(NoStack, match="only 2 slices") as caught:
         open_dataset(tmp_path).load(Entry("1", "1"))
+    assert caught.value.truth is not None and caught.value.truth.haemorrhage
+
+
+def test_the_digest_of_masks_changes_with_them(tmp_path: Path) -> None:
+    write_pair(tmp_path, affine_of(0.5, 1.0, 5.0))
+    first = open_dataset(tmp_path).labels_digest()
+    mask = tmp_path / "label" / "001.nii.gz"
+    os.utime(tmp_path / "data" / "001.nii.gz", ns=(1, 1))
+    assert open_dataset(tmp_path).labels_digest() == first
+    os.utime(mask, ns=(1, 1))
+    assert open_dataset(tmp_path).labels_digest() != first
 
 
 # Layouts

@@ -1,6 +1,7 @@
 """Any folder of DICOM studies with one CSV as a data set: labels, choice of the series, the index of headers."""
 
 import logging
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +11,7 @@ from pydicom import dcmwrite
 
 from inference.findings import NotAnalysable
 from inference.training.datasets import headers as headers_module
-from inference.training.datasets.base import DatasetError, Entry
+from inference.training.datasets.base import DatasetError, Entry, NoStack
 from inference.training.datasets.headers import read_headers
 from inference.training.datasets.recognise import open_dataset
 from inference.training.datasets.series import Series, by_preference, words_of
@@ -185,9 +186,66 @@ def test_a_damaged_file_loses_only_its_own_study(tmp_path: Path) -> None:
     one, two, three = dataset.entries()
     with pytest.raises(DatasetError, match=r"1/0004\.dcm: cannot be read"):
         dataset.load(one)
-    with pytest.raises(NotAnalysable, match=rf"{ROOT}\.2"):
+    with pytest.raises(DatasetError, match=rf"{tmp_path}/2/0002\.dcm: is damaged.*cut short") as cut_short:
         dataset.load(two)
+    assert cut_short.value.truth is not None and not cut_short.value.truth.haemorrhage
     assert len(dataset.load(three).stack.hu) == 5
+
+
+def test_a_damaged_series_is_never_replaced_by_another(tmp_path: Path) -> None:
+    write(head(8, series=1), tmp_path / "1")
+    write(head(6, series=2), tmp_path / "2")
+    dataset = open_dataset(table(tmp_path / "l.csv", "study_uid,haemorrhage", f"{ROOT}.1,1"), "dicom-csv")
+    (entry,) = dataset.entries()
+    (tmp_path / "1" / "0003.dcm").write_bytes(b"damaged since the headers were read")
+    with pytest.raises(DatasetError, match=rf"{tmp_path}/1/0003\.dcm: is damaged") as caught:
+        dataset.load(entry)
+    assert caught.value.truth is not None and caught.value.truth.haemorrhage
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "haemorrhage"),
+    [
+        ("study_uid,haemorrhage", "{r}.1,1", True),
+        ("study_uid,haemorrhage", "{r}.1,0", False),
+        ("sop_uid,haemorrhage", "{r}.1.1.2,1", True),
+        ("sop_uid,haemorrhage", "{r}.1.1.2,0", None),
+    ],
+)
+def test_labels_outlive_images_that_form_no_stack(
+    tmp_path: Path, columns: str, row: str, haemorrhage: bool | None
+) -> None:
+    write(head(8, omit=(3, 4)), tmp_path / "1")
+    dataset = open_dataset(table(tmp_path / "l.csv", columns, row.format(r=ROOT)), "dicom-csv")
+    with pytest.raises(NoStack, match="Slices are missing") as caught:
+        dataset.load(Entry(f"{ROOT}.1", "P1"))
+    truth = caught.value.truth
+    assert (None if truth is None else truth.haemorrhage) is haemorrhage
+
+
+def test_blood_on_a_slice_that_is_not_read_is_no_true_negative(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(head(8, series=1), tmp_path / "1")
+    write(head(4, series=2), tmp_path / "2")
+    read = [f"{ROOT}.1.1.{place},0" for place in range(1, 9)]
+    path = table(tmp_path / "l.csv", "sop_uid,haemorrhage", *read, f"{ROOT}.1.2.3,1")
+    entry = Entry(f"{ROOT}.1", "P1")
+    with pytest.raises(DatasetError, match=rf"l\.csv, row 10: the slice {ROOT}\.1\.2\.3 is labelled 1 but"):
+        open_dataset(tmp_path).load(entry)
+    table(path, "sop_uid,haemorrhage", *read, f"{ROOT}.1.2.3,0")
+    with caplog.at_level(logging.INFO):
+        assert not open_dataset(tmp_path).load(entry).truth.haemorrhage
+    assert "1 slices labelled 0 are not in the series" in caplog.text
+
+
+def test_the_digest_of_labels_changes_with_them(tmp_path: Path) -> None:
+    write(head(4), tmp_path / "1")
+    path = table(tmp_path / "l.csv", "study_uid,haemorrhage", f"{ROOT}.1,1")
+    first = open_dataset(tmp_path).labels_digest()
+    assert open_dataset(tmp_path).labels_digest() == first
+    table(path, "study_uid,haemorrhage", f"{ROOT}.1,0")
+    assert open_dataset(tmp_path).labels_digest() != first
 
 
 def test_real_heads_come_as_the_scanner_and_the_pictures_have_them(
@@ -223,10 +281,53 @@ def test_headers_are_read_once_and_kept(tmp_path: Path, monkeypatch: pytest.Monk
     write([ct(7)], tmp_path / "y")
     again = read_headers(tmp_path, index)
     assert opened == ["y/0000.dcm"] and len(again) == 5
-    assert len(index.read_text().splitlines()) == 6
+    assert len(index.read_text().splitlines()) == 7
     index.write_text("some,other\n1,2\n")
     with pytest.raises(DatasetError, match=r"index\.csv: is no index of headers"):
         read_headers(tmp_path, index)
+
+
+def test_an_index_is_no_better_than_its_files(tmp_path: Path) -> None:
+    """Another folder, content of the same size and what was damaged are read again."""
+    index = tmp_path / "index.csv"
+    for name, study in (("a", 1), ("b", 2)):
+        write(head(1, study=study), tmp_path / name)
+        (header,) = read_headers(tmp_path / name, index)
+        assert header.study_uid == f"{ROOT}.{study}"
+    path = tmp_path / "b" / "0000.dcm"
+    size, before = path.stat().st_size, path.stat().st_mtime_ns
+    write(head(1, study=3), tmp_path / "b")
+    os.utime(path, ns=(before + 1, before + 1))
+    assert path.stat().st_size == size
+    (header,) = read_headers(tmp_path / "b", index)
+    assert header.study_uid == f"{ROOT}.3"
+    good = path.read_bytes()
+    path.write_bytes(b"x" * size)
+    os.utime(path, ns=(before, before))
+    assert read_headers(tmp_path / "b", index)[0].damaged
+    path.write_bytes(good)
+    os.utime(path, ns=(before, before))
+    assert read_headers(tmp_path / "b", index)[0].study_uid == f"{ROOT}.3"
+
+
+def test_what_cannot_be_read_is_told_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(head(3), tmp_path / "1")
+    (tmp_path / "2").mkdir()
+    (tmp_path / "1" / "gone.dcm").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    scan = os.scandir
+
+    def scandir(path: Path) -> object:
+        if Path(path).name == "2":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(headers_module.os, "scandir", scandir)
+    found = {header.path: header.damaged for header in read_headers(tmp_path)}
+    assert found == {"1/0000.dcm": False, "1/0001.dcm": False, "1/0002.dcm": False, "1/gone.dcm": True, "loop": True}
+    assert "gone.dcm: cannot be read" in caplog.text and "2/: is left out" in caplog.text.replace("/2:", "/2/:")
 
 
 # The choice of a series

@@ -10,8 +10,7 @@ from pydicom import Dataset as DicomDataset
 from pydicom import dcmwrite
 from pydicom.config import disable_value_validation
 
-from inference.findings import NotAnalysable
-from inference.training.datasets.base import DatasetError, Entry
+from inference.training.datasets.base import DatasetError, Entry, NoStack
 from inference.training.datasets.recognise import open_dataset
 from inference.training.datasets.rsna2019 import NAMES
 from tests.series import SIZE, ct, head, write
@@ -133,9 +132,12 @@ def test_rsna_errors_name_the_file(rsna: Path, caplog: pytest.LogCaptureFixture)
     dataset = open_dataset(rsna)
     one, two = dataset.entries()
     assert "1 labelled slices have no image, e.g. ID_134000001.dcm" in caplog.text
-    for entry in (one, two):
-        with pytest.raises(NotAnalysable, match=entry.study_id):
-            dataset.load(entry)
+    with pytest.raises(NoStack, match=one.study_id) as no_stack:
+        dataset.load(one)
+    assert no_stack.value.truth is not None and no_stack.value.truth.types == (False, True, True, False, False)
+    with pytest.raises(DatasetError, match=rf"{cut}: is damaged") as damaged:
+        dataset.load(two)
+    assert damaged.value.truth is not None and not damaged.value.truth.haemorrhage
     path = rsna / "stage_2_train.csv"
     path.write_text("ID,Label\nID_1_blood,1\n")
     with pytest.raises(DatasetError, match=r"stage_2_train\.csv, row 2: ID is 'ID_1_blood'; expected"):
@@ -197,7 +199,16 @@ def test_cq500_reads_the_plain_soft_tissue_series(tmp_path: Path) -> None:
         cq500_series(tmp_path, 0, name, slices)
     cq500_series(tmp_path, 0, "PRE CONTRAST 5MM STD", 4)
     study = open_dataset(tmp_path).load(Entry("CQ500-CT-0", "CQ500-CT-0"))
+    assert study.series_name == "CT PRE CONTRAST THIN"
     assert study.stack.series_uid.endswith(f".{len('PRE CONTRAST THIN')}") and len(study.stack.hu) == 9
+
+
+def test_cq500_keeps_the_reads_of_a_study_without_a_stack(tmp_path: Path) -> None:
+    write_cq500(tmp_path, reads_row(1, ("ICH", "SDH"), ("ICH", "SDH"), ()))
+    cq500_series(tmp_path, 1, "Plain", 1)
+    with pytest.raises(NoStack) as caught:
+        open_dataset(tmp_path).load(Entry("CQ500-CT-1", "CQ500-CT-1"))
+    assert caught.value.truth is not None and caught.value.truth.types == (False, True, False, False, False)
 
 
 def test_a_wrong_cq500_study_names_its_file(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import datetime
 import importlib.util
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,16 +16,18 @@ from click.testing import CliRunner
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
+from inference.errors import ModelError
 from inference.findings import Finding, HaemorrhageType, Measurement, ModelIdentity, NotAnalysable, Result
-from inference.training.datasets.base import UNKNOWN, UNTYPED, DatasetError, Entry, LabelledStudy, Truth
+from inference.training.datasets.base import UNKNOWN, UNTYPED, DatasetError, Entry, LabelledStudy, Truth, knowing
 from inference.training.datasets.ct_ich import stack_of
 from inference.training.evaluation.figures import Evaluation, Unanalysed
 from inference.training.evaluation.measure import Analyst, compare
 from inference.training.evaluation.metrics import Units, level
 from inference.training.evaluation.page import percent
-from inference.training.evaluation.pictures import MODEL_COLOUR, READER_COLOUR, telling_slices
+from inference.training.evaluation.pictures import MODEL_COLOUR, READER_COLOUR, contact_sheet, telling_slices
 from inference.training.evaluation.records import Outcome, safe_name
-from inference.training.evaluation.run import Options, evaluate
+from inference.training.evaluation.run import MOST_MISSED, Options, evaluate
+from inference.training.evaluation.source import code_digest
 from inference.training.evaluation.statistics import (
     Resampling,
     auc_statistic,
@@ -33,6 +37,8 @@ from inference.training.evaluation.statistics import (
     wilson,
 )
 from inference.training.evaluation.summary import worst_case
+from tests.series import ROOT as SERIES_ROOT
+from tests.series import head, write
 
 CHROMIUM = shutil.which("chromium")
 ROOT = Path(__file__).parents[1]
@@ -45,7 +51,7 @@ OPTIONS = Options(datetime.date(2026, 1, 2), prevalences=(0.027,))
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One study of the toy data set. `blood` are the slices with a type-`kind` bleed of 36 voxels each; `said` is what
-    the analyst answers; `fails` is raised on reading, `refused` on analysing."""
+    the analyst answers; `fails` and `no_stack` are raised on reading, `refused` and `breaks` on analysing."""
 
     study: str
     patient: str
@@ -55,6 +61,8 @@ class Plan:
     outlined: bool = False
     fails: str = ""
     refused: str = ""
+    no_stack: str = ""
+    breaks: Exception | None = None
 
 
 @dataclass(eq=False)
@@ -63,10 +71,14 @@ class ToyDataset:
 
     plans: Sequence[Plan]
     name: str = "toy set"
+    labels: str = "first"
     loaded: list[str] = field(default_factory=list)
 
     def entries(self) -> Sequence[Entry]:
         return [Entry(plan.study, plan.patient) for plan in self.plans]
+
+    def labels_digest(self) -> str:
+        return self.labels
 
     def plan(self, study_id: str) -> Plan:
         return next(plan for plan in self.plans if plan.study == study_id)
@@ -76,6 +88,9 @@ class ToyDataset:
         plan = self.plan(entry.study_id)
         if plan.fails:
             raise DatasetError(plan.fails)
+        if plan.no_stack:
+            with knowing(Truth(bool(plan.blood))):
+                raise NotAnalysable(plan.no_stack)
         bleed = blood_of(plan)
         far = np.hypot(*(np.indices((SIZE, SIZE)) - SIZE / 2))
         hu = np.where(far < 22, 35.0, np.where(far < 25, 1000.0, -1000.0))[None].repeat(SLICES, 0)
@@ -86,7 +101,7 @@ class ToyDataset:
         types = tuple(i + 1 == plan.kind and bool(plan.blood) for i in range(5))
         mask = (bleed * plan.kind).astype(np.uint8) if plan.outlined else None
         truth = Truth(bool(plan.blood), types, slices, np.ones(SLICES, bool), mask)
-        return LabelledStudy(entry, stack_of(hu.astype(np.float32), SPACING_MM, 5.0), truth)
+        return LabelledStudy(entry, stack_of(hu.astype(np.float32), SPACING_MM, 5.0), truth, "HEAD 5.0")
 
 
 def blood_of(plan: Plan) -> np.ndarray:
@@ -105,6 +120,8 @@ def analyst_of(dataset: ToyDataset, stop_at: str = "", model: ModelIdentity = MO
             raise KeyboardInterrupt
         if plan.refused:
             raise NotAnalysable(plan.refused)
+        if plan.breaks:
+            raise plan.breaks
         suspected = plan.said >= 0.5
         mask = np.zeros((SLICES, SIZE, SIZE), bool)
         mask[4:6, 30:36, 40:44] = suspected
@@ -315,6 +332,8 @@ def test_json_holds_everything_under_stable_keys(done: tuple[Evaluation, Path]) 
     assert content["study"]["auc"].keys() >= {"value", "low", "high", "of", "patients", "positives", "note"}
     assert content["types"][1]["auc"]["value"] is None
     assert [line["study_id"] for line in content["studies"]] == [plan.study for plan in PLANS]
+    assert {line["series_name"] for line in content["studies"]} == {"HEAD 5.0"}
+    assert all(line["series_uid"] for line in content["studies"])
 
 
 def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
@@ -361,6 +380,92 @@ def test_errors_damaged_records_and_lost_pictures_are_done_again(tmp_path: Path)
     assert found.counts.errors == 0
 
 
+@pytest.mark.parametrize(
+    "error", [ModelError("no fold"), RuntimeError("CUDA error"), ValueError("bad shape"), TypeError("None")]
+)
+def test_an_analyst_that_breaks_down_is_no_damaged_file(tmp_path: Path, error: Exception) -> None:
+    plans = [*PLANS, Plan("x", "p9", (4, 5), breaks=error), Plan("y", "p10", said=0.1)]
+    dataset, said = ToyDataset(plans), []
+    found = evaluate(dataset, analyst_of(dataset), tmp_path, OPTIONS, said.append)
+    assert (found.counts.failed, found.counts.errors, found.counts.analysed) == (1, 0, 8)
+    (failed,) = found.not_analysed
+    assert (failed.outcome, failed.haemorrhage) == (Outcome.FAILED, True)
+    assert str(error) in failed.reason and any("x  analysis failed: " in line for line in said)
+    assert (found.worst_case.sensitivity.hits, found.worst_case.sensitivity.of) == (2, 4)
+    assert found.worst_case.specificity.of == found.study.specificity.of
+    page = (tmp_path / "evaluation.html").read_text()
+    assert "Analysis failed: the program or its machine broke down" in page and "1 whose analysis failed" in page
+    assert "files or labels are damaged" not in page
+    mended = ToyDataset([*PLANS, Plan("x", "p9", (4, 5), 0.9), Plan("y", "p10", said=0.1)])
+    assert evaluate(mended, analyst_of(mended), tmp_path, OPTIONS, said.append).counts.failed == 0
+    assert mended.loaded == ["x"]
+
+
+@pytest.mark.parametrize(("blood", "sides"), [((4, 5), (4, 4)), ((), (3, 5))])
+def test_a_study_without_a_stack_counts_on_its_own_side(
+    tmp_path: Path, blood: tuple[int, ...], sides: tuple[int, int]
+) -> None:
+    dataset = ToyDataset([*PLANS, Plan("x", "p9", blood, no_stack="Slices are missing.")])
+    found = evaluate(dataset, analyst_of(dataset), tmp_path, OPTIONS, lambda line: None)
+    assert found.counts.not_analysed == 1
+    assert (found.worst_case.sensitivity.of, found.worst_case.specificity.of) == sides
+    dataset.loaded.clear()
+    evaluate(dataset, analyst_of(dataset), tmp_path, OPTIONS, lambda line: None)
+    assert dataset.loaded == []
+
+
+def test_nothing_made_with_other_labels_or_code_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, said = ToyDataset(PLANS), []
+    evaluate(dataset, analyst_of(dataset), tmp_path, OPTIONS, said.append)
+    relabelled = ToyDataset(PLANS, labels="second")
+    said.clear()
+    evaluate(relabelled, analyst_of(relabelled), tmp_path, OPTIONS, said.append)
+    assert len(relabelled.loaded) == 7 and said[0].endswith("are not reused: the labels have changed since")
+    monkeypatch.setattr("inference.training.evaluation.run.code_digest", lambda: "other")
+    relabelled.loaded.clear()
+    said.clear()
+    evaluate(relabelled, analyst_of(relabelled), tmp_path, OPTIONS, said.append)
+    assert len(relabelled.loaded) == 7 and said[0].endswith("are not reused: the program has changed since")
+
+
+def test_the_digest_of_the_program_covers_what_reads_and_answers(tmp_path: Path) -> None:
+    for name in ("stack.py", "pipelines/haemorrhage.py", "training/datasets/series.py", "training/train.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1\n")
+    first = code_digest(tmp_path)
+    (tmp_path / "training" / "train.py").write_text("2\n")
+    assert code_digest(tmp_path) == first
+    for name in ("stack.py", "pipelines/haemorrhage.py", "training/datasets/series.py"):
+        (tmp_path / name).write_text("2\n")
+        assert code_digest(tmp_path) != first
+        (tmp_path / name).write_text("1\n")
+    assert code_digest(tmp_path) == first and len(code_digest()) == 64
+
+
+def test_thousands_of_misses_make_no_larger_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("run.MOST_MISSED", "page.MOST_EMBEDDED"):
+        monkeypatch.setattr(f"inference.training.evaluation.{name}", 2)
+    assert MOST_MISSED == 100
+    dataset = ToyDataset([Plan(f"s/{i}", f"p{i}", (4,), said=0.4 - i / 100) for i in range(5)])
+    evaluate(dataset, analyst_of(dataset), tmp_path, OPTIONS, lambda line: None)
+    pictures = sorted((tmp_path / "studies").glob("*.png"))
+    assert len(pictures) == 5
+    with Image.open(tmp_path / "pictures" / "false_negatives.png") as sheet, Image.open(pictures[0]) as one:
+        assert one.height < sheet.height < 1.5 * one.height
+    page = (tmp_path / "evaluation.html").read_text()
+    assert "The other 3 missed studies" in page and page.count("data:image/png") == 2
+    for i in range(3):
+        assert f'<a href="studies/{safe_name(f"s/{i}")}.png">s/{i}</a>' in page
+
+
+def test_a_sheet_says_how_many_it_leaves_out(tmp_path: Path) -> None:
+    Image.new("RGB", (600, 300)).save(tmp_path / "a.png")
+    alone, more = contact_sheet([tmp_path / "a.png"]), contact_sheet([tmp_path / "a.png"], left_out=12)
+    assert alone is not None and more is not None and alone.height == 300 < more.height
+    note = np.asarray(more)[300:]
+    assert len(np.unique(note.reshape(-1, 3), axis=0)) > 2
+
+
 def test_study_ids_become_different_safe_file_names() -> None:
     names = [safe_name(name) for name in ("1.2.3", "a/b", "a_b", "../a", "A b", ".", "x" * 300, "x" * 301)]
     assert len(set(names)) == len(names)
@@ -398,7 +503,10 @@ def test_readers_outline_is_drawn_on_what_was_missed(tmp_path: Path) -> None:
     [
         ((Plan("a", "p", said=0.1),), "Only 0 with haemorrhage and 1 without haemorrhage: too few"),
         ((Plan("a", "p", (4,), said=0.9),), "Of 1 study with haemorrhage 1 were flagged and 0 missed"),
-        ((Plan("a", "p", fails="a.dcm: is damaged"),), "1 study got no answer (0 not analysable, 1 unreadable)"),
+        (
+            (Plan("a", "p", fails="a.dcm: is damaged"),),
+            "1 study got no answer (0 not analysable, 1 unreadable, 0 whose analysis failed)",
+        ),
     ],
 )
 def test_a_page_is_made_of_next_to_nothing(tmp_path: Path, plans: tuple[Plan, ...], sentence: str) -> None:
@@ -496,6 +604,20 @@ def test_real_patients_through_the_command_line(shared: Path, tmp_path: Path) ->
     assert second.exit_code == 0, second.output
     assert "3 of 4 studies are done already" in second.output
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["counts"]["analysed"] == 4
+
+
+def test_the_command_tells_which_series_it_reads_and_fails_where_nothing_is_analysed(tmp_path: Path) -> None:
+    """Two series that hold no head: which was read is told, and nothing analysed is no success."""
+    write(head(8, series=1), tmp_path / "data" / "1")
+    write(head(6, series=2), tmp_path / "data" / "2")
+    (tmp_path / "data" / "labels.csv").write_text(f"study_uid,haemorrhage\n{SERIES_ROOT}.1,1\n")
+    command = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), str(tmp_path / "data")]
+    options = ["--out", str(tmp_path / "out"), "--threads", "1", "--device", "cpu"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "is read; left out: HEAD 5.0" in done.stderr
+    assert "Error: no study could be analysed" in done.stderr and "1/1" in done.stdout
+    assert (tmp_path / "out" / "evaluation.html").exists()
 
 
 def test_what_cannot_be_opened_is_said_without_a_traceback(tmp_path: Path) -> None:

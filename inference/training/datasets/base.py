@@ -1,20 +1,18 @@
 """What every data set is, whatever its layout on disk: studies with what is known of them, read one at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.findings import NotAnalysable
 from inference.stack import SliceStack
 
 UNKNOWN = 255
 UNTYPED = 6
-
-
-class DatasetError(Exception):
-    """A data set is not what its layout promises; the message names the file and says what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +42,43 @@ class Truth:
     age_years: float | None = None
 
 
+class DatasetError(Exception):
+    """A data set is not what its layout promises; the message names the file and says what was expected.
+
+    `truth` is what readers say of the study whose images are damaged, where that is known.
+    """
+
+    truth: Truth | None = None
+
+
+class NoStack(NotAnalysable):
+    """The images of a study form no stack; `truth` is what readers say of it all the same, where that is known."""
+
+    truth: Truth | None = None
+
+
+@contextmanager
+def knowing(truth: Truth | None) -> Iterator[None]:
+    """While the images are read: whatever is wrong with them, the labels go with the error. NotAnalysable: NoStack."""
+    try:
+        yield
+    except DatasetError as error:
+        error.truth = truth
+        raise
+    except NotAnalysable as error:
+        refused = NoStack(str(error))
+        refused.truth = truth
+        raise refused from error
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledStudy:
-    """A study with its truth."""
+    """A study with its truth. `series_name` is the series that was chosen, '' where a study has no several."""
 
     entry: Entry
     stack: SliceStack
     truth: Truth
+    series_name: str = ""
 
 
 class Dataset(Protocol):
@@ -66,5 +94,9 @@ class Dataset(Protocol):
         ...
 
     def load(self, entry: Entry) -> LabelledStudy:
-        """Reads one study's pixels and truth. DatasetError; NotAnalysable where the images are no stack."""
+        """Reads one study's pixels and truth. DatasetError at damaged files; NoStack where the images are no stack."""
+        ...
+
+    def labels_digest(self) -> str:
+        """Changes whenever a label may have changed."""
         ...

@@ -6,6 +6,7 @@ Layout as Qure.ai published it: `reads.csv` (`name` such as CQ500-CT-12, `Catego
 itself; it is known of the study, not of slices. Which series is read: `series.py`, from the folders' names.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,12 @@ from functools import cached_property
 from pathlib import Path
 
 from inference.findings import HaemorrhageType
-from inference.training.datasets.base import DatasetError, Entry, LabelledStudy, Truth
+from inference.training.datasets.base import DatasetError, Entry, LabelledStudy, Truth, knowing
+from inference.training.datasets.digest import digest_of
 from inference.training.datasets.series import Series, first_stack
 from inference.training.datasets.table import Row, read_header, read_rows
+
+log = logging.getLogger(__name__)
 
 READERS = ("r1", "r2", "r3")
 FINDING = {
@@ -55,7 +59,13 @@ class Cq500:
         if folder is None:
             expected = f"CQ500CT{study} CQ500CT{study}"
             raise DatasetError(f"{row.where}: {entry.study_id} has no images; expected a folder {expected!r}.")
-        return LabelledStudy(entry, first_stack(entry.study_id, series_in(folder)), truth)
+        with knowing(truth):
+            series_name, stack = first_stack(entry.study_id, series_in(folder))
+        return LabelledStudy(entry, stack, truth, series_name)
+
+    def labels_digest(self) -> str:
+        """Of the table of reads."""
+        return digest_of([self.root / "reads.csv"])
 
     @cached_property
     def _reads(self) -> dict[int, Row]:
@@ -92,8 +102,12 @@ def majority(row: Row, finding: str) -> bool:
 
 def series_in(folder: Path) -> list[Series]:
     """The series of a study's folder: each folder that holds images, at any depth, named by its own name."""
+
+    def refuse(error: OSError) -> None:
+        raise DatasetError(f"{error.filename}: cannot be read ({error.strerror}).") from error
+
     found = []
-    for where, _, names in os.walk(folder):
+    for where, _, names in os.walk(folder, onerror=refuse):
         images = tuple(Path(where) / name for name in sorted(names) if name.lower().endswith(".dcm"))
         if images:
             name = Path(where).name
@@ -103,7 +117,7 @@ def series_in(folder: Path) -> list[Series]:
 
 def _study_folders(root: Path) -> Iterator[tuple[int, Path]]:
     """The folders named like a study; what lies below them is not looked at."""
-    for where, folders, _ in os.walk(root):
+    for where, folders, _ in os.walk(root, onerror=lambda error: log.warning("a folder is left out: %s", error)):
         for name in list(folders):
             found = FOLDER.fullmatch(name)
             if found:

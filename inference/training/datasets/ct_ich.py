@@ -1,10 +1,19 @@
 """CT-ICH as 8-bit window pictures (Hssayeni et al., PhysioNet, doi 10.13026/w8q8-ky94), one patient at a time.
 
-Layout: `slices.csv` (patient, slice, the five types, fracture, image), `patients.csv` (patient, age_years, sex),
-`PPP/SS_brain.jpg` (W120 L40), `PPP/SS_bone.jpg` (W3200 L700), `masks/PPP_SS.png`; PPP the patient, SS the slice from 1.
-HU are rebuilt from the two windows; pixel spacing (0.488 mm) is nominal, slices are 5 mm apart from the skull base up.
+Two layouts of the same pictures are read; P is the patient, PPP with three digits, S the slice from 1, SS with two:
+
+- PhysioNet's archive 1.0.0 as downloaded: `hemorrhage_diagnosis.csv` (PatientNumber, SliceNumber, the five types,
+  No_Hemorrhage, Fracture_Yes_No) and `Patients_CT/PPP/brain/S.jpg`, `Patients_CT/PPP/bone/S.jpg`,
+  `Patients_CT/PPP/brain/S_HGE_Seg.jpg`. `patient_demographics.csv` is not read: ages are unknown;
+- a rearrangement of those files, which is not what PhysioNet gives: `slices.csv` (patient, slice, the five types,
+  fracture, image: 0 where the picture is missing), `patients.csv` (patient, age_years, sex), `PPP/SS_brain.jpg`,
+  `PPP/SS_bone.jpg`, `masks/PPP_SS.png`.
+
+The NIfTI files of the archive's later versions are not read. Windows are W120 L40 (brain) and W3200 L700 (bone); HU are
+rebuilt from the two; pixel spacing (0.488 mm) is nominal, slices are 5 mm apart from the skull base up.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,13 +26,63 @@ from PIL import Image, UnidentifiedImageError
 from inference.findings import HaemorrhageType
 from inference.stack import SliceStack
 from inference.training.datasets.base import UNKNOWN, UNTYPED, DatasetError, Entry, LabelledStudy, Truth
+from inference.training.datasets.digest import digest_of
 from inference.training.datasets.table import Row, read_header, read_rows
 
 SPACING_MM = 0.488
 SLICE_MM = 5.0
 SIZE = 512
 TYPES = tuple(HaemorrhageType)
-SLICE_COLUMNS = ("patient", "slice", *TYPES, "image")
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Names of tables, columns and pictures. `image` and `people` are '' where there is no such column or table.
+
+    Pictures are paths by `patient` and `slice`; `outlines` is a glob by `patient`, the slice what `place` finds.
+    """
+
+    slices: str
+    patient: str
+    slice: str
+    image: str
+    people: str
+    brain: str
+    bone: str
+    outlines: str
+    place: re.Pattern[str]
+    outline_side: int
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the table of slices."""
+        return (self.patient, self.slice, *TYPES, *([self.image] if self.image else []))
+
+
+REARRANGED = _Layout(
+    slices="slices.csv",
+    patient="patient",
+    slice="slice",
+    image="image",
+    people="patients.csv",
+    brain="{patient:03d}/{slice:02d}_brain.jpg",
+    bone="{patient:03d}/{slice:02d}_bone.jpg",
+    outlines="masks/{patient:03d}_*.png",
+    place=re.compile(r"\d{3}_(\d+)\.png"),
+    outline_side=SIZE,
+)
+ARCHIVE = _Layout(
+    slices="hemorrhage_diagnosis.csv",
+    patient="patientnumber",
+    slice="slicenumber",
+    image="",
+    people="",
+    brain="Patients_CT/{patient:03d}/brain/{slice}.jpg",
+    bone="Patients_CT/{patient:03d}/bone/{slice}.jpg",
+    outlines="Patients_CT/{patient:03d}/brain/*_HGE_Seg.jpg",
+    place=re.compile(r"(\d+)_HGE_Seg\.jpg"),
+    outline_side=650,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +106,7 @@ class CtIch:
 
     root: Path
     name: str = "CT-ICH"
+    layout: _Layout = REARRANGED
 
     def entries(self) -> Sequence[Entry]:
         """Every patient of the table, by number."""
@@ -74,52 +134,86 @@ class CtIch:
         )
         return LabelledStudy(entry, stack, truth)
 
+    def labels_digest(self) -> str:
+        """Of the tables, and of size and time of change of every outline."""
+        tables = [self.root / name for name in (self.layout.slices, self.layout.people) if name]
+        outlines = [path for number in self._slices for path in self._outline_paths(number)]
+        return digest_of(tables, outlines)
+
     def patient(self, number: int) -> Patient:
         """One patient's pictures and labels, about 30 MB."""
         rows = self._slices.get(number)
         if rows is None:
-            raise DatasetError(f"{self.root / 'slices.csv'}: has no row for patient {number}.")
+            raise DatasetError(f"{self.root / self.layout.slices}: has no row for patient {number}.")
         for place, row in enumerate(rows, start=1):
-            if row.count("slice") != place:
-                raise DatasetError(f"{row.where}: slice is {row.text('slice')}; expected {place}.")
+            column = self.layout.slice
+            if row.count(column) != place:
+                raise DatasetError(f"{row.where}: {column} is {row.text(column)}; expected {place}.")
         labels = np.array([[_stated(row, name) for name in TYPES] for row in rows])
-        imaged = np.array([_stated(row, "image") for row in rows])
+        imaged = np.array([not self.layout.image or _stated(row, self.layout.image) for row in rows])
         person = self._people.get(number)
         age_years = person.number_of("age_years") if person else None
-        hu = _volume(self.root / f"{number:03d}", imaged)
+        hu = self._volume(number, imaged)
         return Patient(number, age_years, hu, labels, imaged, self._outlines(number, len(rows)))
 
     @cached_property
     def _slices(self) -> dict[int, list[Row]]:
         slices: dict[int, list[Row]] = {}
-        for row in read_rows(self.root / "slices.csv", SLICE_COLUMNS):
-            slices.setdefault(row.count("patient"), []).append(row)
+        for row in read_rows(self.root / self.layout.slices, self.layout.columns):
+            slices.setdefault(row.count(self.layout.patient), []).append(row)
         return slices
 
     @cached_property
     def _people(self) -> dict[int, Row]:
-        return {row.count("patient"): row for row in read_rows(self.root / "patients.csv", ("patient", "age_years"))}
+        if not self.layout.people:
+            return {}
+        rows = read_rows(self.root / self.layout.people, ("patient", "age_years"))
+        return {row.count("patient"): row for row in rows}
+
+    def _outline_paths(self, number: int) -> list[Path]:
+        return sorted(self.root.glob(self.layout.outlines.format(patient=number)))
 
     def _outlines(self, number: int, slices: int) -> dict[int, NDArray[np.bool_]]:
         outlines = {}
-        for path in sorted((self.root / "masks").glob(f"{number:03d}_*.png")):
-            place = path.stem[4:]
-            if not place.isdecimal() or not 1 <= int(place) <= slices:
-                raise DatasetError(f"{path}: outlines no slice; expected {number:03d}_01.png to _{slices:02d}.png.")
-            drawn = _grey(path) > 127
-            if drawn.shape != (SIZE, SIZE):
-                raise DatasetError(f"{path}: has {drawn.shape[0]} x {drawn.shape[1]} pixels; expected {SIZE} x {SIZE}.")
-            outlines[int(place) - 1] = drawn
+        side = self.layout.outline_side
+        for path in self._outline_paths(number):
+            place = self.layout.place.fullmatch(path.name)
+            if place is None or not 1 <= int(place[1]) <= slices:
+                raise DatasetError(f"{path}: outlines no slice; expected one of 1 to {slices} in its name.")
+            drawn = _grey(path)
+            if drawn.shape != (side, side):
+                raise DatasetError(f"{path}: has {drawn.shape[0]} x {drawn.shape[1]} pixels; expected {side} x {side}.")
+            outlines[int(place[1]) - 1] = _resized(drawn) > 127
         return outlines
+
+    def _volume(self, number: int, imaged: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """(slice, row, column) HU; a missing picture is the mean of its nearest neighbours."""
+        known = [int(place) for place in np.flatnonzero(imaged)]
+        if not known:
+            raise DatasetError(f"{self.root / self.layout.slices}: no slice of patient {number} has a picture.")
+        hu = np.empty((len(imaged), SIZE, SIZE), np.float32)
+        for place in known:
+            brain, bone = (
+                self.root / name.format(patient=number, slice=place + 1)
+                for name in (self.layout.brain, self.layout.bone)
+            )
+            hu[place] = _slice_hu(brain, bone)
+        for place in map(int, np.flatnonzero(~imaged)):
+            below = [k for k in known if k < place][-1:]
+            above = [k for k in known if k > place][:1]
+            hu[place] = hu[below + above].mean(0)
+        return hu
 
 
 def open_ct_ich(path: Path) -> CtIch:
     """The data set in this folder; DatasetError where it does not have the layout."""
-    header = read_header(path / "slices.csv")
-    if not {"patient", "slice"} <= set(header):
-        raise DatasetError(f"{path / 'slices.csv'}: expected the columns {', '.join(SLICE_COLUMNS)}.")
-    read_header(path / "patients.csv")
-    return CtIch(path)
+    layout = ARCHIVE if (path / ARCHIVE.slices).exists() else REARRANGED
+    table = path / layout.slices
+    if not {layout.patient, layout.slice} <= set(read_header(table)):
+        raise DatasetError(f"{table}: expected the columns {', '.join(layout.columns)}.")
+    if layout.people:
+        read_header(path / layout.people)
+    return CtIch(path, layout=layout)
 
 
 def patients(root: Path) -> Iterator[Patient]:
@@ -177,27 +271,15 @@ def _grey(path: Path) -> NDArray[np.float32]:
         raise DatasetError(f"{path}: cannot be read as a picture ({error}).") from error
 
 
-def _slice_hu(folder: Path, number: int) -> NDArray[np.float32]:
-    grey = _grey(folder / f"{number:02d}_brain.jpg")
-    bone = folder / f"{number:02d}_bone.jpg"
+def _resized(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.BOX))
+
+
+def _slice_hu(brain: Path, bone: Path) -> NDArray[np.float32]:
+    grey = _grey(brain)
     wide = _grey(bone) * (3200 / 255) - 900 if bone.exists() else np.where(grey > 127, 1000.0, -1000.0)
     if wide.shape != grey.shape:
         raise DatasetError(f"{bone}: is not of the size of the brain window's picture.")
     hu = grey * (120 / 255) - 20
     hu = np.where(grey >= 252, np.maximum(wide, 100), np.where(grey <= 3, np.minimum(wide, -20), hu))
-    return np.asarray(Image.fromarray(hu.astype(np.float32)).resize((SIZE, SIZE), Image.Resampling.BOX))
-
-
-def _volume(folder: Path, imaged: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(slice, row, column) HU; a missing picture is the mean of its nearest neighbours."""
-    known = [int(place) for place in np.flatnonzero(imaged)]
-    if not known:
-        raise DatasetError(f"{folder}: the table says that none of its slices has a picture.")
-    hu = np.empty((len(imaged), SIZE, SIZE), np.float32)
-    for place in known:
-        hu[place] = _slice_hu(folder, place + 1)
-    for place in map(int, np.flatnonzero(~imaged)):
-        below = [k for k in known if k < place][-1:]
-        above = [k for k in known if k > place][:1]
-        hu[place] = hu[below + above].mean(0)
-    return hu
+    return _resized(hu.astype(np.float32))

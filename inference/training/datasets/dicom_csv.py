@@ -9,10 +9,12 @@ The CSV has a header; the order and case of the columns do not matter; an empty 
 - `series_uid`: the series to read, where the study has several; without it the choice is that of `series.py`;
 - `patient`: who it is, where Patient ID does not say it (bootstrap and folds go by patient).
 
-A study without a label of its own has blood if a slice has; it has none only if every slice is labelled 0.
+A study without a label of its own has blood if a slice has; it has none only if every slice is labelled 0. A slice that
+is labelled 1 and is none of the stack that is read is an error, since its blood would else be lost.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +23,13 @@ import numpy as np
 
 from inference.findings import HaemorrhageType
 from inference.stack import SliceStack
-from inference.training.datasets.base import DatasetError, Entry, LabelledStudy, Truth
+from inference.training.datasets.base import DatasetError, Entry, LabelledStudy, Truth, knowing
+from inference.training.datasets.digest import digest_of
 from inference.training.datasets.headers import Header, read_headers
 from inference.training.datasets.series import Series, first_stack, words_of
 from inference.training.datasets.table import Row, read_header, read_rows
+
+log = logging.getLogger(__name__)
 
 KEYS = ("study_uid", "accession_number", "patient_id")
 SPELLINGS = ("haemorrhage", "hemorrhage")
@@ -47,6 +52,15 @@ class _Said:
 
     haemorrhage: bool | None
     types: tuple[bool | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """All rows of a study: of the whole, and by SOP Instance UID; `where` is the first row."""
+
+    where: str
+    whole: _Said | None
+    slices: Mapping[str, tuple[Row, _Said]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +86,15 @@ class DicomCsv:
         if not study.rows:
             file = self.root / study.headers[0].path
             raise DatasetError(f"{file}: its study {entry.study_id} has no label; expected a row in {self.table}.")
-        self._refuse_damaged(study)
-        stack = first_stack(entry.study_id, self._series(study))
-        return LabelledStudy(entry, stack, _truth(study.rows, stack))
+        labels = _labels_of(study.rows)
+        with knowing(_truth_without_images(labels)):
+            self._refuse_damaged(study)
+            series_name, stack = first_stack(entry.study_id, self._series(study))
+        return LabelledStudy(entry, stack, _truth(labels, stack), series_name)
+
+    def labels_digest(self) -> str:
+        """Of the table."""
+        return digest_of([self.table])
 
     @cached_property
     def _headers(self) -> list[Header]:
@@ -213,21 +233,50 @@ def _merged(one: _Said | None, other: _Said, row: Row) -> _Said:
     return other
 
 
-def _truth(rows: Sequence[Row], stack: SliceStack) -> Truth:
+def _labels_of(rows: Sequence[Row]) -> _Labels:
     whole: _Said | None = None
-    by_sop: dict[str, _Said] = {}
+    slices: dict[str, tuple[Row, _Said]] = {}
     for row in rows:
         sop_uid = row.text("sop_uid")
         if sop_uid:
-            by_sop[sop_uid] = _merged(by_sop.get(sop_uid), _said(row), row)
+            _, earlier = slices.get(sop_uid, (row, None))
+            slices[sop_uid] = row, _merged(earlier, _said(row), row)
         else:
             whole = _merged(whole, _said(row), row)
-    where = rows[0].where
+    return _Labels(rows[0].where, whole, slices)
+
+
+def _truth_without_images(labels: _Labels) -> Truth | None:
+    """What is said of the study whatever its images are; None where only the images tell if every slice is labelled."""
+    whole = labels.whole
+    if any(said.haemorrhage for _, said in labels.slices.values()):
+        return Truth(True, whole.types if whole else (None,) * len(TYPES))
+    return Truth(whole.haemorrhage, whole.types) if whole and whole.haemorrhage is not None else None
+
+
+def _refuse_lost_blood(labels: _Labels, stack: SliceStack) -> None:
+    """DatasetError where a slice outside the stack is labelled 1; those labelled 0 say nothing of the stack."""
+    inside = set(stack.sop_uids)
+    outside = [each for uid, each in labels.slices.items() if uid not in inside]
+    for row, said in outside:
+        if said.haemorrhage:
+            raise DatasetError(
+                f"{row.where}: the slice {row.text('sop_uid')} is labelled 1 but is none of the series that is read, "
+                f"{stack.series_uid}; expected labels of one series, or a series_uid that names it."
+            )
+    if outside:
+        log.info("%s: %d slices labelled 0 are not in the series that is read", labels.where, len(outside))
+
+
+def _truth(labels: _Labels, stack: SliceStack) -> Truth:
+    where, whole = labels.where, labels.whole
     age_years = stack.patient_age_years
-    if not by_sop:
+    if not labels.slices:
         if whole is None or whole.haemorrhage is None:
             raise DatasetError(f"{where}: haemorrhage is empty; expected 0 or 1.")
         return Truth(whole.haemorrhage, whole.types, age_years=age_years)
+    _refuse_lost_blood(labels, stack)
+    by_sop = {uid: said for uid, (_, said) in labels.slices.items()}
     said = [by_sop.get(uid, _Said(None, (None,) * len(TYPES))) for uid in stack.sop_uids]
     slices = np.array([[each.haemorrhage is True, *(kind is True for kind in each.types)] for each in said])
     judged = np.array([each.haemorrhage is not None for each in said])

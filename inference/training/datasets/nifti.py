@@ -33,7 +33,8 @@ from pydicom.uid import generate_uid
 from inference.findings import HaemorrhageType
 from inference.hounsfield import AIR_HU
 from inference.stack import NotAnalysable, SliceStack
-from inference.training.datasets.base import UNTYPED, DatasetError, Entry, LabelledStudy, Truth
+from inference.training.datasets.base import UNTYPED, DatasetError, Entry, LabelledStudy, Truth, knowing
+from inference.training.datasets.digest import digest_of
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +91,15 @@ class NiftiMasks:
         volume, drawn = _open(image), _open(mask)
         _check_together(image, volume, mask, drawn)
         grid = _grid_of(image, volume)
-        stack = _stack(image, volume, grid, f"{self.name} {entry.study_id}")
-        return LabelledStudy(entry, stack, self._truth(grid.apply(self._translated(mask, drawn))))
+        truth = self._truth(grid.apply(self._translated(mask, drawn)))
+        with knowing(truth):
+            stack = _stack(image, volume, grid, f"{self.name} {entry.study_id}")
+        return LabelledStudy(entry, stack, truth)
+
+    def labels_digest(self) -> str:
+        """Of size and time of change of every mask, and of what their values mean."""
+        described = self.labels.parent / "dataset.json"
+        return digest_of([described] if described.exists() else [], self._masks.values())
 
     @cached_property
     def _images(self) -> dict[str, Path]:

@@ -22,10 +22,11 @@ from pydicom.dataset import Dataset as DicomDataset
 from inference.elements import integer, number, text
 from inference.findings import HaemorrhageType
 from inference.hounsfield import AIR_HU
-from inference.stack import NotAnalysable, SliceStack, build_stack
-from inference.training.datasets.base import DatasetError, Entry, LabelledStudy, Truth
+from inference.stack import NotAnalysable, SliceStack
+from inference.training.datasets.base import DatasetError, Entry, LabelledStudy, Truth, knowing
+from inference.training.datasets.digest import digest_of
 from inference.training.datasets.headers import Header, read_headers
-from inference.training.datasets.series import read_images
+from inference.training.datasets.series import read_images, stack_of_files
 from inference.training.datasets.table import read_header, read_rows
 
 log = logging.getLogger(__name__)
@@ -68,23 +69,31 @@ class Rsna2019:
         if headers is None:
             raise DatasetError(f"{self.images}: holds no image of the study {entry.study_id}.")
         labels = {header.sop_uid: self._label(header) for header in headers}
-        with disable_value_validation():
-            images = read_images([self.images / header.path for header in headers])
+        paths = [self.images / header.path for header in headers]
+        positive = [label.positive for label in labels.values()]
+        types = tuple(any(bits >> place & 1 for bits in positive) for place in range(1, len(NAMES)))
+        whole = Truth(any(bits & 1 for bits in positive), types)
+        with disable_value_validation(), knowing(whole):
+            images = read_images(paths)
             try:
-                stack = build_stack(images)
+                stack = stack_of_files(paths, images)
             except NotAnalysable as error:
                 raise NotAnalysable(f"{entry.study_id}: {error}") from error
             unwrap(stack, images)
         bits = np.array([labels[uid].positive for uid in stack.sop_uids])
         slices = (bits[:, None] >> np.arange(len(NAMES)) & 1).astype(bool)
         truth = Truth(
-            haemorrhage=bool(slices[:, 0].any()),
-            types=tuple(bool(labelled.any()) for labelled in slices[:, 1:].T),
+            haemorrhage=whole.haemorrhage,
+            types=whole.types,
             slices=slices,
             judged=np.ones(len(slices), bool),
             age_years=stack.patient_age_years,
         )
         return LabelledStudy(entry, stack, truth)
+
+    def labels_digest(self) -> str:
+        """Of the table."""
+        return digest_of([self.table])
 
     def _label(self, header: Header) -> _Label:
         label = self._labels.get(header.sop_uid)

@@ -3,7 +3,7 @@
 A study often holds the same head several times: thick and thin, bone, after contrast, reformatted. Preferred are series
 whose words (description, contrast agent, sharp kernel) name nothing that a plain soft-tissue head does not have; the
 others count only where there is no such series. The one with the most images that is one stack is read; what was left
-out is logged.
+out is logged. A damaged file is an error of the data set, never a reason to read another series.
 """
 
 import logging
@@ -15,6 +15,7 @@ from pathlib import Path
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 
+from inference.hounsfield import pixel_format, stored_values
 from inference.stack import NotAnalysable, SliceStack, build_stack, read_series
 from inference.training.datasets.base import DatasetError
 
@@ -57,15 +58,44 @@ def words_of(description: str, kernel: str, contrast: str) -> str:
 
 
 def read_images(paths: Sequence[Path]) -> list[Dataset]:
-    """Whole files; NotAnalysable names a damaged one, DatasetError one that the disk does not give."""
+    """Whole files; DatasetError names one that is damaged or that the disk does not give."""
+    images: list[Dataset] = []
+    for path in paths:
+        try:
+            images += read_series([path])
+        except NotAnalysable as error:
+            raise DatasetError(f"{path}: is damaged; expected a DICOM image.") from error
+        except OSError as error:
+            raise DatasetError(f"{path}: cannot be read ({error.strerror}).") from error
+    return images
+
+
+def stack_of_files(paths: Sequence[Path], images: Sequence[Dataset]) -> SliceStack:
+    """The stack of these images; DatasetError where one cannot be decoded, NotAnalysable where they are no stack."""
     try:
-        return read_series(paths)
-    except OSError as error:
-        raise DatasetError(f"{error.filename}: cannot be read ({error.strerror}).") from error
+        return build_stack(images)
+    except NotAnalysable:
+        for path, ds in zip(paths, images, strict=True):
+            _refuse_undecodable(path, ds)
+        raise
 
 
-def first_stack(study: str, series: Sequence[Series]) -> SliceStack:
-    """The stack of the best series that is one; NotAnalysable with the reason of each where none is."""
+def _refuse_undecodable(path: Path, ds: Dataset) -> None:
+    try:
+        form = pixel_format(ds)
+    except NotAnalysable:
+        return
+    try:
+        stored_values(ds, form)
+    except NotAnalysable as error:
+        raise DatasetError(f"{path}: is damaged or cannot be decoded. {error}") from error
+
+
+def first_stack(study: str, series: Sequence[Series]) -> tuple[str, SliceStack]:
+    """Name and stack of the best series that is one; NotAnalysable with the reason of each where none is.
+
+    DatasetError where a file of a series that would be read is damaged.
+    """
     if not series:
         raise DatasetError(f"{study}: holds no CT series.")
     reasons: dict[str, str] = {}
@@ -73,12 +103,12 @@ def first_stack(study: str, series: Sequence[Series]) -> SliceStack:
         try:
             # Public data sets carry identifiers such as ID_6431af929, which are no UIDs but serve as such.
             with disable_value_validation():
-                stack = build_stack(read_images(each.paths))
+                stack = stack_of_files(each.paths, read_images(each.paths))
         except NotAnalysable as error:
             reasons[each.name] = str(error)
             continue
         others = [f"{other.name} {reasons.get(other.name, '')}".strip() for other in series if other is not each]
         if others:
             log.info("%s: %s is read; left out: %s", study, each.name, ", ".join(others))
-        return stack
+        return each.name, stack
     raise NotAnalysable(f"{study}: {' '.join(f'{name}: {reason}' for name, reason in reasons.items())}")

@@ -111,6 +111,8 @@ class StudyLine:
     types: tuple[str, ...]
     types_named: tuple[str, ...]
     volume_ml: float
+    series_uid: str
+    series_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class Counts:
     analysed_patients: int
     not_analysed: int
     errors: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True)

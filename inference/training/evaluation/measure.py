@@ -1,13 +1,15 @@
 """Measures one study: an analyst's answer set against what readers say of it."""
 
+import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.errors import InferenceError
 from inference.findings import HaemorrhageType, ModelIdentity, NotAnalysable, Result
 from inference.training.datasets.base import (
     UNKNOWN,
@@ -16,6 +18,7 @@ from inference.training.datasets.base import (
     DatasetError,
     Entry,
     LabelledStudy,
+    NoStack,
     Truth,
 )
 from inference.training.evaluation.pictures import draw_study
@@ -31,7 +34,11 @@ from inference.training.evaluation.records import (
 )
 
 TYPES = tuple(HaemorrhageType)
+# What reading raises at files and labels that are wrong, and what an analyst may raise that is no NotAnalysable.
 DAMAGED = (DatasetError, OSError, EOFError, ValueError, LookupError, ArithmeticError, RuntimeError)
+FAILURES = (InferenceError, *DAMAGED, MemoryError, TypeError, AttributeError, AssertionError)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,11 @@ def truth_of(study: LabelledStudy) -> KnownTruth:
     return KnownTruth(truth.haemorrhage, truth.types, _slice_truth(truth, study.stack.extents_mm), truth.age_years)
 
 
+def _told(truth: Truth | None) -> KnownTruth | None:
+    """What is known of a study whose images cannot be used."""
+    return None if truth is None else KnownTruth(truth.haemorrhage, truth.types, None, truth.age_years)
+
+
 def _slice_truth(truth: Truth, extents_mm: NDArray[np.float64]) -> tuple[SliceTruth, ...] | None:
     if truth.slices is None:
         return None
@@ -117,46 +129,55 @@ def answer_of(result: Result, slice_threshold: float) -> Answer:
 
 def measure(dataset: Dataset, entry: Entry, analyst: Analyst, folder: Folder) -> StudyRecord:
     """Reads, analyses and compares one study, and draws it if the answer is wrong; never raises for a bad study."""
+    blank = StudyRecord(entry.study_id, entry.patient_id, Outcome.ERROR)
     began = time.perf_counter()
     try:
         study = dataset.load(entry)
         truth = truth_of(study)
+    except NoStack as reason:
+        return replace(blank, outcome=Outcome.NOT_ANALYSED, reason=str(reason), truth=_told(reason.truth))
     except NotAnalysable as reason:
-        return _without_answer(entry, Outcome.NOT_ANALYSED, str(reason), None, began)
+        return replace(blank, outcome=Outcome.NOT_ANALYSED, reason=str(reason))
     except DAMAGED as error:
-        return _without_answer(entry, Outcome.ERROR, _words(error), None, began)
+        known = _told(error.truth) if isinstance(error, DatasetError) else None
+        return replace(blank, reason=_words(error), truth=known)
+    stack = study.stack
     read_s = time.perf_counter() - began
+    read = replace(blank, truth=truth, series_uid=stack.series_uid, series_name=study.series_name, read_s=read_s)
+    try:
+        return _analysed(read, study, analyst, folder.picture_path(entry))
+    except NotAnalysable as reason:
+        return replace(read, outcome=Outcome.NOT_ANALYSED, reason=str(reason))
+    except _Failed as failure:
+        log.warning("%s: the analysis failed", entry.study_id, exc_info=failure.error)
+        return replace(read, outcome=Outcome.FAILED, reason=_words(failure.error))
+    except DAMAGED as error:
+        return replace(read, reason=_words(error))
+
+
+class _Failed(Exception):
+    """The analyst raised `error`, which says nothing of the images or their labels."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _analysed(read: StudyRecord, study: LabelledStudy, analyst: Analyst, path: Path) -> StudyRecord:
+    began = time.perf_counter()
     try:
         result = analyst.answer(study)
-        analyse_s = time.perf_counter() - began - read_s
-        predicted = labels_of(result, study.stack.hu.shape)
-        outline = compare(predicted, study)
-        path = folder.picture_path(entry)
-        picture = _picture(study, result, predicted, path) if result.suspected != truth.haemorrhage else None
-    except NotAnalysable as reason:
-        return _without_answer(entry, Outcome.NOT_ANALYSED, str(reason), truth, began)
-    except DAMAGED as error:
-        return _without_answer(entry, Outcome.ERROR, _words(error), truth, began)
-    return StudyRecord(
-        entry.study_id,
-        entry.patient_id,
-        Outcome.ANALYSED,
-        truth=truth,
-        answer=answer_of(result, analyst.slice_threshold(entry)),
-        outline=outline,
-        read_s=read_s,
-        analyse_s=analyse_s,
-        picture=picture,
-    )
-
-
-def _picture(study: LabelledStudy, result: Result, predicted: NDArray[np.uint8], path: Path) -> str:
-    draw_study(study, result, predicted).save(path, optimize=True)
-    return path.name
-
-
-def _without_answer(entry: Entry, outcome: Outcome, reason: str, truth: KnownTruth | None, began: float) -> StudyRecord:
-    return StudyRecord(entry.study_id, entry.patient_id, outcome, reason, truth, read_s=time.perf_counter() - began)
+        answer = answer_of(result, analyst.slice_threshold(study.entry))
+    except FAILURES as error:
+        raise _Failed(error) from error
+    analyse_s = time.perf_counter() - began
+    predicted = labels_of(result, study.stack.hu.shape)
+    outline = compare(predicted, study)
+    picture = None
+    if result.suspected != study.truth.haemorrhage:
+        draw_study(study, result, predicted).save(path, optimize=True)
+        picture = path.name
+    return replace(read, outcome=Outcome.ANALYSED, answer=answer, outline=outline, analyse_s=analyse_s, picture=picture)
 
 
 def _words(error: BaseException) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined
 
@@ -130,8 +131,9 @@ def _missing(evaluation: Evaluation) -> list[str]:
     if not evaluation.not_analysed:
         return []
     return [
-        f"{studies_text(counts.not_analysed + counts.errors)} got no answer ({counts.not_analysed:,} not analysable, "
-        f"{counts.errors:,} unreadable) and are in none of the figures above. Had all of them been answered wrongly, "
+        f"{studies_text(len(evaluation.not_analysed))} got no answer ({counts.not_analysed:,} not analysable, "
+        f"{counts.errors:,} unreadable, {counts.failed:,} whose analysis failed) and are in none of the figures above. "
+        "Had all of them been answered wrongly, "
         f"sensitivity would be {percent(worst.sensitivity.value)} and specificity {percent(worst.specificity.value)}."
     ]
 
@@ -150,15 +152,15 @@ def caption(mistake: Mistake) -> str:
     return f"{', '.join(parts)}; {said}"
 
 
-def shown(mistakes: Sequence[Mistake], studies: Path, kind: str) -> list[Shown]:
-    """With their pictures, the first MOST_EMBEDDED of them inside the page."""
+def shown(mistakes: Sequence[Mistake], studies: Path, kind: str, *, embed: bool = True) -> list[Shown]:
+    """With their pictures, inside the page or as paths beside it."""
     result = []
-    for place, each in enumerate(mistakes):
+    for each in mistakes:
         source = ""
         if each.picture is not None and (studies / each.picture).exists():
             path = studies / each.picture
-            source = f"{studies.name}/{each.picture}"
-            if place < MOST_EMBEDDED:
+            source = quote(f"{studies.name}/{each.picture}")
+            if embed:
                 source = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
         alt = f"{kind} {each.study_id}: brain-window slices; {caption(each)}"
         result.append(Shown(each, source, alt))
@@ -180,9 +182,11 @@ def render(evaluation: Evaluation, studies: Path, worst: int) -> str:
         e=evaluation,
         summary=summary_lines(evaluation),
         plots=all_plots(evaluation),
-        missed=shown(evaluation.false_negatives, studies, "Missed study"),
+        missed=shown(evaluation.false_negatives[:MOST_EMBEDDED], studies, "Missed study"),
+        more_missed=shown(evaluation.false_negatives[MOST_EMBEDDED:], studies, "Missed study", embed=False),
         alarms=shown(evaluation.false_positives[:worst], studies, "False alarm in study"),
         errors=[each for each in evaluation.not_analysed if each.outcome is Outcome.ERROR],
+        failed=[each for each in evaluation.not_analysed if each.outcome is Outcome.FAILED],
         declined=[each for each in evaluation.not_analysed if each.outcome is Outcome.NOT_ANALYSED],
         most_listed=MOST_LISTED,
     )

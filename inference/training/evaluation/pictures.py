@@ -175,20 +175,26 @@ def _cropped(image: Image.Image, box: tuple[float, float, float, float], resampl
     )
 
 
-def contact_sheet(paths: Sequence[Path]) -> Image.Image | None:
-    """Studies' pictures below each other in two columns; None without any."""
+def contact_sheet(paths: Sequence[Path], left_out: int = 0) -> Image.Image | None:
+    """Studies' pictures below each other in two columns, and how many more there are; None without any."""
     if not paths:
         return None
-    pictures = [Image.open(path).convert("RGB") for path in paths]
-    width = max(picture.width for picture in pictures)
+    sizes = []
+    for path in paths:
+        with Image.open(path) as picture:
+            sizes.append(picture.size)
+    width = max(across for across, _ in sizes)
     heights = [0, 0]
     places = []
-    for picture in pictures:
+    for _, down in sizes:
         column = 0 if heights[0] <= heights[1] else 1
         places.append((column * (width + 12), heights[column]))
-        heights[column] += picture.height + 12
-    size = (width if heights[1] == 0 else 2 * width + 12, max(heights) - 12)
+        heights[column] += down + 12
+    note = f"{left_out:,} more are not shown; see evaluation.html" if left_out else ""
+    size = (width if heights[1] == 0 else 2 * width + 12, max(heights) - 12 + (HEADING if note else 0))
     sheet = Image.new("RGB", size, (58, 66, 74))
-    for picture, place in zip(pictures, places, strict=True):
-        sheet.paste(picture, place)
+    for path, place in zip(paths, places, strict=True):
+        with Image.open(path) as picture:
+            sheet.paste(picture.convert("RGB"), place)
+    ImageDraw.Draw(sheet).text((GAP + 2, max(heights)), note, TEXT, _BOLD)
     return sheet

@@ -1,7 +1,7 @@
 """What is kept of one evaluated study, one JSON file each: enough for every figure, so that nothing is analysed twice.
 
-A record belongs to one `RunKey`; those of another data set, model or method are never reused. A file is replaced as a
-whole or not at all, so that a run may be stopped at any moment.
+A record belongs to one `RunKey`; those of another data set, model or method, of other labels or other code are never
+reused. A file is replaced as a whole or not at all, so that a run may be stopped at any moment.
 """
 
 import hashlib
@@ -18,25 +18,37 @@ from pydantic import TypeAdapter, ValidationError
 from inference.findings import ModelIdentity
 from inference.training.datasets.base import Entry
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Outcome(StrEnum):
-    """How a study ended; `reason` of its record says why it was not analysed."""
+    """How a study ended; `reason` of its record says why it was not analysed.
+
+    NOT_ANALYSED: these images cannot be analysed. ERROR: files or labels are damaged. FAILED: the analyst broke down.
+    """
 
     ANALYSED = "analysed"
     NOT_ANALYSED = "not_analysed"
     ERROR = "error"
+    FAILED = "analysis_failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether another run would end alike: what was damaged or broke down may have been mended."""
+        return self not in (Outcome.ERROR, Outcome.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
 class RunKey:
-    """What a record was made with. `signature` changes with anything besides the weights that changes an answer."""
+    """What a record was made with. `signature` changes with anything besides the weights that changes an answer;
+    `labels` is the digest of the data set's labels, `code` that of the program (`source.py`)."""
 
     dataset: str
     model: ModelIdentity
     method: str
     signature: str
+    labels: str
+    code: str
     schema: int = SCHEMA
 
 
@@ -110,7 +122,10 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class StudyRecord:
-    """One study: truth and answer, each None where it could not be had. `picture` is a file name beside the record."""
+    """One study: truth and answer, each None where it could not be had. `picture` is a file name beside the record.
+
+    `series_uid` and `series_name` say which series was read, '' where none was or a study has no several.
+    """
 
     study_id: str
     patient_id: str
@@ -122,6 +137,8 @@ class StudyRecord:
     read_s: float = 0.0
     analyse_s: float = 0.0
     picture: str | None = None
+    series_uid: str = ""
+    series_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +210,7 @@ class Folder:
     def finished(self, entries: Sequence[Entry]) -> tuple[dict[str, StudyRecord], tuple[str, ...]]:
         """{study id: record} of what need not be done again, and in words why other records are not reused.
 
-        Studies that ended with an error are tried again: their files may have been mended.
+        Studies that ended with an error are tried again: their files, or the machine, may have been mended.
         """
         found: dict[str, StudyRecord] = {}
         differences: Counter[str] = Counter()
@@ -204,7 +221,7 @@ class Folder:
             difference = _difference(filed.key, self.key)
             if difference:
                 differences[difference] += 1
-            elif filed.record.outcome is not Outcome.ERROR and self._has_picture(filed.record):
+            elif filed.record.outcome.is_final and self._has_picture(filed.record):
                 found[entry.study_id] = filed.record
         return found, tuple(
             f"{count} finished studies in {self.path} are not reused: {why}" for why, count in differences.items()
@@ -232,4 +249,8 @@ def _difference(old: RunKey, new: RunKey) -> str:
             f"they were made with the model {old.model.name} {old.model.version} ({old.model.sha256[:12]}), "
             f"this one is {new.model.name} {new.model.version} ({new.model.sha256[:12]})"
         )
+    if old.labels != new.labels:
+        return "the labels have changed since"
+    if old.code != new.code:
+        return "the program has changed since"
     return "they were made with another method, calibration or threshold" if old != new else ""

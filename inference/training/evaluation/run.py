@@ -1,7 +1,7 @@
 """A whole evaluation: every study of a data set once, then figures, page and pictures.
 
 `out` holds evaluation.html, evaluation.json, pictures/ and studies/ (one record per study). A run that was stopped goes
-on where it stopped; records of another data set, model or method are made anew.
+on where it stopped; records of another data set, model or method, of other labels or other code are made anew.
 """
 
 import datetime
@@ -18,9 +18,18 @@ from inference.training.evaluation.measure import Analyst, measure
 from inference.training.evaluation.page import render, summary_lines
 from inference.training.evaluation.pictures import contact_sheet
 from inference.training.evaluation.records import Folder, Outcome, RunKey, StudyRecord, write_whole
+from inference.training.evaluation.source import code_digest
 from inference.training.evaluation.summary import summarise
 
 WORST_FALSE_ALARMS = 12
+MOST_MISSED = 100
+
+NO_ANSWER = {
+    Outcome.ERROR: "cannot be used",
+    Outcome.FAILED: "analysis failed",
+    Outcome.NOT_ANALYSED: "not analysed",
+    Outcome.ANALYSED: "no truth",
+}
 
 _EVALUATION = TypeAdapter(Evaluation)
 
@@ -42,7 +51,7 @@ def evaluate(dataset: Dataset, analyst: Analyst, out: Path, options: Options, sa
     DatasetError where the data set itself cannot be read; a bad study is recorded and does not stop the others.
     """
     entries = _entries(dataset, options.limit)
-    key = RunKey(dataset.name, analyst.model, analyst.method, analyst.signature)
+    key = RunKey(dataset.name, analyst.model, analyst.method, analyst.signature, dataset.labels_digest(), code_digest())
     folder = Folder(out / "studies", key)
     folder.path.mkdir(parents=True, exist_ok=True)
     done, refused = folder.finished(entries)
@@ -94,8 +103,7 @@ def _measure_all(
 def _outcome(record: StudyRecord) -> str:
     """The study in a few words."""
     if record.answer is None or record.truth is None:
-        said = "cannot be used" if record.outcome is Outcome.ERROR else "not analysed"
-        return f"{said}: {record.reason}"
+        return f"{NO_ANSWER[record.outcome]}: {record.reason}"
     if record.answer.suspected:
         said = "flagged, rightly" if record.truth.haemorrhage else "false alarm"
     else:
@@ -113,16 +121,17 @@ def _left(seconds: float) -> str:
 
 
 def _write(evaluation: Evaluation, out: Path) -> None:
-    """JSON, page and the two contact sheets, each replaced as a whole."""
+    """JSON, page and the two contact sheets, each replaced as a whole; a sheet has at most MOST_MISSED studies."""
     write_whole(out / "evaluation.json", _EVALUATION.dump_json(evaluation, indent=2))
     write_whole(out / "evaluation.html", render(evaluation, out / "studies", WORST_FALSE_ALARMS).encode())
     pictures = out / "pictures"
     pictures.mkdir(exist_ok=True)
-    for name, wrong in (
-        ("false_negatives.png", evaluation.false_negatives),
-        ("false_positives.png", evaluation.false_positives[:WORST_FALSE_ALARMS]),
+    for name, wrong, most in (
+        ("false_negatives.png", evaluation.false_negatives, MOST_MISSED),
+        ("false_positives.png", evaluation.false_positives, WORST_FALSE_ALARMS),
     ):
-        sheet = contact_sheet([out / "studies" / each.picture for each in wrong if each.picture])
+        paths = [out / "studies" / each.picture for each in wrong[:most] if each.picture]
+        sheet = contact_sheet(paths, left_out=max(0, len(wrong) - most))
         if sheet is None:
             (pictures / name).unlink(missing_ok=True)
         else:

@@ -153,6 +153,8 @@ def study_line(case: Case) -> StudyLine:
         tuple(TYPES[i] for i in case.truth.type_indices),
         _named(answer),
         sum(answer.volumes_ml),
+        case.record.series_uid,
+        case.record.series_name,
     )
 
 
@@ -182,6 +184,7 @@ def _counts(records: Sequence[StudyRecord]) -> Counts:
         len({record.patient_id for record in records if record.outcome is Outcome.ANALYSED}),
         outcomes[Outcome.NOT_ANALYSED],
         outcomes[Outcome.ERROR],
+        outcomes[Outcome.FAILED],
     )
 
 
