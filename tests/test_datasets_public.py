@@ -1,6 +1,7 @@
 """The public DICOM data sets RSNA 2019 and CQ500, built on disk as they are published."""
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -209,6 +210,29 @@ def test_cq500_keeps_the_reads_of_a_study_without_a_stack(tmp_path: Path) -> Non
     with pytest.raises(NoStack) as caught:
         open_dataset(tmp_path).load(Entry("CQ500-CT-1", "CQ500-CT-1"))
     assert caught.value.truth is not None and caught.value.truth.types == (False, True, False, False, False)
+
+
+def test_a_cq500_folder_that_cannot_be_read_loses_only_its_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cq500(tmp_path, *(reads_row(number, ("ICH",), ("ICH",), ()) for number in (1, 2)))
+    for number in (1, 2):
+        cq500_series(tmp_path, number, "Plain", 4)
+        cq500_series(tmp_path, number, "Plain Thin", 8)
+    scan = os.scandir
+
+    def scandir(path: str | Path) -> object:
+        if str(path).endswith("CQ500CT1/Unknown Study/CT Plain Thin"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    dataset = open_dataset(tmp_path)
+    one, two = dataset.entries()
+    with pytest.raises(DatasetError, match=r"CT Plain Thin: cannot be read \(Permission denied\)") as caught:
+        dataset.load(one)
+    assert caught.value.truth is not None and caught.value.truth.haemorrhage
+    assert len(dataset.load(two).stack.hu) == 8
 
 
 def test_a_wrong_cq500_study_names_its_file(tmp_path: Path) -> None:

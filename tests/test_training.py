@@ -209,7 +209,7 @@ def test_a_fold_is_decided_without_its_own_patients() -> None:
     assert changed[0].decisions != folds[0].decisions
 
 
-def test_ct_ich_is_read_as_it_was_published(shared: Path) -> None:
+def test_ct_ich_is_read_from_its_rearranged_files(shared: Path) -> None:
     people = {}
     for patient in patients(shared / "ct_ich"):
         people[patient.number] = patient

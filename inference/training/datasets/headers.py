@@ -140,7 +140,7 @@ def _read_index(root: Path, index: Path) -> dict[str, Header]:
                 return {}
             rows = csv.DictReader(lines)
             if tuple(rows.fieldnames or ()) != COLUMNS:
-                raise DatasetError(f"{index}: is no index of headers; expected the columns {', '.join(COLUMNS)}.")
+                raise DatasetError(f"{index}: is no index of headers, or an older one; delete it.")
             return {row["path"]: _header_of(row) for row in rows}
     except (OSError, UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
         raise DatasetError(f"{index}: cannot be read as an index of headers ({error}); delete it.") from error
