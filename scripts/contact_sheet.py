@@ -10,6 +10,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from inference.training.contact_sheet import contact_sheet
 from inference.training.data import training_head
+from inference.training.datasets.base import DatasetError
 from inference.training.datasets.ct_ich import patients
 
 
@@ -22,7 +23,10 @@ def main(data: Path, out: Path, seed: int) -> None:
 
     Example: scripts/contact_sheet --data ct_ich --out sheet.jpg
     """
-    heads = {patient.number: training_head(patient) for patient in patients(data)}
+    try:
+        heads = {patient.number: training_head(patient) for patient in patients(data)}
+    except DatasetError as error:
+        raise click.ClickException(str(error)) from error
     contact_sheet(heads, seed).save(out, quality=88)
     click.echo(f"wrote {out}")
 

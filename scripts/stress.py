@@ -19,6 +19,7 @@ import torch
 from inference.errors import InferenceError
 from inference.training.bank import edition
 from inference.training.data import TrainingHead, training_head
+from inference.training.datasets.base import DatasetError
 from inference.training.datasets.ct_ich import patients
 from inference.training.stress import Answer, Case, Stress, run_stress
 from inference.training.stress_tables import stress_text
@@ -65,9 +66,9 @@ def main(data: Path, out: Path, model: Path | None, per_cell: int, jobs: int) ->
     try:
         card = load_card(model or "haemorrhage")
         folds = load_folds(card)
-    except InferenceError as error:
+        heads = {p.number: training_head(p) for p in patients(data) if not p.labels.any()}
+    except (InferenceError, DatasetError) as error:
         raise click.ClickException(str(error)) from error
-    heads = {p.number: training_head(p) for p in patients(data) if not p.labels.any()}
     decided = hashlib.sha256(repr(folds).encode()).hexdigest()[:6]
     folder = out / f"{card.identity.sha256[:12]}_{decided}_{edition()}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ import click
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from inference.training.checkpoint import CheckpointError
+from inference.training.datasets.base import DatasetError
 from inference.training.recipe import Recipe
 from inference.training.run import Options, run
 
@@ -55,7 +56,7 @@ def main(
     options = Options(data, out, recipe, datetime.date.today(), folds, jobs, threads, release, before)
     try:
         card = run(options)
-    except CheckpointError as error:
+    except (CheckpointError, DatasetError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"wrote {card} and the weights beside it")
 

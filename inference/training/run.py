@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from inference.training.bank import Bank, edition
 from inference.training.checkpoint import made_of, read_averaged, trained_steps
 from inference.training.data import TrainingHead, training_head
-from inference.training.datasets.ct_ich import CtIch, patients
+from inference.training.datasets.ct_ich import open_ct_ich, patients
 from inference.training.decide import SENSITIVITY, decide, folds_of
 from inference.training.evaluation.metrics import Estimate
 from inference.training.evaluation.run import Options as EvaluationOptions
@@ -135,7 +135,7 @@ def out_of_fold(
 
 def measured(card: ModelCard, options: Options, out: Path) -> list[Figure]:
     """The card's figures, out of fold by its own folds, as `scripts/evaluate` measures them; pages lie in `out`."""
-    dataset = CtIch(options.data)
+    dataset = open_ct_ich(options.data)
     analyst = Unseen(card, torch.device("cpu")).analyst([entry.patient_id for entry in dataset.entries()])
     found = evaluate(dataset, analyst, out, EvaluationOptions(options.date), log.info)
     named: list[tuple[str, Estimate]] = [
