@@ -20,7 +20,7 @@ TISSUE_LIMIT_HU = 75.0
 GRAIN_LIMIT_HU = 12.0
 GRAIN_LIMIT_SD = 3.5
 EDGE_HU = 3.0
-EDGE_SD = 0.7
+EDGE_SD = 1.0
 RIM_MM = 3.0
 THICK_PLANE_MM = 5.0
 LARGEST_CALCIFICATION_MM2 = 150.0
@@ -75,7 +75,7 @@ def anatomy(hu: Field, inside: Mask, spacing_mm: Spacing) -> Anatomy:
     space = _without_calcifications(inside, spacing_mm)
     depth = ndimage.distance_transform_edt(space, sampling=spacing_mm).astype(np.float32)
     signed = signed_mm(space, spacing_mm)
-    table = np.maximum(signed, 0)
+    table = np.where(space, signed + np.float32(spacing_mm[1] / 2), np.float32(0))
     ventricles = _ventricles(smooth, depth, spacing_mm)
     areas = inside.sum((1, 2)) * spacing_mm[1] * spacing_mm[2]
     bone = (hu > BONE_HU) & ~inside

@@ -41,13 +41,15 @@ def below_vertex_mm(inside: Mask, spacing_mm: Spacing) -> NDArray[np.float32]:
 
 
 def signed_mm(inside: Mask, spacing_mm: Spacing) -> Field:
-    """Distance within each plane to the edge of a mask, positive in it; where a plane has none it has just closed."""
-    signed = np.where(inside.any((1, 2), keepdims=True), 0, -CLOSED_PLANES * spacing_mm[0]) * np.ones(
-        inside.shape, np.float32
-    )
+    """Distance within each plane to the edge of a mask, which lies half way between pixels, positive in it; where a
+    plane has none it has just closed."""
+    half = np.float32(spacing_mm[1] / 2)
+    signed = np.zeros(inside.shape, np.float32)
+    signed[~inside.any((1, 2))] = -CLOSED_PLANES * spacing_mm[0]
     for plane in np.flatnonzero(inside.any((1, 2))):
-        for mask, sign in ((inside[plane], 1), (~inside[plane], -1)):
-            signed[plane] += sign * ndimage.distance_transform_edt(mask, sampling=spacing_mm[1:])
+        within, beyond = inside[plane], ~inside[plane]
+        signed[plane] += (ndimage.distance_transform_edt(within, sampling=spacing_mm[1:]) - half) * within
+        signed[plane] -= (ndimage.distance_transform_edt(beyond, sampling=spacing_mm[1:]) - half) * beyond
     return signed
 
 
