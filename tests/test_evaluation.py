@@ -63,6 +63,7 @@ class Plan:
     refused: str = ""
     no_stack: str = ""
     breaks: Exception | None = None
+    age_years: float | None = None
 
 
 @dataclass(eq=False)
@@ -100,7 +101,7 @@ class ToyDataset:
         slices[:, 0] = slices[:, plan.kind] = marked
         types = tuple(i + 1 == plan.kind and bool(plan.blood) for i in range(5))
         mask = (bleed * plan.kind).astype(np.uint8) if plan.outlined else None
-        truth = Truth(bool(plan.blood), types, slices, np.ones(SLICES, bool), mask)
+        truth = Truth(bool(plan.blood), types, slices, np.ones(SLICES, bool), mask, plan.age_years)
         return LabelledStudy(entry, stack_of(hu.astype(np.float32), SPACING_MM, 5.0), truth, "HEAD 5.0")
 
 
@@ -313,6 +314,24 @@ def test_sizes_types_and_outlines(done: tuple[Evaluation, Path]) -> None:
     assert found.outlines.dice.value == pytest.approx(2 * 48 / (72 + 48))
     assert found.outlines.bias_ml.value == pytest.approx(-24 * 9 * 5 / 1000)
     assert found.outlines.dice.note == "only 2 patients: no interval"
+
+
+def test_children_and_adults_have_figures_of_their_own(tmp_path: Path) -> None:
+    plans = (
+        Plan("a", "1", (4, 5), 0.9, age_years=3.0),
+        Plan("b", "2", (4, 5), 0.2, age_years=17.9),
+        Plan("c", "3", age_years=8.0),
+        Plan("d", "4", (4, 5), 0.9, age_years=18.0),
+        Plan("e", "5", age_years=None),
+    )
+    dataset = ToyDataset(plans)
+    found = evaluate(dataset, analyst_of(dataset), tmp_path, OPTIONS, lambda line: None)
+    assert [group.label for group in found.ages] == ["Under 18 years", "18 to 64 years"]
+    young, grown = found.ages
+    assert (young.sensitivity.hits, young.sensitivity.of, young.specificity.of) == (1, 2, 1)
+    assert (grown.sensitivity.hits, grown.sensitivity.of) == (1, 1)
+    assert grown.specificity.note == "not measurable: no negatives"
+    assert "Under 18 years" in (tmp_path / "evaluation.html").read_text()
 
 
 def test_unknown_labels_count_against_both_rates() -> None:

@@ -25,6 +25,18 @@ class TypeFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class AgeGroup:
+    """Studies of patients of at least `low` and less than `high` years (inf: no bound)."""
+
+    label: str
+    low: float
+    high: float
+    auc: Estimate
+    sensitivity: Estimate
+    specificity: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class SizeBin:
     """Studies whose bleed is at least `low` and less than `high` (inf: no bound), in ml or mm."""
 
@@ -154,6 +166,7 @@ class Evaluation:
     study: Level
     slices: Level | None
     types: tuple[TypeFigures, ...]
+    ages: tuple[AgeGroup, ...]
     sizes_ml: tuple[SizeBin, ...]
     sizes_mm: tuple[SizeBin, ...]
     outlines: Outlines | None

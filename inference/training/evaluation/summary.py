@@ -9,6 +9,7 @@ import numpy as np
 from inference.findings import HaemorrhageType
 from inference.training.evaluation.figures import (
     RESEARCH,
+    AgeGroup,
     Counts,
     Evaluation,
     Mistake,
@@ -48,6 +49,7 @@ from inference.training.evaluation.statistics import Resampling, auc_statistic, 
 
 ROUNDS = 2000
 TYPES = tuple(kind.value for kind in HaemorrhageType)
+AGES_YEARS = (("Under 18 years", 0.0, 18.0), ("18 to 64 years", 18.0, 65.0), ("65 years and more", 65.0, float("inf")))
 
 
 def study_units(cases: Sequence[Case]) -> Units:
@@ -101,6 +103,20 @@ def type_figures(cases: Sequence[Case], index: int, sampling: Resampling) -> Typ
         tuple(int(n) for n in named[units.truth].sum(0)),
         mean_of_studies([p for p, _ in drawn], [d for _, d in drawn], sampling, "no outline of this type"),
     )
+
+
+def age_groups(cases: Sequence[Case], sampling: Resampling) -> tuple[AgeGroup, ...]:
+    """Children, adults and the old, as far as ages are known; a group without studies is left out."""
+    groups = []
+    for label, low, high in AGES_YEARS:
+        aged = [c for c in cases if c.truth.age_years is not None and low <= c.truth.age_years < high]
+        if aged:
+            units = study_units(aged)
+            auc = estimate(units.values(sampling, auc_statistic(units.scores, units.truth), 1)[:, 0], units)
+            sensitivity = proportion(units, units.truth, units.decided, sampling, "no positives")
+            specificity = proportion(units, ~units.truth, ~units.decided, sampling, "no negatives")
+            groups.append(AgeGroup(label, low, high, auc, sensitivity, specificity))
+    return tuple(groups)
 
 
 def worst_case(study: Level, missing: Sequence[Unanalysed]) -> WorstCase:
@@ -222,6 +238,7 @@ def summarise(
         study=study,
         slices=level(of_slices, sampling) if len(of_slices.truth) else None,
         types=tuple(type_figures(cases, index, sampling) for index in range(len(TYPES))),
+        ages=age_groups(cases, sampling),
         sizes_ml=size_bins(cases, [volume_ml(case.record) for case in cases], VOLUMES_ML, "ml"),
         sizes_mm=size_bins(cases, [height_mm(case.truth) for case in cases], HEIGHTS_MM, "mm"),
         outlines=outlines(cases, sampling),
