@@ -38,6 +38,8 @@ LIMITS = (
     "HU were rebuilt from windowed 8-bit pictures (-20 to 100 HU), pixel spacing is nominal: volumes are estimates.",
     "Not for scans with contrast, after surgery, with metal, or of other body parts; beam hardening at the skull base, "
     "calcifications and bright sinuses cause false alarms.",
+    "On another scanner it was tried on one head only (GE, tilted gantry, 4 and 7 mm slices, no haemorrhage seen): a "
+    "false alarm along the inner table, where beam hardening brightens the brain.",
     "A result without suspicion does not exclude haemorrhage.",
 )
 
