@@ -112,6 +112,25 @@ class Transaction:
         return int(self._database.conn.execute(sql, parameters).fetchone()[0] or 0)
 
 
+class _Connection:
+    """One thread's connection, closed as soon as its thread ends.
+
+    sqlite-utils' objects refer to each other in a circle: without this their file handles would stay open until the
+    next garbage collection, a few more with every association.
+    """
+
+    def __init__(self, path: Path) -> None:
+        connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        self.database = SqliteDatabase(connection)
+
+    def __del__(self) -> None:
+        if hasattr(self, "database"):
+            self.database.conn.close()
+
+
 class Database:
     """The node's SQLite file. Safe to share between threads; each gets its own connection."""
 
@@ -143,14 +162,10 @@ class Database:
             return int((tx.row("PRAGMA data_version") or {"data_version": 0})["data_version"])
 
     def _connection(self) -> SqliteDatabase:
-        database: SqliteDatabase | None = getattr(self._local, "database", None)
-        if database is None:
-            connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA foreign_keys=ON")
-            database = self._local.database = SqliteDatabase(connection)
-        return database
+        held: _Connection | None = getattr(self._local, "held", None)
+        if held is None:
+            held = self._local.held = _Connection(self.path)
+        return held.database
 
 
 def open_database(path: Path) -> Database:
