@@ -42,3 +42,14 @@ install_into_venv() {
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$extra"
     printf '%s\n' "$wanted" >"$stamp"
 }
+
+# run_script ROOT NAME ARGUMENTS: scripts/NAME.py in the project's environment, from the folder of whoever called.
+run_script() {
+    local root=$1 name=$2
+    shift 2
+    (
+        cd "$root"
+        install_into_venv "[test]"
+    )
+    exec "$root/.venv/bin/python" "$root/scripts/$name.py" "$@"
+}

@@ -45,9 +45,9 @@ class Row:
     tiles: tuple[Tile, ...]
 
 
-def grey(plane: Field, window: tuple[float, float] = WINDOW_HU) -> NDArray[np.uint8]:
-    """A plane of HU in a window, as RGB."""
-    low, high = window
+def grey(plane: Field) -> NDArray[np.uint8]:
+    """A plane of HU in the brain window, as RGB."""
+    low, high = WINDOW_HU
     shade = np.clip((plane.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     return np.repeat(shade[:, :, None], 3, 2)
 
@@ -71,13 +71,10 @@ def real_row(kind: HaemorrhageType, heads: Mapping[int, TrainingHead]) -> list[T
     return tiles
 
 
-def _telling(scene: Scene, kind: HaemorrhageType | None) -> int:
-    """The plane that shows most of the bleed; without one, the middle of the vault."""
-    if kind is not None:
-        counts = (scene.voxels == 1 + TYPES.index(kind)).sum((1, 2))
-        if counts.any():
-            return int(counts.argmax())
-    return len(scene.hu) // 2
+def _telling(scene: Scene, kind: HaemorrhageType) -> int:
+    """The plane that shows most of the bleed; where none shows, the middle one."""
+    counts = (scene.voxels == 1 + TYPES.index(kind)).sum((1, 2))
+    return int(counts.argmax()) if counts.any() else len(scene.hu) // 2
 
 
 def simulated_rows(kind: HaemorrhageType, bodies: Sequence[Anatomy], count: int, seed: int) -> list[tuple[Tile, Tile]]:

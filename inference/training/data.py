@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.preprocess import GRID_COLUMNS, GRID_ROWS, HeadGrid, to_grid
+from inference.training.datasets.base import UNKNOWN
 from inference.training.datasets.ct_ich import TYPES, Patient, patients, stack_of
 
 __all__ = ["TYPES", "Patient", "TrainingHead", "on_grid", "patients", "stack_of", "training_head"]
@@ -15,15 +16,15 @@ __all__ = ["TYPES", "Patient", "TrainingHead", "on_grid", "patients", "stack_of"
 class TrainingHead:
     """A head on the grid with what is known of it, small enough to keep hundreds in memory.
 
-    `image` float16 (plane, row, column) HU; `inside` bool; `depth_mm` (plane,). `labels` bool (plane, 5) or None when
-    voxels are known: `voxels` uint8, 0 = none, 1..5 = type, 255 = not to be judged; None = only `labels` are known.
+    `image` float16 (plane, row, column) HU; `inside` bool; `depth_mm` (plane,); `labels` bool (plane, 5); `voxels`
+    uint8, 0 = none, 1..5 = type, UNKNOWN = not to be judged: a plane of which only labels are known is wholly UNKNOWN.
     """
 
     image: NDArray[np.float16]
     inside: NDArray[np.bool_]
     depth_mm: NDArray[np.float32]
     labels: NDArray[np.bool_]
-    voxels: NDArray[np.uint8] | None
+    voxels: NDArray[np.uint8]
 
 
 def on_grid(mask: NDArray[np.bool_], grid: HeadGrid) -> NDArray[np.bool_]:
@@ -46,9 +47,9 @@ def training_head(patient: Patient) -> TrainingHead:
     for plane in np.flatnonzero(labels.any(1)):
         outline = patient.outlines.get(int(plane))
         if outline is None or labels[plane].sum() != 1:
-            voxels[plane] = 255
+            voxels[plane] = UNKNOWN
             continue
         voxels[plane][on_grid(outline, grid)] = 1 + int(np.flatnonzero(labels[plane])[0])
     for plane in np.flatnonzero(~patient.imaged):
-        voxels[plane] = 255
+        voxels[plane] = UNKNOWN
     return TrainingHead(grid.image.numpy().astype(np.float16), grid.inside, grid.depth_mm.numpy(), labels, voxels)

@@ -15,7 +15,7 @@ from inference.training.augment import Batch, augment
 from inference.training.bank import Bank
 from inference.training.data import TYPES, TrainingHead, on_grid, stack_of
 from inference.training.recipe import Recipe
-from inference.training.simulate.scene import UNSURE
+from inference.training.simulate.scene import shown_types
 
 
 @dataclass(slots=True)
@@ -64,9 +64,8 @@ def synthetic_training_heads(count: int, seed: int) -> tuple[TrainingHead, ...]:
         made = synthetic_head(seed + i, kind, "large" if i % 3 == 0 else "subtle")
         grid = to_grid(stack_of(made.hu))
         voxels = np.stack([_labels_on_grid(made.labels[k], grid) for k in range(len(made.labels))])
-        labels = np.stack([(voxels == 1 + t).sum((1, 2)) >= 8 for t in range(len(TYPES))], 1)
-        depth = grid.depth_mm.numpy()
-        heads.append(TrainingHead(grid.image.numpy().astype(np.float16), grid.inside, depth, labels, voxels))
+        image, depth = grid.image.numpy().astype(np.float16), grid.depth_mm.numpy()
+        heads.append(TrainingHead(image, grid.inside, depth, shown_types(voxels), voxels))
     return tuple(heads)
 
 
@@ -108,8 +107,7 @@ def collate(items: Sequence[tuple[TrainingHead, int]]) -> Batch:
         last = len(head.image) - 1
         triple = [max(0, plane - 1), plane, min(last, plane + 1)]
         images.append(head.image[triple].astype(np.float32))
-        drawn = head.voxels
-        voxels.append(np.full(head.image.shape[1:], UNSURE, np.uint8) if drawn is None else drawn[plane])
+        voxels.append(head.voxels[plane])
         labels.append(head.labels[plane])
         depths.append(head.depth_mm[plane])
     return Batch(

@@ -21,7 +21,7 @@ from inference.training.simulate.mass import held_by_bone
 from inference.training.simulate.mimics import Mimic, add_mimic
 from inference.training.simulate.skull import child_brain, child_skull, fracture, scalp_swelling
 
-__all__ = ["DRAWN_ML", "UNSURE", "Plan", "Scene", "Wish", "bleed_into", "random_plan", "simulate"]
+__all__ = ["DRAWN_ML", "UNSURE", "Plan", "Scene", "Wish", "bleed_into", "random_plan", "shown_types", "simulate"]
 
 FILLED = 0.45
 TOUCHED = 0.12
@@ -67,8 +67,12 @@ class Scene:
     @property
     def labels(self) -> NDArray[np.bool_]:
         """Bool (plane, 5): which types each plane shows."""
-        counts = [(self.voxels == 1 + t).sum((1, 2)) for t in range(len(TYPES))]
-        return np.stack(counts, 1) >= FEWEST_VOXELS
+        return shown_types(self.voxels)
+
+
+def shown_types(voxels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Bool (plane, 5): the types of which each plane has at least FEWEST_VOXELS voxels."""
+    return np.stack([(voxels == 1 + t).sum((1, 2)) for t in range(len(TYPES))], 1) >= FEWEST_VOXELS
 
 
 DRAWN_ML = {
