@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from inference.network import build_network
+from inference.network import HeadNetwork, build_network
 from inference.training.recipe import FoldTraining
 
 
@@ -26,8 +26,8 @@ class CheckpointError(Exception):
 class State:
     """A run between two steps; `drawn` names the simulated heads at hand, (carrier, number) in the bank."""
 
-    net: torch.nn.Module
-    averaged: torch.nn.Module
+    net: HeadNetwork
+    averaged: HeadNetwork
     optimiser: torch.optim.AdamW
     rng: np.random.Generator
     drawn: list[tuple[int, int]]
@@ -59,8 +59,8 @@ def _agreed(path: Path, fold: FoldTraining) -> dict[str, Any]:
     """What the checkpoint holds besides tensors; CheckpointError unless it is of this recipe and these patients."""
     rest = _rest(path)
     wanted = json.loads(json.dumps(asdict(fold)))
-    for name in ("recipe", "left_out"):
-        if rest["fold"][name] != wanted[name]:
+    for name in ("recipe", "left_out", "start"):
+        if rest["fold"].get(name) != wanted[name]:
             raise CheckpointError(f"{path}: was trained with another {name}; use another folder, or remove the file")
     return rest
 
@@ -90,7 +90,7 @@ def trained_steps(path: Path, fold: FoldTraining) -> int:
     return int(_agreed(path, fold)["step"]) if path.exists() else 0
 
 
-def read_averaged(path: Path, fold: FoldTraining) -> torch.nn.Module:
+def read_averaged(path: Path, fold: FoldTraining) -> HeadNetwork:
     """The averaged network of a finished checkpoint, for inference; CheckpointError where it is another fold's."""
     if trained_steps(path, fold) < fold.recipe.steps:
         raise CheckpointError(f"{path}: the training is not finished")

@@ -31,6 +31,7 @@ class Pool:
     bank: Bank
     recipe: Recipe
     rng: np.random.Generator
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     drawn: list[tuple[int, int]] = field(default_factory=list)
     simulated: list[TrainingHead] = field(default_factory=list)
 
@@ -48,7 +49,7 @@ class Pool:
 
     def batch(self) -> Batch:
         """A batch as the recipe mixes it, augmented."""
-        return augment(collate(_items(self)), self.rng)
+        return augment(collate(_items(self)).to(self.device), self.rng)
 
     def _draw(self) -> tuple[int, int]:
         carrier = int(self.rng.choice(sorted(self.normals)))

@@ -10,9 +10,9 @@ class Recipe:
     seed: int = 2026
     steps: int = 3000
     batch_simulated: int = 8
-    batch_normal: int = 3
+    batch_normal: int = 4
     batch_positive: int = 3
-    batch_synthetic: int = 2
+    batch_synthetic: int = 1
     pool: int = 240
     refresh_steps: int = 4
     heads_per_carrier: int = 48
@@ -33,10 +33,12 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class FoldTraining:
-    """What makes a fold's network what it is: the recipe, the patients left out, the simulator's edition, threads."""
+    """What makes a fold's network what it is: the recipe, the patients left out, the simulator's edition, threads, and
+    the weights that it started from (the SHA-256 of what they hold; "" = fresh ones)."""
 
     recipe: Recipe
     number: int
     left_out: tuple[int, ...]
     simulator: str
     threads: int
+    start: str = ""
