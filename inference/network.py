@@ -39,7 +39,8 @@ class PlaneClassifier(torch.nn.Module):
         """(n, channel, row, column) -> (n, answer) log-odds."""
         mixed = self.mix(deep)
         weights = self.attention(mixed).flatten(2).float().softmax(2)
-        return (weights * self.value(mixed).flatten(2).float()).sum(2)
+        values: torch.Tensor = self.value(mixed).flatten(2).float()
+        return (weights * values).sum(2)
 
 
 class HeadNetwork(DynUNet):

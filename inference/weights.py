@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +19,9 @@ from safetensors.torch import load
 
 from inference.errors import ModelError
 from inference.findings import HaemorrhageType, ModelIdentity
+
+
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +185,7 @@ def first_names(network: torch.nn.Module) -> dict[str, str]:
     return {name: seen.setdefault(value.data_ptr(), name) for name, value in network.state_dict().items()}
 
 
-def load_networks(
-    card: ModelCard, build: Callable[[], torch.nn.Module], device: torch.device
-) -> tuple[torch.nn.Module, ...]:
+def load_networks(card: ModelCard, build: Callable[[], Network], device: torch.device) -> tuple[Network, ...]:
     """The card's networks, ready for inference in float32; ModelError when the weights are not the card's."""
     try:
         content = card.weights.read_bytes()

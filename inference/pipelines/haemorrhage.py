@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from inference.findings import Finding, HaemorrhageType, Measurement, ModelIdentity, NotAnalysable, Result
-from inference.network import build_network, plane_logits
+from inference.network import HeadNetwork, build_network, plane_logits
 from inference.preprocess import GRID_MM, HeadGrid, features, labels_to_source, to_grid, triplets
 from inference.stack import SliceStack
 from inference.weights import ModelCard, load_card, load_networks
@@ -65,7 +65,7 @@ class HaemorrhagePipeline:
     """The pipeline with its weights on a device: those of the card, or `networks` with the card's decisions."""
 
     def __init__(
-        self, device: torch.device, card: ModelCard | None = None, networks: Sequence[torch.nn.Module] | None = None
+        self, device: torch.device, card: ModelCard | None = None, networks: Sequence[HeadNetwork] | None = None
     ) -> None:
         self.card = load_card("haemorrhage") if card is None else card
         self.device = device
@@ -117,7 +117,7 @@ class HaemorrhagePipeline:
             part = slice(start, start + BATCH_PLANES)
             inputs = features(three[part].to(self.device), depth[part].to(self.device))
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-            logits = [network(inputs).float() for network in self._networks]
+            logits = [network(inputs).voxels.float() for network in self._networks]
             planes.append(torch.stack([plane_logits(each) for each in logits]).mean(0).cpu())
             full = nnf.interpolate(
                 torch.stack(logits).mean(0), size=three.shape[2:], mode="bilinear", align_corners=False

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inference.network import plane_logits
+from inference.network import HeadNetwork, plane_logits
 from inference.pipelines.haemorrhage import smoothed
 from inference.preprocess import features, triplets
 from inference.training.data import TrainingHead
@@ -26,7 +26,7 @@ class Prediction:
 
 
 @torch.inference_mode()
-def predict(networks: Sequence[torch.nn.Module], head: TrainingHead) -> Floats:
+def predict(networks: Sequence[HeadNetwork], head: TrainingHead) -> Floats:
     """(plane, 6) pooled and smoothed log-odds of the averaged networks."""
     three = triplets(torch.from_numpy(head.image.astype(np.float32)))
     depth = torch.from_numpy(head.depth_mm)
@@ -34,5 +34,5 @@ def predict(networks: Sequence[torch.nn.Module], head: TrainingHead) -> Floats:
     for start in range(0, len(three), 16):
         part = slice(start, start + 16)
         inputs = features(three[part], depth[part]).contiguous(memory_format=torch.channels_last)
-        planes.append(torch.stack([plane_logits(net(inputs).float()) for net in networks]).mean(0))
+        planes.append(torch.stack([plane_logits(net(inputs).voxels.float()) for net in networks]).mean(0))
     return smoothed(torch.cat(planes).numpy().astype(np.float64))

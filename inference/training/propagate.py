@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from inference.network import HeadNetwork
 from inference.preprocess import features, triplets
@@ -46,7 +47,7 @@ def propagated(head: TrainingHead, probabilities: NDArray[np.float32]) -> Traini
     """The head with what its slice labels and these `probabilities` (plane, 6, row, column) say of its voxels."""
     voxels = head.voxels.copy()
     bleeding = 1 - probabilities[:, 0]
-    labelled = head.labels.any(1)
+    labelled: NDArray[np.bool_] = np.asarray(head.labels.any(1))
     for plane in np.flatnonzero(labelled & (head.voxels == UNKNOWN).all((1, 2))):
         sure = (bleeding[plane] > SURE) & head.inside[plane]
         if sure.sum() < FEWEST_VOXELS:
@@ -54,9 +55,7 @@ def propagated(head: TrainingHead, probabilities: NDArray[np.float32]) -> Traini
         of_type = np.where(head.labels[plane][:, None, None], probabilities[plane, 1:], -1.0).argmax(0)
         drawn = np.where(bleeding[plane] < SURELY_NOT, 0, UNKNOWN)
         voxels[plane] = np.where(sure, 1 + of_type, drawn)
-    beside = np.zeros(len(labelled), bool)
-    beside[:-1] |= labelled[1:]
-    beside[1:] |= labelled[:-1]
-    for plane in np.flatnonzero(beside & ~labelled):
+    beside = ndimage.binary_dilation(labelled) & ~labelled
+    for plane in np.flatnonzero(beside):
         voxels[plane][bleeding[plane] > 0.5] = UNKNOWN
     return replace(head, voxels=voxels)

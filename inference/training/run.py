@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from inference.network import HeadNetwork
 from inference.training.bank import Bank, edition
 from inference.training.checkpoint import made_of, read_averaged, trained_steps
 from inference.training.data import TrainingHead, training_head
@@ -117,7 +118,7 @@ def train_fold(options: Options, number: int) -> None:
     train(Pool(normals, positives, synthetic, bank, recipe, rng), fold, checkpoint)
 
 
-def finished(options: Options, cases: Mapping[int, Case]) -> list[torch.nn.Module]:
+def finished(options: Options, cases: Mapping[int, Case]) -> list[HeadNetwork]:
     """The averaged network of every fold."""
     return [
         read_averaged(checkpoint_path(options.out, number), fold_named(options, cases, number))
@@ -126,7 +127,7 @@ def finished(options: Options, cases: Mapping[int, Case]) -> list[torch.nn.Modul
 
 
 def out_of_fold(
-    networks: Sequence[torch.nn.Module], where: Mapping[int, int], cases: Mapping[int, Case]
+    networks: Sequence[HeadNetwork], where: Mapping[int, int], cases: Mapping[int, Case]
 ) -> list[Prediction]:
     """Every patient predicted by the network of its own fold."""
     return [
