@@ -28,6 +28,10 @@ class HaemorrhageType(StrEnum):
     INTRAVENTRICULAR = "intraventricular"
 
 
+INTRACRANIAL = "intracranial"
+"""The name of the one finding of a model that tells no types."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
     """Which weights spoke. `sha256` is the hex digest of the weights file."""

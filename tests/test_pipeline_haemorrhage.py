@@ -11,7 +11,8 @@ from inference.engine import Engine
 from inference.errors import DeviceError, UnknownPipelineError
 from inference.findings import Finding, HaemorrhageType, NotAnalysable, Result
 from inference.heads import SyntheticHead, synthetic_head
-from inference.pipelines.haemorrhage import HaemorrhagePipeline, key_slices
+from inference.pipelines.haemorrhage import HaemorrhagePipeline
+from inference.pipelines.reading import key_slices
 from inference.stack import SliceStack
 from inference.training.data import patients, stack_of
 

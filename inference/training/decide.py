@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.pipelines.haemorrhage import top_mean
+from inference.pipelines.reading import top_mean
 from inference.training.data import TYPES
 from inference.training.predict import Floats, Prediction
 from inference.weights import Decisions, Fold, Platt

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from inference.network import HeadNetwork, plane_logits
-from inference.pipelines.haemorrhage import smoothed
+from inference.pipelines.reading import smoothed
 from inference.preprocess import features, triplets
 from inference.training.data import TrainingHead
 
