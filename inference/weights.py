@@ -5,9 +5,10 @@ were and what they must not be used for. No pickle is ever loaded.
 """
 
 import hashlib
+import math
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -20,7 +21,8 @@ from safetensors.torch import load
 from inference.errors import ModelError
 from inference.findings import HaemorrhageType, ModelIdentity
 
-
+HAEMORRHAGE = "haemorrhage"
+KINDS = (HAEMORRHAGE, "onnx", "monai")
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 
@@ -83,8 +85,22 @@ class Folds:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A study threshold, the sensitivity it was chosen for, and what was measured with it."""
+
+    aim: float
+    threshold: float
+    sensitivity: Figure
+    specificity: Figure
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What a card says."""
+    """What a card says.
+
+    `kind` is whose networks these are: our own, or one of the foreign formats, whose tables network, input and output
+    stand in `contract` as they were read. `place` is the card's own file.
+    """
 
     identity: ModelIdentity
     summary: str
@@ -98,6 +114,10 @@ class ModelCard:
     limits: tuple[str, ...]
     figures: tuple[Figure, ...]
     weights: Traversable
+    place: Traversable
+    kind: str = HAEMORRHAGE
+    operating_points: tuple[OperatingPoint, ...] = ()
+    contract: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_card(source: str | Path) -> ModelCard:
@@ -106,7 +126,7 @@ def load_card(source: str | Path) -> ModelCard:
     try:
         content = tomllib.loads(place.read_text(encoding="utf-8"))
         folder = source.parent if isinstance(source, Path) else resources.files("config.models")
-        return _card(content, folder.joinpath(str(content["weights"])))
+        return _card(content, folder.joinpath(str(content["weights"])), place)
     except OSError as error:
         raise ModelError(f"{place}: the model card cannot be read ({error.strerror or error})") from error
     except KeyError as error:
@@ -134,24 +154,86 @@ def read_decisions(content: Mapping[str, Any]) -> Decisions:
     )
 
 
-def _card(content: Mapping[str, Any], weights: Traversable) -> ModelCard:
-    words = content["words"]
-    figures = [
-        Figure(f["name"], float(f["value"]), float(f["low"]), float(f["high"])) for f in content.get("figures", [])
-    ]
+def _foreign_decisions(content: Mapping[str, Any]) -> Decisions:
+    """As `read_decisions`; what a network of another house need not say is its output as it is, and common thresholds.
+
+    Only `study_threshold` must stand there: from which probability on a study is suspected is nobody's to guess.
+    """
+    calibration, decision = content.get("calibration", {}), content["decision"]
+    named = decision.get("type_thresholds", {})
+    threshold = float(decision["study_threshold"])
+    return Decisions(
+        study=_platt(calibration["study"]) if "study" in calibration else Platt((1.0,), 0.0),
+        slice=_platt(calibration["slice"]) if "slice" in calibration else Platt((1.0, 0.0), 0.0),
+        types=tuple(
+            _platt(calibration[each.value]) if each.value in calibration else Platt((1.0,), 0.0)
+            for each in HaemorrhageType
+        ),
+        study_threshold=threshold,
+        slice_threshold=float(decision.get("slice_threshold", threshold)),
+        type_thresholds=tuple(float(named.get(each.value, 0.5)) for each in HaemorrhageType),
+        voxel_threshold=float(decision.get("voxel_threshold", 0.5)),
+        minimum_ml=float(decision.get("minimum_ml", 0.1)),
+    )
+
+
+def _card(content: Mapping[str, Any], weights: Traversable, place: Traversable) -> ModelCard:
+    words, kind = content["words"], content.get("kind", HAEMORRHAGE)
+    if kind not in KINDS:
+        raise ValueError(f"there is no kind {kind!r}; there are: {', '.join(KINDS)}")
+    own = kind == HAEMORRHAGE
     return ModelCard(
-        identity=ModelIdentity(content["name"], content["version"], content["sha256"]),
+        identity=ModelIdentity(str(content["name"]), str(content["version"]), str(content["sha256"])),
         summary=words["summary"],
-        networks=int(content["networks"]),
-        decisions=read_decisions(content),
+        networks=int(content["networks"] if own else content.get("networks", 1)),
+        decisions=read_decisions(content) if own else _foreign_decisions(content),
         children_below_years=float(words["children_below_years"]),
         children=words["children"],
         intended_use=words["intended_use"],
         data=words["data"],
         licence=words["licence"],
         limits=tuple(words["limits"]),
-        figures=tuple(figures),
+        figures=tuple(_figure(str(each["name"]), each) for each in content.get("figures", [])),
         weights=weights,
+        place=place,
+        kind=kind,
+        operating_points=tuple(_operating_point(each) for each in content.get("operating_points", [])),
+        contract={} if own else {name: content[name] for name in ("network", "input", "output") if name in content},
+    )
+
+
+def _figure(name: str, content: Mapping[str, Any]) -> Figure:
+    return Figure(name, float(content["value"]), float(content["low"]), float(content["high"]))
+
+
+def _operating_point(content: Mapping[str, Any]) -> OperatingPoint:
+    point = OperatingPoint(
+        aim=float(content["aim"]),
+        threshold=float(content["threshold"]),
+        sensitivity=_figure("sensitivity", content["sensitivity"]),
+        specificity=_figure("specificity", content["specificity"]),
+    )
+    numbers = [point.aim, point.threshold]
+    numbers += [n for each in (point.sensitivity, point.specificity) for n in (each.low, each.value, each.high)]
+    if not all(0 <= number <= 1 for number in numbers):
+        raise ValueError(f"an operating point has a number outside 0..1: {numbers}")
+    return point
+
+
+def study_threshold(card: ModelCard, sensitivity: float) -> float:
+    """The card's study threshold: its own where `sensitivity` is 0, else that of its operating point of this aim.
+
+    ModelError, naming the points that there are, where it has none of this aim.
+    """
+    if not sensitivity:
+        return card.decisions.study_threshold
+    for point in card.operating_points:
+        if math.isclose(point.aim, sensitivity, abs_tol=1e-6):
+            return point.threshold
+    aims = ", ".join(f"{point.aim:g}" for point in card.operating_points) or "none"
+    raise ModelError(
+        f"the model {card.identity.name} {card.identity.version} has no operating point for a sensitivity of "
+        f"{sensitivity:g}; it has: {aims} ([model] sensitivity = 0 takes the card's own threshold)"
     )
 
 
@@ -185,8 +267,8 @@ def first_names(network: torch.nn.Module) -> dict[str, str]:
     return {name: seen.setdefault(value.data_ptr(), name) for name, value in network.state_dict().items()}
 
 
-def load_networks(card: ModelCard, build: Callable[[], Network], device: torch.device) -> tuple[Network, ...]:
-    """The card's networks, ready for inference in float32; ModelError when the weights are not the card's."""
+def read_weights(card: ModelCard) -> bytes:
+    """The card's weights file; ModelError where it cannot be read or its SHA-256 is not the card's."""
     try:
         content = card.weights.read_bytes()
     except OSError as error:
@@ -197,6 +279,12 @@ def load_networks(card: ModelCard, build: Callable[[], Network], device: torch.d
             f"{card.weights}: these are not the weights of the card (SHA-256 {digest[:12]}…, the card says "
             f"{card.identity.sha256[:12]}…); install them again"
         )
+    return content
+
+
+def load_networks(card: ModelCard, build: Callable[[], Network], device: torch.device) -> tuple[Network, ...]:
+    """The card's networks, ready for inference in float32; ModelError when the weights are not the card's."""
+    content = read_weights(card)
     try:
         tensors = load(content)
     except SafetensorError as error:

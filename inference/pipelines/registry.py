@@ -1,17 +1,37 @@
-"""Which pipelines there are, by the name that routes use."""
+"""Which pipelines come with the package, and which class runs the model of a card.
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+Installed models of a foreign kind are pipelines, too, by their own names: whoever keeps them says so (see Engine).
+"""
+
+from dataclasses import replace
 
 import torch
 
+from inference.errors import UnknownPipelineError
 from inference.pipelines.base import Pipeline
+from inference.weights import HAEMORRHAGE, ModelCard, load_card
+
+PIPELINES = (HAEMORRHAGE,)
 
 
-def _haemorrhage(device: torch.device) -> Pipeline:
-    from inference.pipelines.haemorrhage import HaemorrhagePipeline
+def shipped_card(pipeline_name: str) -> ModelCard:
+    """The card of the model that came with the package for this pipeline; UnknownPipelineError where none did."""
+    if pipeline_name not in PIPELINES:
+        raise UnknownPipelineError(f"there is no pipeline '{pipeline_name}'; there is: {', '.join(PIPELINES)}")
+    return load_card(pipeline_name)
 
-    return HaemorrhagePipeline(device)
 
+def load_pipeline(card: ModelCard, device: torch.device, study_threshold: float | None = None) -> Pipeline:
+    """The pipeline that runs a card's model, with its weights; a given threshold takes the place of the card's own.
 
-PIPELINES: Mapping[str, Callable[[torch.device], Pipeline]] = MappingProxyType({"haemorrhage": _haemorrhage})
+    ModelError where the weights are missing, damaged or not the card's.
+    """
+    if study_threshold is not None:
+        card = replace(card, decisions=replace(card.decisions, study_threshold=study_threshold))
+    if card.kind == HAEMORRHAGE:
+        from inference.pipelines.haemorrhage import HaemorrhagePipeline
+
+        return HaemorrhagePipeline(device, card)
+    from inference.pipelines.foreign import ForeignPipeline
+
+    return ForeignPipeline(device, card)
