@@ -6,7 +6,7 @@ The meanings are those of DICOM's context groups where one has the code. The tes
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from inference.findings import HaemorrhageType
+from inference.findings import INTRACRANIAL, HaemorrhageType
 
 MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 HAEMORRHAGE = Code("50960005", "SCT", "Hemorrhage")
@@ -46,6 +46,7 @@ _FINDINGS: dict[str, tuple[Code, Code]] = {
     HaemorrhageType.INTRAPARENCHYMAL: (INTRAPARENCHYMAL_HAEMORRHAGE, BRAIN),
     # No single code says it; the site makes the difference.
     HaemorrhageType.INTRAVENTRICULAR: (INTRACRANIAL_HAEMORRHAGE, BRAIN_VENTRICLE),
+    INTRACRANIAL: (INTRACRANIAL_HAEMORRHAGE, BRAIN),
 }
 
 

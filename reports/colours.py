@@ -1,9 +1,9 @@
 """The colour of each type of haemorrhage, the same in the picture and in the segmentation (PS3.3 C.10.7.1.1).
 
-Bright on grey, and apart for readers who see red and green alike (after Okabe and Ito, 2008).
+One more is for haemorrhage whose type is not told. Bright on grey, and apart for readers who see red and green alike (after Okabe and Ito, 2008).
 """
 
-from inference.findings import HaemorrhageType
+from inference.findings import INTRACRANIAL, HaemorrhageType
 
 RGB = tuple[int, int, int]
 
@@ -13,6 +13,7 @@ COLOURS: dict[str, RGB] = {
     HaemorrhageType.SUBARACHNOID: (250, 232, 70),
     HaemorrhageType.INTRAPARENCHYMAL: (255, 92, 168),
     HaemorrhageType.INTRAVENTRICULAR: (64, 224, 140),
+    INTRACRANIAL: (255, 128, 128),
 }
 _WHITE = (0.9505, 1.0, 1.089)
 

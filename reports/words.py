@@ -17,6 +17,7 @@ _ABBREVIATIONS = {
     "subarachnoid": "SAH",
     "intraparenchymal": "IPH",
     "intraventricular": "IVH",
+    "intracranial": "ICH",
 }
 
 

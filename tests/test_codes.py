@@ -8,7 +8,7 @@ from pydicom.sr._concepts_dict import concepts
 from pydicom.sr.codedict import codes as standard
 from pydicom.sr.coding import Code
 
-from inference.findings import HaemorrhageType
+from inference.findings import INTRACRANIAL, HaemorrhageType
 from reports import codes
 
 EVERY_CODE = {name: value for name, value in vars(codes).items() if isinstance(value, Code)}
@@ -51,6 +51,11 @@ def test_codes_that_are_easily_mistaken() -> None:
 def test_every_type_is_told_apart() -> None:
     said = {(codes.finding_code(each).value, codes.finding_site(each).value) for each in HaemorrhageType}
     assert len(said) == len(HaemorrhageType)
+    assert (codes.finding_code(INTRACRANIAL), codes.finding_site(INTRACRANIAL)) == (
+        codes.INTRACRANIAL_HAEMORRHAGE,
+        codes.BRAIN,
+    )
+    assert (codes.finding_code(INTRACRANIAL).value, codes.finding_site(INTRACRANIAL).value) not in said
     with pytest.raises(KeyError):
         codes.finding_code("pneumothorax")
 

@@ -15,9 +15,8 @@ from scipy import ndimage
 from inference.findings import INTRACRANIAL, Finding, HaemorrhageType, Measurement, NotAnalysable, Result
 from inference.preprocess import GRID_MM, HeadGrid, labels_to_source, to_grid
 from inference.stack import SliceStack
-from inference.weights import Decisions, ModelCard
+from inference.weights import HAEMORRHAGE, Decisions, ModelCard
 
-QUESTION = "haemorrhage"
 KEY_SLICES = 4
 TOP_PLANES = 3
 MINORITY = 0.25
@@ -73,7 +72,7 @@ def answer(card: ModelCard, read: Callable[[HeadGrid], Reading], stack: SliceSta
     in_order = by_plane[grid.plane_of_slice]
     by_slice = in_order[::-1] if grid.orientation.flip_slices else in_order
     return Result(
-        pipeline=QUESTION,
+        pipeline=HAEMORRHAGE,
         model=card.identity,
         threshold=decide.study_threshold,
         suspected=suspected,
