@@ -1,6 +1,7 @@
 """The colour of each type of haemorrhage, the same in the picture and in the segmentation (PS3.3 C.10.7.1.1).
 
-One more is for haemorrhage whose type is not told. Bright on grey, and apart for readers who see red and green alike (after Okabe and Ito, 2008).
+Bright on grey, and apart for readers who see red and green alike (after Okabe and Ito, 2008); one more is for
+haemorrhage whose type is not told.
 """
 
 from inference.findings import INTRACRANIAL, HaemorrhageType
