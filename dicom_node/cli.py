@@ -1,69 +1,18 @@
-"""The commands. Errors are one clear line: exit code 2 for misuse (settings included), 1 for what failed."""
+"""The commands; what they print is made in listing.py, how they fail in command_line.py."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import Any
 
 import click
 
 from dicom_node import listing
-from dicom_node.errors import CommandError, SettingsError, TriageNodeError
+from dicom_node.cli_models import models
+from dicom_node.command_line import Group, Invocation, with_settings
+from dicom_node.errors import CommandError
 from dicom_node.logs import configure_logs
 from dicom_node.settings import Peer, Settings, load_settings, site_file
-from inference.errors import InferenceError
 
 DISCLAIMER = "Research software, not a medical device: its results are not for diagnostic use."
-
-
-@dataclass(frozen=True, slots=True)
-class Invocation:
-    """What was said before the command's name."""
-
-    config: Path | None
-    supervisor: int | None
-
-
-class Misuse(click.ClickException):
-    """A command was used wrongly, or the settings are wrong."""
-
-    exit_code = 2
-
-
-@contextmanager
-def one_line() -> Iterator[None]:
-    """Turn the node's own errors, and click's, into one line and an exit code."""
-    try:
-        yield
-    except click.UsageError as error:
-        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2
-            raise
-        where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-        raise Misuse(f"{error.format_message()}{where}") from None
-    except SettingsError as error:
-        raise Misuse(str(error)) from None
-    except (TriageNodeError, InferenceError) as error:
-        raise click.ClickException(str(error)) from None
-    except BrokenPipeError:
-        sys.stderr.close()
-        raise SystemExit(0) from None
-
-
-class Group(click.Group):
-    """A click group whose errors are one line."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Read the options."""
-        with one_line():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        with one_line():
-            return super().invoke(ctx)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=DISCLAIMER)
@@ -79,17 +28,6 @@ def main(context: click.Context, config: Path | None, supervisor: int | None) ->
     Example: triage-node serve
     """
     context.obj = Invocation(config, supervisor)
-
-
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Hand the settings to a command as its first argument."""
-
-    @click.pass_obj
-    @wraps(command)
-    def wrapped(invocation: Invocation, /, *args: Any, **kwargs: Any) -> None:
-        command(load_settings(invocation.config), *args, **kwargs)
-
-    return wrapped
 
 
 @main.command()
@@ -185,12 +123,12 @@ def analyse(settings: Settings, path: Path, out: Path, as_json: bool) -> None:
 
     Example: triage-node analyse /data/ct --out /data/results
     """
+    from dicom_node.models import open_engine, open_store
     from dicom_node.offline import analyse_files
-    from inference.engine import Engine
 
     configure_logs("analyse", quiet=True)
     answers = []
-    for answer in analyse_files(path, out, settings, Engine(settings.analyse.device, settings.analyse.threads or None)):
+    for answer in analyse_files(path, out, settings, open_engine(settings, open_store(settings).card_for)):
         answers.append(answer)
         click.echo(listing.answer_line(answer), err=as_json)
     if as_json:
@@ -308,21 +246,27 @@ def config_check(settings: Settings) -> None:
 
     Example: triage-node --config site.toml config check
     """
+    from dicom_node.models import open_store
     from dicom_node.steps.rules import load_rules
     from inference.engine import Engine
 
     rules = load_rules(settings.routes_path)
+    store = open_store(settings)
+    rules.check_pipelines(store.pipelines())
     where = site_file(click.get_current_context().obj.config)
     click.echo(f"settings: {where or 'the embedded defaults'}")
     click.echo(f"rules: {len(rules.rule)}")
     settings.node.data.mkdir(parents=True, exist_ok=True)
     click.echo(f"data: {settings.node.data.absolute()}")
-    engine = Engine("cpu")
-    for pipeline in sorted({rule.pipeline for rule in rules.rule if rule.pipeline}):
-        model = engine.model(pipeline)
-        click.echo(f"model: {pipeline} {model.name} {model.version}")
+    engine = Engine("cpu", models=store.card_for, sensitivity=settings.model.sensitivity)
+    for pipeline in sorted(rules.pipelines):
+        model, of_site = engine.model(pipeline), store.answering(pipeline)
+        click.echo(f"model: {pipeline} {model.name} {model.version} ({of_site.model_id if of_site else 'built-in'})")
     for peer in settings.peer:
         click.echo(f"peer: {peer.name} {peer.ae_title} {f'{peer.host}:{peer.port}' if peer.host else 'only sends'}")
+
+
+main.add_command(models)
 
 
 def own_node(settings: Settings) -> Peer:

@@ -177,16 +177,17 @@ def answer_line(answer: "Answer") -> str:
 def worklist_text(entries: list[WorklistEntry]) -> str:
     """The worklist as a table."""
     rows = [(e.urgency, e.patient_id, e.accession, e.state, e.headline) for e in entries]
-    return _table(("urgency", "patient", "accession", "state", "headline"), rows) if rows else "the worklist is empty"
+    return table(("urgency", "patient", "accession", "state", "headline"), rows) if rows else "the worklist is empty"
 
 
 def jobs_text(entries: list[JobEntry]) -> str:
     """The jobs as a table."""
     rows = [(e.id, e.state, str(e.attempts), e.what, e.study_uid, e.error or "") for e in entries]
-    return _table(("id", "state", "attempts", "what", "study", "error"), rows) if rows else "there are no jobs"
+    return table(("id", "state", "attempts", "what", "study", "error"), rows) if rows else "there are no jobs"
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Columns under their heads, for a terminal."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]

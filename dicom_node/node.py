@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -26,8 +27,12 @@ from dicom_node.steps.retain import retain
 from dicom_node.steps.route import route_due
 from dicom_node.steps.rules import Rules, load_rules
 from dicom_node.steps.watch import expire_leases
-from dicom_node.tables import processes
+from dicom_node.tables import models, processes
 from dicom_node.tables.database import Database, open_database
+from inference.errors import InferenceError
+
+if TYPE_CHECKING:
+    from inference.engine import Engine
 
 STUCK_S = 180.0
 log = structlog.get_logger()
@@ -38,6 +43,9 @@ def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[
     """The DICOM side: receives, completes, routes and delivers while the body runs."""
     with only_one(settings.node.data, "node"):
         database, archive = open_database(settings.database_path), Archive(settings.node.data)
+        rules = load_rules(settings.routes_path)
+        with database.read() as tx:
+            rules.check_pipelines(models.pipelines(tx))
         archive.clear_incoming()
         adopted, lost = reconcile(database, archive, clock.utc_now())
         if adopted or lost:
@@ -47,7 +55,7 @@ def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[
         server = StorageServer(settings, receiver.store, receiver.ended, partial(note_refusal, database))
         with database.write() as tx:
             processes.publish(tx, "dicom_port", str(server.port))
-        scheduler = start_clock(settings, database, archive, load_rules(settings.routes_path), ticker, life)
+        scheduler = start_clock(settings, database, archive, rules, ticker, life)
         log.info("listening", ae_title=settings.node.ae_title, host=settings.node.host, port=server.port)
         try:
             yield server, life
@@ -118,16 +126,16 @@ def show_life(life: Life, ticker: clock.Ticker) -> None:
 
 def run_worker(settings: Settings, supervisor: int | None = None) -> None:
     """The analysing side: runs queued jobs until told to end."""
+    from dicom_node.models import ModelStore, open_engine
     from dicom_node.steps.analyse import analyse_next
-    from inference.engine import Engine
     from reports.build import warm_up
 
     database, archive = open_database(settings.database_path), Archive(settings.node.data)
     life = Life(database, "worker", supervisor)
     life.end_on_signals()
     life.promise(settings.analyse.timeout_s, "loading the model")
-    engine = Engine(settings.analyse.device, settings.analyse.threads or None)
-    engine.warm_up()
+    engine = open_engine(settings, ModelStore(settings.node.data, database).card_for)
+    load_models(engine, load_rules(settings.routes_path))
     warm_up(clock.utc_now())
     log.info("ready to analyse", device=str(engine.device))
     owner = f"worker {os.getpid()} {uuid.uuid4().hex[:8]}"
@@ -146,6 +154,15 @@ def run_worker(settings: Settings, supervisor: int | None = None) -> None:
         else:
             life.ending.wait(0.1)
     life.finish()
+
+
+def load_models(engine: "Engine", rules: Rules) -> None:
+    """Load what the rules need. A model that cannot be used is logged, and its jobs fail until it is mended."""
+    for pipeline in sorted(rules.pipelines):
+        try:
+            engine.warm_up([pipeline])
+        except InferenceError as error:
+            log.error("a model cannot be used", pipeline=pipeline, error=str(error))
 
 
 def run_web(settings: Settings, supervisor: int | None = None) -> None:

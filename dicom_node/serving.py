@@ -9,7 +9,7 @@ from dicom_node.life import Life, only_one
 from dicom_node.settings import Settings
 from dicom_node.steps.rules import load_rules
 from dicom_node.supervisor import Supervisor
-from dicom_node.tables import processes
+from dicom_node.tables import models, processes
 from dicom_node.tables.database import Database, open_database
 
 PROCESSES = ("node", "worker", "web")
@@ -19,10 +19,11 @@ ANYWHERE = ("0.0.0.0", "::", "")
 
 def serve(settings: Settings, options: list[str], say: Callable[[str], object]) -> None:
     """Run node, worker and web until SIGTERM or Ctrl-C; `options` are the command line options the processes get."""
-    load_rules(settings.routes_path)
+    rules = load_rules(settings.routes_path)
     with only_one(settings.node.data, "serve"):
         database = open_database(settings.database_path)
         with database.write() as tx:
+            rules.check_pipelines(models.pipelines(tx))
             processes.unpublish(tx, "dicom_port", "web_port")
             processes.forget_beats(tx)
         life = Life(database, "serve")

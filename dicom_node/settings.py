@@ -78,6 +78,12 @@ class Analyse(Section):
     lease_s: Annotated[float, Field(gt=0)]
 
 
+class Model(Section):
+    """[model]"""
+
+    sensitivity: Annotated[float, Field(ge=0, le=1)]
+
+
 class Report(Section):
     """[report]"""
 
@@ -143,6 +149,7 @@ class Settings(Section):
     complete: Complete
     route: Route
     analyse: Analyse
+    model: Model
     report: Report
     deliver: Deliver
     worklist: Worklist

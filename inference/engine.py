@@ -18,6 +18,8 @@ from inference.pipelines.registry import PIPELINES, load_pipeline, shipped_card
 from inference.stack import SliceStack
 from inference.weights import ModelCard, study_threshold
 
+ADVICE = "install it again, or let another one answer (triage-node models use built-in)"
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -81,4 +83,4 @@ class Engine:
             return load_pipeline(card, self.device, study_threshold(card, self._sensitivity))
         except ModelError as error:
             who = f"{card.identity.name} {card.identity.version}"
-            raise ModelError(f"the model {who} cannot answer for the pipeline '{name}': {error}") from error
+            raise ModelError(f"the model {who} cannot answer for the pipeline '{name}': {error}; {ADVICE}") from error

@@ -21,6 +21,8 @@ from dicom_node.tables.deliveries import ResultObject
 
 COMMANDS = ["demo", "serve", "node", "worker", "web", "analyse", "submit", "worklist", "jobs", "retry", "echo"]
 COMMANDS += ["config check", "config show"]
+COMMANDS += ["models list", "models install", "models use", "models remove", "models points"]
+GROUPS = ("config", "models")
 
 
 @pytest.fixture
@@ -51,8 +53,8 @@ def test_help_of_every_command_has_an_example() -> None:
     """And the help says that this is no medical device."""
     told = CliRunner().invoke(main, ["--help"])
     assert told.exit_code == 0 and "not a medical device" in told.output
-    below = {f"config {name}" for name in main.commands["config"].commands}
-    assert {name for name in main.commands if name != "config"} | below == set(COMMANDS)
+    below = {f"{group} {name}" for group in GROUPS for name in main.commands[group].commands}
+    assert main.commands.keys() - GROUPS | below == set(COMMANDS)
     for command in COMMANDS:
         told = CliRunner().invoke(main, [*command.split(), "--help"])
         assert told.exit_code == 0

@@ -5,6 +5,7 @@ An unknown field, an unknown test or a wrong regular expression is a `SettingsEr
 
 import re
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
@@ -134,6 +135,20 @@ class Rules(BaseModel):
         """The first rule that fits; one that declines when none does."""
         fitting = (rule for rule in self.rule if rule.fits(features))
         return next(fitting, Rule(name="no rule", decline="No rule is written for such a series."))
+
+    @property
+    def pipelines(self) -> frozenset[str]:
+        """Every pipeline that a rule names."""
+        return frozenset(rule.pipeline for rule in self.rule if rule.pipeline is not None)
+
+    def check_pipelines(self, known: Collection[str]) -> None:
+        """SettingsError, naming the rule, where one names a pipeline that is not among these."""
+        for rule in self.rule:
+            if rule.pipeline is not None and rule.pipeline not in known:
+                raise SettingsError(
+                    f"the routing rule {rule.name!r} names the pipeline {rule.pipeline!r}, which is not there; there "
+                    f"are: {', '.join(sorted(known))} (a model of yours: triage-node models install)"
+                )
 
 
 def load_rules(path: Path | None = None) -> Rules:

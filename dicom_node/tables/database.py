@@ -89,6 +89,24 @@ def first_tables(db: SqliteDatabase) -> None:
             db.conn.execute(statement)
 
 
+MODEL_TABLES = """
+CREATE TABLE models (
+    model_id TEXT PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL, sha256 TEXT NOT NULL, kind TEXT NOT NULL,
+    card_sha256 TEXT NOT NULL, installed_at TEXT NOT NULL, installed_by TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE models_in_use (
+    pipeline TEXT PRIMARY KEY, model_id TEXT REFERENCES models, set_at TEXT NOT NULL, set_by TEXT NOT NULL)
+    WITHOUT ROWID;
+"""
+
+
+@migrations()
+def model_tables(db: SqliteDatabase) -> None:
+    """A site's own models, and which one answers for a pipeline."""
+    for statement in MODEL_TABLES.split(";"):
+        if statement.strip():
+            db.conn.execute(statement)
+
+
 class Transaction:
     """What the table functions are given: one connection, inside a transaction or for reading only."""
 

@@ -1,0 +1,290 @@
+"""A node's own models: where they lie, how one is installed, and which one answers for a pipeline.
+
+Layout: <data>/models/NAME-VERSION-SHA8/ with card.toml, the weights and, where there were any, their folds. A model is
+copied to a draft folder, synced, tested there and renamed into its place; then its row is written, and only a model
+with a row is installed. The model that came with the package is always there and has neither folder nor row.
+"""
+
+import getpass
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from dicom_node.archive import is_running, make_folder, sync_folder
+from dicom_node.errors import CommandError
+from dicom_node.settings import Settings
+from dicom_node.tables import models
+from dicom_node.tables.database import Database, Transaction, open_database
+from dicom_node.tables.models import HAEMORRHAGE, SHIPPED_PIPELINES, InstalledModel, InUse
+from inference.engine import ADVICE, Engine
+from inference.errors import ModelError, UnknownPipelineError
+from inference.pipelines.registry import shipped_card
+from inference.weights import ModelCard, folds_path, load_card, load_folds, read_weights, study_threshold
+
+BUILT_IN = "built-in"
+CARD = "card.toml"
+NAME_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+VERSION_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,31}")
+
+
+class ModelStore:
+    """The models of one data folder; without a database (no node has run there) only the built-in one."""
+
+    def __init__(self, data: Path, database: Database | None) -> None:
+        self._root = data.absolute() / "models"
+        self._database = database
+
+    def installed(self) -> list[InstalledModel]:
+        """Every installed model; its files may be damaged all the same (see `card`)."""
+        if self._database is None:
+            return []
+        with self._database.read() as tx:
+            return models.all_of_them(tx)
+
+    def pipelines(self) -> set[str]:
+        """The pipelines that rules may name."""
+        return {*SHIPPED_PIPELINES, *(each.name for each in self.installed())}
+
+    def answering(self, pipeline: str) -> InstalledModel | None:
+        """Which model answers for a pipeline, None for the built-in one.
+
+        UnknownPipelineError where none could, ModelError where several could and nobody has chosen.
+        """
+        if self._database is None:
+            shipped_card(pipeline)
+            return None
+        with self._database.read() as tx:
+            return answering(tx, pipeline)
+
+    def uses(self, model: InstalledModel | None, routed: Collection[str]) -> list[str]:
+        """The pipelines for which a model answers."""
+        if self._database is None:
+            return list(SHIPPED_PIPELINES)
+        with self._database.read() as tx:
+            return uses(tx, model, routed)
+
+    def card_for(self, pipeline: str) -> ModelCard:
+        """The card of the model that answers for a pipeline: what the engine asks before every study."""
+        return self.card(self.answering(pipeline), pipeline)
+
+    def card(self, model: InstalledModel | None, pipeline: str = HAEMORRHAGE) -> ModelCard:
+        """An installed model's card, or the built-in one's; ModelError where it is gone or not as it was installed."""
+        if model is None:
+            return shipped_card(pipeline)
+        try:
+            card = load_card(self._root / model.model_id / CARD)
+            if file_sha256(self._root / model.model_id / CARD) != model.card_sha256:
+                raise ModelError("its card was changed after it was installed")
+        except (ModelError, OSError) as error:
+            raise ModelError(f"the model {title(model)} cannot be used: {error}; {ADVICE}") from error
+        return card
+
+    def problem(self, model: InstalledModel | None) -> str:
+        """What is wrong with a model's files, empty where they are whole."""
+        try:
+            read_weights(self.card(model))
+        except ModelError as error:
+            return str(error)
+        return ""
+
+    def find(self, text: str) -> InstalledModel | None:
+        """The model of this ID, NAME, NAME@VERSION or short hash, None for built-in; CommandError unless it is one."""
+        if text == BUILT_IN:
+            return None
+        found = [each for each in self.installed() if text in names(each)]
+        if len(found) > 1:
+            raise CommandError(f"several models are called {text}: {', '.join(each.model_id for each in found)}")
+        if not found:
+            known = ", ".join([BUILT_IN, *(each.model_id for each in self.installed())])
+            raise CommandError(f"no model {text!r} is installed (there are: {known})")
+        return found[0]
+
+    def install(self, source: Path, test: Callable[[ModelCard], None], now: datetime, by: str) -> InstalledModel:
+        """Copy a model, test the copy, and only then put it in its place.
+
+        CommandError or ModelError, and nothing is left, when it is there already, its card or weights are not right
+        or `test` raises. A model whose files were damaged is replaced.
+        """
+        card = load_card(source)
+        check_names(card, source)
+        made = described(card, source, now, by)
+        with self._writable().read() as tx:
+            before = models.get(tx, made.model_id)
+        if before is not None and before.card_sha256 != made.card_sha256:
+            raise CommandError(f"{title(before)} is installed with another card: give this one another version")
+        if before is not None and not self.problem(before):
+            raise CommandError(f"{title(before)} is installed already")
+        with self._draft() as draft:
+            copied = copy_model(card, source, draft)
+            test(copied)
+            place = self._root / made.model_id
+            if place.exists():  # damaged, or left behind by a crash before its row was written
+                place.rename(self._draft_path())
+            draft.rename(place)
+            sync_folder(self._root)
+        with self._writable().write() as tx:
+            models.add(tx, made)
+        return made
+
+    def use(self, model: InstalledModel | None, pipeline: str, sensitivity: float, now: datetime, by: str) -> None:
+        """Let a model answer for a pipeline from the next study on. ModelError where its files are not whole or it
+        lacks the operating point that the settings ask for; UnknownPipelineError for a pipeline that is none."""
+        card = self.card(model, pipeline)
+        read_weights(card)
+        study_threshold(card, sensitivity)
+        with self._writable().write() as tx:
+            if model is not None and models.get(tx, model.model_id) is None:
+                raise CommandError(f"{title(model)} was removed meanwhile")
+            known = models.pipelines(tx)
+            if pipeline not in known:
+                raise UnknownPipelineError(f"there is no pipeline '{pipeline}'; there is: {', '.join(sorted(known))}")
+            models.put_in_use(tx, InUse(pipeline, model.model_id if model else None, now, by))
+
+    def remove(self, model: InstalledModel | None, routed: Collection[str]) -> None:
+        """Take a model off the disk; CommandError for the built-in one and one that answers for a pipeline, be it by
+        choice or because a rule (`routed` are the rules' pipelines) names it."""
+        if model is None:
+            raise CommandError("the built-in model came with the package and cannot be removed")
+        with self._writable().write() as tx:
+            if used := uses(tx, model, routed):
+                raise CommandError(
+                    f"{title(model)} is in use for {', '.join(used)} and cannot be removed: "
+                    "let another one answer (triage-node models use built-in), or take it out of the rules"
+                )
+            models.forget(tx, model.model_id)
+        aside = self._draft_path()
+        if (self._root / model.model_id).exists():
+            (self._root / model.model_id).rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _writable(self) -> Database:
+        if self._database is None:
+            raise CommandError("there is no database to write to")
+        return self._database
+
+    def _draft_path(self) -> Path:
+        return self._root / f".draft-{os.getpid()}-{uuid.uuid4().hex}"
+
+    @contextmanager
+    def _draft(self) -> Iterator[Path]:
+        """A new folder for a model in the making; it and what killed processes left are gone afterwards."""
+        draft = self._draft_path()
+        try:
+            make_folder(draft)
+            yield draft
+        except OSError as error:
+            raise CommandError(f"the model cannot be copied to {self._root}: {error}") from error
+        finally:
+            for left in self._root.glob(".draft-*"):
+                writer = int(left.name.split("-")[1])
+                if writer == os.getpid() or not is_running(writer):
+                    shutil.rmtree(left, ignore_errors=True)
+
+
+def open_store(settings: Settings, make: bool = False) -> ModelStore:
+    """The store of the node's data folder; `make` its database where no node has run there yet."""
+    there = make or settings.database_path.exists()
+    return ModelStore(settings.node.data, open_database(settings.database_path) if there else None)
+
+
+def open_engine(settings: Settings, cards: Callable[[str], ModelCard]) -> Engine:
+    """The engine that the settings ask for; `cards` says which model answers for a pipeline."""
+    wanted = settings.analyse
+    return Engine(wanted.device, wanted.threads or None, cards, settings.model.sensitivity)
+
+
+def answering(tx: Transaction, pipeline: str) -> InstalledModel | None:
+    """As the store's: the model that was chosen for a pipeline, else the built-in one, else the one of that name."""
+    chosen = models.in_use_for(tx, pipeline)
+    if chosen is not None and chosen.model_id is not None:
+        return models.get(tx, chosen.model_id)
+    if pipeline in SHIPPED_PIPELINES:
+        return None
+    versions = models.named(tx, pipeline)
+    if not versions:
+        known = ", ".join(sorted(models.pipelines(tx)))
+        raise UnknownPipelineError(f"there is no pipeline '{pipeline}'; there is: {known}")
+    if len(versions) > 1:
+        ids = ", ".join(each.model_id for each in versions)
+        raise ModelError(
+            f"several models are called {pipeline}: {ids}; choose one: triage-node models use ID --pipeline {pipeline}"
+        )
+    return versions[0]
+
+
+def uses(tx: Transaction, model: InstalledModel | None, routed: Collection[str]) -> list[str]:
+    """The pipelines for which a model answers: of those that came with the package, were chosen for or are routed."""
+    chosen = {each.pipeline for each in models.in_use(tx)}
+    found = []
+    for pipeline in sorted(models.pipelines(tx) & {*SHIPPED_PIPELINES, *chosen, *routed}):
+        try:
+            if answering(tx, pipeline) == model:
+                found.append(pipeline)
+        except ModelError:  # several could answer: nobody has chosen
+            continue
+    return found
+
+
+def check_names(card: ModelCard, source: Path) -> None:
+    """ModelError where name or version cannot name a folder, or the weights do not lie beside the card."""
+    name, version = card.identity.name, card.identity.version
+    if not NAME_FORM.fullmatch(name) or name == BUILT_IN:
+        raise ModelError(f"{source}: {name!r} cannot be a model's name (letters, digits, . _ -; not {BUILT_IN!r})")
+    if not VERSION_FORM.fullmatch(version):
+        raise ModelError(f"{source}: {version!r} cannot be a model's version (letters, digits, . _ + -)")
+    if Path(str(card.weights)).parent != source.parent:
+        raise ModelError(f"{source}: the weights must lie beside their card; it names {card.weights}")
+
+
+def described(card: ModelCard, source: Path, now: datetime, by: str) -> InstalledModel:
+    """The row of a model that is about to be installed."""
+    who = card.identity
+    model_id = f"{who.name}-{who.version}-{who.sha256[:8]}"
+    return InstalledModel(model_id, who.name, who.version, who.sha256, card.kind, file_sha256(source), now, by)
+
+
+def copy_model(card: ModelCard, source: Path, draft: Path) -> ModelCard:
+    """Copy card, weights and folds into a folder, durably, and check the copy; the copy's card."""
+    weights, folds = Path(str(card.weights)), folds_path(card)
+    if not weights.is_file():
+        raise ModelError(f"{weights}: the weights are not there")
+    for file, name in ((source, CARD), (weights, weights.name), (folds, folds.name)):
+        if file != folds or folds.is_file():
+            shutil.copyfile(file, draft / name)
+            with (draft / name).open("rb") as copied:
+                os.fsync(copied.fileno())
+    sync_folder(draft)
+    card = load_card(draft / CARD)
+    read_weights(card)
+    if folds_path(card).is_file():
+        load_folds(card)
+    return card
+
+
+def file_sha256(path: Path) -> str:
+    """The hex digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def names(model: InstalledModel) -> set[str]:
+    """What a model may be called on the command line."""
+    return {model.model_id, model.name, f"{model.name}@{model.version}", model.sha256[:8], model.sha256}
+
+
+def title(model: InstalledModel | None) -> str:
+    """A model in a sentence."""
+    return f"{model.name} {model.version} ({model.model_id})" if model else BUILT_IN
+
+
+def current_user() -> str:
+    """Who runs this command, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user ID without a name, as containers have
+        return f"user {os.getuid()}"

@@ -1,0 +1,128 @@
+"""A site's own models as they were installed, and which one answers for each pipeline: set when, and by whom."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dicom_node.tables.database import Row, Transaction
+
+HAEMORRHAGE = "haemorrhage"
+SHIPPED_PIPELINES = (HAEMORRHAGE,)
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledModel:
+    """A model under the node's data folder; `model_id` is the name of its folder, `sha256` is of its weights."""
+
+    model_id: str
+    name: str
+    version: str
+    sha256: str
+    kind: str
+    card_sha256: str
+    installed_at: datetime
+    installed_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """Which model answers for a pipeline; `model_id` None is the one that came with the package."""
+
+    pipeline: str
+    model_id: str | None
+    set_at: datetime
+    set_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a model said last of a study: which series it read, and its answer."""
+
+    study_uid: str
+    series_uid: str
+    accession: str
+    suspected: bool
+    probability: float
+
+
+def add(tx: Transaction, model: InstalledModel) -> None:
+    """Record a model whose files lie in their place; it replaces a row of the same ID."""
+    tx.run(
+        "INSERT INTO models VALUES (:id, :name, :version, :sha256, :kind, :card, :at, :by)"
+        " ON CONFLICT (model_id) DO UPDATE SET (name, version, sha256, kind, card_sha256, installed_at, installed_by)"
+        " = (:name, :version, :sha256, :kind, :card, :at, :by)",
+        id=model.model_id,
+        name=model.name,
+        version=model.version,
+        sha256=model.sha256,
+        kind=model.kind,
+        card=model.card_sha256,
+        at=model.installed_at.isoformat(timespec="seconds"),
+        by=model.installed_by,
+    )
+
+
+def get(tx: Transaction, model_id: str) -> InstalledModel | None:
+    """The model, or None."""
+    row = tx.row("SELECT * FROM models WHERE model_id = :id", id=model_id)
+    return _model(row) if row else None
+
+
+def all_of_them(tx: Transaction) -> list[InstalledModel]:
+    """Every installed model, by name and then in the order in which they came."""
+    return [_model(row) for row in tx.rows("SELECT * FROM models ORDER BY name, installed_at, model_id")]
+
+
+def pipelines(tx: Transaction) -> set[str]:
+    """The pipelines that rules may name: those that came with the package, and every installed model by its name."""
+    return {*SHIPPED_PIPELINES, *(each.name for each in all_of_them(tx))}
+
+
+def named(tx: Transaction, name: str) -> list[InstalledModel]:
+    """All versions of a model, in the order in which they came."""
+    return [each for each in all_of_them(tx) if each.name == name]
+
+
+def forget(tx: Transaction, model_id: str) -> None:
+    """Drop a model's row; it must not be in use."""
+    tx.run("DELETE FROM models WHERE model_id = :id", id=model_id)
+
+
+def put_in_use(tx: Transaction, chosen: InUse) -> None:
+    """Let a model answer for a pipeline from now on."""
+    tx.run(
+        "INSERT INTO models_in_use VALUES (:pipeline, :id, :at, :by)"
+        " ON CONFLICT (pipeline) DO UPDATE SET (model_id, set_at, set_by) = (:id, :at, :by)",
+        pipeline=chosen.pipeline,
+        id=chosen.model_id,
+        at=chosen.set_at.isoformat(timespec="seconds"),
+        by=chosen.set_by,
+    )
+
+
+def in_use(tx: Transaction) -> list[InUse]:
+    """What was chosen, pipeline by pipeline; for one that is not there nobody has ever chosen."""
+    rows = tx.rows("SELECT * FROM models_in_use ORDER BY pipeline")
+    return [InUse(**row | {"set_at": datetime.fromisoformat(row["set_at"])}) for row in rows]
+
+
+def in_use_for(tx: Transaction, pipeline: str) -> InUse | None:
+    """What was chosen for a pipeline, None where nobody has."""
+    return next((each for each in in_use(tx) if each.pipeline == pipeline), None)
+
+
+def last_answers(tx: Transaction, sha256: str, limit: int) -> list[Answered]:
+    """The studies whose latest result these weights gave and whose images are still there, the latest first."""
+    rows = tx.rows(
+        "SELECT study_uid, series_uid, studies.accession, suspected, probability FROM analyses AS one"
+        " JOIN studies USING (study_uid) WHERE model_sha256 = :sha256"
+        " AND version = (SELECT max(version) FROM analyses AS other WHERE other.study_uid = one.study_uid)"
+        " AND EXISTS (SELECT 1 FROM instances WHERE instances.series_uid = one.series_uid AND current)"
+        " ORDER BY made_at DESC LIMIT :limit",
+        sha256=sha256,
+        limit=limit,
+    )
+    return [Answered(**row | {"suspected": bool(row["suspected"])}) for row in rows]
+
+
+def _model(row: Row) -> InstalledModel:
+    return InstalledModel(**row | {"installed_at": datetime.fromisoformat(row["installed_at"])})
