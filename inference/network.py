@@ -1,7 +1,7 @@
 """The 2.5D network: a small U-Net (MONAI DynUNet) that segments a plane, and a classifier of the plane on its bottom.
 
-In: features of plane triplets (n, CHANNELS, row, column) at 1 mm. Out: logits of voxels at 2 mm and of planes; class 0 of
-voxels = no haemorrhage, 1..5 in the order of HaemorrhageType.
+In: features of plane triplets (n, CHANNELS, row, column) at 1 mm. Out: logits of voxels at 2 mm and of planes; class 0
+of voxels = no haemorrhage, 1..5 in the order of HaemorrhageType.
 """
 
 from typing import NamedTuple
@@ -18,8 +18,9 @@ STRIDES = (2, 2, 2, 2, 1)
 
 
 class Answer(NamedTuple):
-    """`voxels` logits (n, 6, row / 2, column / 2); `planes` (n, 6) the classifier's log-odds of any haemorrhage, then of
-    each type; `coarse` logits (n, 6, row / 4, column / 4) of the decoder's second-last step, for deep supervision."""
+    """`voxels` logits (n, 6, row / 2, column / 2); `planes` (n, 6) the classifier's log-odds of any haemorrhage, then
+    of each type; `coarse` logits (n, 6, row / 4, column / 4) of the decoder's second-last step, for deep supervision.
+    """
 
     voxels: torch.Tensor
     planes: torch.Tensor
@@ -39,8 +40,8 @@ class PlaneClassifier(torch.nn.Module):
         """(n, channel, row, column) -> (n, answer) log-odds."""
         mixed = self.mix(deep)
         weights = self.attention(mixed).flatten(2).float().softmax(2)
-        values: torch.Tensor = self.value(mixed).flatten(2).float()
-        return (weights * values).sum(2)
+        values = self.value(mixed).flatten(2).float()
+        return torch.sum(weights * values, 2)
 
 
 class HeadNetwork(DynUNet):
@@ -75,6 +76,11 @@ class HeadNetwork(DynUNet):
 def build_network() -> HeadNetwork:
     """The network with fresh weights, about 1.06 M parameters."""
     return HeadNetwork()
+
+
+def plane_scores(answer: Answer) -> torch.Tensor:
+    """(n, 6) log-odds of planes: the mean of what their voxels and the classifier say."""
+    return (plane_logits(answer.voxels.float()) + answer.planes.float()) / 2
 
 
 def plane_logits(logits: torch.Tensor) -> torch.Tensor:

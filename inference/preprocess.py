@@ -7,6 +7,7 @@ centred. A stack of a tilted gantry stays sheared: the network looks within plan
 were drawn on. Frame of the grid: rows run to posterior, columns to the patient's left, planes to the vertex.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -234,11 +235,12 @@ def triplets(image: torch.Tensor) -> torch.Tensor:
     return torch.stack([padded[:-2], padded[1:-1], padded[2:]], 1)
 
 
-def features(three: torch.Tensor, depth_mm: torch.Tensor) -> torch.Tensor:
+def features(three: torch.Tensor, depth_mm: torch.Tensor, blind: Sequence[int] = ()) -> torch.Tensor:
     """Network input (n, CHANNELS, row, column) of slice triplets in HU (n, 3, row, column) and their depths (n,).
 
     Channels: brain window of the three planes, the narrow 20-60 HU window and bone window of the middle one, its
-    smoothed left-right difference, and where each pixel is (row, distance from the midline, depth).
+    smoothed left-right difference, and where each pixel is (row, distance from the midline, depth). `blind` names
+    channels that are 0 instead, to find out what they bring.
     """
     brain = three.clamp(-10, 100) / 50 - 0.7
     middle = three[:, 1:2]
@@ -249,4 +251,7 @@ def features(three: torch.Tensor, depth_mm: torch.Tensor) -> torch.Tensor:
     rows = torch.linspace(-1, 1, three.shape[2], device=three.device)[None, None, :, None].expand_as(middle)
     columns = torch.linspace(-1, 1, three.shape[3], device=three.device).abs()[None, None, None, :].expand_as(middle)
     depth = (depth_mm / HEIGHT_MM - 0.5)[:, None, None, None].expand_as(middle)
-    return torch.cat([brain, narrow, bone, difference, rows, columns, depth], 1)
+    seen = torch.cat([brain, narrow, bone, difference, rows, columns, depth], 1)
+    if blind:
+        seen[:, list(blind)] = 0
+    return seen

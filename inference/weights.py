@@ -69,7 +69,7 @@ class Decisions:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """The patients whom network `network` never saw, and the decisions fitted on all others."""
+    """The patients, as "data set/patient", whom network `network` never saw; the decisions fitted on all others."""
 
     network: int
     patients: tuple[str, ...]
@@ -78,9 +78,9 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Folds:
-    """The data set that a card's networks were made from, and its patients fold by fold."""
+    """The data sets that a card's networks were made from, and their patients fold by fold."""
 
-    dataset: str
+    datasets: tuple[str, ...]
     folds: tuple[Fold, ...]
 
 
@@ -251,14 +251,14 @@ def load_folds(card: ModelCard) -> Folds:
             Fold(int(each["network"]), tuple(str(p) for p in each["patients"]), read_decisions(each))
             for each in content["folds"]
         )
-        dataset, sha256 = str(content["dataset"]), str(content["sha256"])
+        datasets, sha256 = tuple(str(name) for name in content["datasets"]), str(content["sha256"])
     except OSError as error:
         raise ModelError(f"{place}: the folds cannot be read ({error.strerror or error})") from error
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{place}: the folds are not valid ({error})") from error
     if sha256 != card.identity.sha256:
         raise ModelError(f"{place}: these are the folds of other weights (SHA-256 {sha256[:12]}…)")
-    return Folds(dataset, folds)
+    return Folds(datasets, folds)
 
 
 def first_names(network: torch.nn.Module) -> dict[str, str]:
@@ -277,7 +277,7 @@ def read_weights(card: ModelCard) -> bytes:
     if digest != card.identity.sha256:
         raise ModelError(
             f"{card.weights}: these are not the weights of the card (SHA-256 {digest[:12]}…, the card says "
-            f"{card.identity.sha256[:12]}…); install them again"
+            f"{card.identity.sha256[:12]}…)"
         )
     return content
 

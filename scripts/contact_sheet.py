@@ -8,10 +8,10 @@ import click
 # numpy's own threads wait for one another where cores are busy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from inference.training.cases import gather
 from inference.training.contact_sheet import contact_sheet
-from inference.training.data import training_head
 from inference.training.datasets.base import DatasetError
-from inference.training.datasets.ct_ich import patients
+from inference.training.datasets.ct_ich import open_ct_ich
 
 
 @click.command()
@@ -24,7 +24,7 @@ def main(data: Path, out: Path, seed: int) -> None:
     Example: scripts/contact_sheet --data ct_ich --out sheet.jpg
     """
     try:
-        heads = {patient.number: training_head(patient) for patient in patients(data)}
+        heads = {int(case.told.patient_id): case.head for case in gather([open_ct_ich(data)])}
     except DatasetError as error:
         raise click.ClickException(str(error)) from error
     contact_sheet(heads, seed).save(out, quality=88)

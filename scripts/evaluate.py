@@ -25,8 +25,8 @@ def analyst_for(dataset: Dataset, card: ModelCard, device: torch.device) -> Anal
 
     ModelError where the card's folds are there and cannot be used.
     """
-    if folds_path(card).exists() and load_folds(card).dataset == dataset.name:
-        return Unseen(card, device).analyst([entry.patient_id for entry in dataset.entries()])
+    if folds_path(card).exists() and dataset.name in load_folds(card).datasets:
+        return Unseen(card, device).analyst(dataset)
     pipeline = HaemorrhagePipeline(device, card)
     return Analyst(
         answer=lambda study: pipeline.run(study.stack),

@@ -18,14 +18,16 @@ import torch
 
 from inference.errors import InferenceError
 from inference.training.bank import edition
-from inference.training.data import TrainingHead, training_head
+from inference.training.cases import gather
+from inference.training.data import TrainingHead
 from inference.training.datasets.base import DatasetError
-from inference.training.datasets.ct_ich import patients
+from inference.training.datasets.ct_ich import open_ct_ich
 from inference.training.stress import Answer, Case, Stress, run_stress
 from inference.training.stress_tables import stress_text
 from inference.training.unseen import Unseen
 from inference.weights import ModelCard, load_card, load_folds
 
+DATASET = "CT-ICH"
 METHOD = "Each carrier is a normal CT-ICH head, judged by the network that never saw its patient."
 
 stress: Stress
@@ -36,7 +38,7 @@ def begin(heads: dict[int, TrainingHead], card: ModelCard) -> None:
     global stress
     torch.set_num_threads(1)
     judges = Unseen(card, torch.device("cpu"))
-    stress = Stress(heads, lambda number, stack: judges.pipeline(f"{number:03d}").run(stack))
+    stress = Stress(heads, lambda number, stack: judges.pipeline(DATASET, f"{number:03d}").run(stack))
 
 
 def answer(case: Case) -> Answer | None:
@@ -66,7 +68,8 @@ def main(data: Path, out: Path, model: Path | None, per_cell: int, jobs: int) ->
     try:
         card = load_card(model or "haemorrhage")
         folds = load_folds(card)
-        heads = {p.number: training_head(p) for p in patients(data) if not p.labels.any()}
+        cases = gather([open_ct_ich(data)])
+        heads = {int(c.told.patient_id): c.head for c in cases if not c.told.haemorrhage}
     except (InferenceError, DatasetError) as error:
         raise click.ClickException(str(error)) from error
     decided = hashlib.sha256(repr(folds).encode()).hexdigest()[:6]

@@ -16,7 +16,7 @@ from series import ct
 
 from inference.heads import synthetic_head
 from inference.preprocess import labels_to_source, to_grid
-from inference.training.data import stack_of
+from inference.training.datasets.ct_ich import stack_of
 
 Mask = NDArray[np.bool_]
 Point = tuple[float, float, float]

@@ -14,7 +14,7 @@ from inference.heads import SyntheticHead, synthetic_head
 from inference.pipelines.haemorrhage import HaemorrhagePipeline
 from inference.pipelines.reading import key_slices
 from inference.stack import SliceStack
-from inference.training.data import patients, stack_of
+from inference.training.datasets.ct_ich import patients, stack_of
 
 KINDS = list(HaemorrhageType)
 

@@ -39,7 +39,7 @@ from inference.heads import synthetic_head
 from inference.pipelines.haemorrhage import HaemorrhagePipeline
 from inference.preprocess import to_grid
 from inference.stack import build_stack
-from inference.training.data import patients, stack_of
+from inference.training.datasets.ct_ich import patients, stack_of
 
 NO_HEAD, NOT_WHOLE, NOT_HU = "No whole head", "brain is not wholly", "not Hounsfield units"
 BLEEDING = (94, 52)

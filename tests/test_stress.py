@@ -12,7 +12,8 @@ from inference.preprocess import to_grid
 from inference.stack import SliceStack
 from inference.training import stress as stress_module
 from inference.training.contact_sheet import ACROSS, contact_sheet
-from inference.training.data import TrainingHead, stack_of
+from inference.training.data import TrainingHead
+from inference.training.datasets.ct_ich import stack_of
 from inference.training.simulate.mimics import Mimic
 from inference.training.stress import DETECTION, MIMIC, PLAIN, Answer, Ask, Case, Stress, read_answers, run_stress
 from inference.training.stress_tables import detection_table, mimic_table, stress_text, thickness_table
@@ -23,7 +24,7 @@ MODEL = ModelIdentity("test", "1", "0" * 64)
 def head_of(seed: int) -> TrainingHead:
     grid = to_grid(stack_of(synthetic_head(seed).hu))
     voxels = np.zeros(grid.image.shape, np.uint8)
-    labels = np.zeros((len(voxels), 5), bool)
+    labels = np.zeros((len(voxels), 6), np.uint8)
     return TrainingHead(grid.image.numpy().astype(np.float16), grid.inside, grid.depth_mm.numpy(), labels, voxels)
 
 

@@ -10,8 +10,18 @@ import torch
 from inference.errors import ModelError
 from inference.network import build_network
 from inference.training.decide import fit_platt
-from inference.training.export import Words, export
-from inference.weights import Decisions, Figure, Fold, ModelCard, Platt, load_card, load_folds, load_networks
+from inference.training.export import Made, Words, export
+from inference.weights import (
+    Decisions,
+    Figure,
+    Fold,
+    ModelCard,
+    OperatingPoint,
+    Platt,
+    load_card,
+    load_folds,
+    load_networks,
+)
 
 CPU = torch.device("cpu")
 DECISIONS = Decisions(
@@ -24,7 +34,17 @@ DECISIONS = Decisions(
     voxel_threshold=0.5,
     minimum_ml=0.1,
 )
-WORDS = Words("1.2.3", 'trained "quickly"', "chosen", 18.0, "A child\\adult.", ("One limit.", "Another."))
+WORDS = Words(
+    "1.2.3",
+    "a set",
+    "its owner's",
+    'trained "quickly"',
+    "chosen",
+    18.0,
+    "A child\\adult.",
+    ("One limit.", "Two."),
+)
+POINTS = (OperatingPoint(0.95, 0.2, Figure("sensitivity", 0.9, 0.8, 1), Figure("specificity", 0.7, 0.6, 0.8)),)
 FIGURES = (Figure("study_auc", 0.9, 0.8, 0.95),)
 
 
@@ -32,7 +52,7 @@ FIGURES = (Figure("study_auc", 0.9, 0.8, 0.95),)
 def card_path(tmp_path: Path) -> Path:
     """A card with the weights of two fresh networks."""
     torch.manual_seed(5)
-    return export([build_network(), build_network()], DECISIONS, FIGURES, WORDS, tmp_path)
+    return export(Made([build_network(), build_network()], DECISIONS, POINTS, ()), FIGURES, WORDS, tmp_path)
 
 
 def test_shipped_card_and_weights_load_and_match() -> None:
@@ -51,16 +71,20 @@ def test_export_round_trip(card_path: Path) -> None:
     assert card.children == WORDS.children
     assert card.limits == WORDS.limits
     assert card.figures == FIGURES
+    assert card.operating_points == POINTS
+    assert card.data == "a set" and card.licence == "its owner's"
     assert card.identity.version == "1.2.3"
 
 
 def test_folds_round_trip_and_belong_to_their_weights(tmp_path: Path) -> None:
     torch.manual_seed(7)
-    folds = (Fold(0, ("049", "051"), DECISIONS), Fold(1, ("050",), replace(DECISIONS, study_threshold=0.7)))
-    card = load_card(export([build_network(), build_network()], DECISIONS, (), WORDS, tmp_path, folds))
+    folds = (Fold(0, ("A/049", "B/051"), DECISIONS), Fold(1, ("A/050",), replace(DECISIONS, study_threshold=0.7)))
+    made = Made([build_network(), build_network()], DECISIONS, (), folds)
+    card = load_card(export(made, (), WORDS, tmp_path))
     assert load_folds(card).folds == folds
+    assert load_folds(card).datasets == ("A", "B")
     others = tmp_path / "others"
-    export([build_network()], DECISIONS, (), WORDS, others)
+    export(Made([build_network()], DECISIONS, (), ()), (), WORDS, others)
     (others / "haemorrhage.folds.toml").write_text((tmp_path / "haemorrhage.folds.toml").read_text())
     with pytest.raises(ModelError, match="folds of other weights"):
         load_folds(load_card(others / "haemorrhage.toml"))
@@ -79,7 +103,7 @@ def test_shipped_folds_hold_every_patient_once() -> None:
 def test_loaded_networks_answer_like_the_exported_ones(tmp_path: Path) -> None:
     torch.manual_seed(6)
     network = build_network().eval()
-    card = load_card(export([network], DECISIONS, (), WORDS, tmp_path))
+    card = load_card(export(Made([network], DECISIONS, (), ()), (), WORDS, tmp_path))
     (loaded,) = load_networks(card, build_network, CPU)
     inputs = torch.randn(1, 9, 32, 32)
     with torch.inference_mode():

@@ -9,7 +9,7 @@ import torch.nn.functional as nnf
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`images` (n, 3, row, column) HU, `voxels` uint8 (n, row, column), `labels` bool (n, 5), `depth_mm` (n,)."""
+    """`images` (n, 3, row, column) HU; `voxels` (n, row, column), `labels` (n, 6), `depth_mm` (n,): as TrainingHead."""
 
     images: torch.Tensor
     voxels: torch.Tensor

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from inference.preprocess import GRID_MM, SLAB_MM
-from inference.training.data import TrainingHead
+from inference.training.data import TrainingHead, with_any
 from inference.training.simulate.anatomy import Anatomy, anatomy
 from inference.training.simulate.scene import Scene, random_plan, simulate
 
@@ -21,7 +21,7 @@ SPACING_MM = (SLAB_MM, GRID_MM, GRID_MM)
 
 def as_training_head(scene: Scene) -> TrainingHead:
     """A simulated head as the training reads it."""
-    return TrainingHead(scene.hu.astype(np.float16), scene.inside, scene.below_mm, scene.labels, scene.voxels)
+    return TrainingHead(scene.hu.astype(np.float16), scene.inside, scene.below_mm, with_any(scene.labels), scene.voxels)
 
 
 @cache
@@ -34,41 +34,42 @@ def edition() -> str:
 
 
 class Bank:
-    """`carriers` are normal heads on 5 x 1 x 1 mm voxels, by number; `folder` is made where it is not there yet."""
+    """`carriers` are normal heads on 5 x 1 x 1 mm voxels, by study; `folder` is made where it is not there yet."""
 
-    def __init__(self, folder: Path, carriers: Mapping[int, TrainingHead], seed: int) -> None:
+    def __init__(self, folder: Path, carriers: Mapping[str, TrainingHead], seed: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._carriers = carriers
         self._seed = seed
-        self._bodies: dict[int, Anatomy] = {}
+        self._bodies: dict[str, Anatomy] = {}
 
-    def head(self, carrier: int, number: int) -> TrainingHead:
+    def head(self, carrier: str, number: int) -> TrainingHead:
         """Simulated head `number` of a carrier."""
-        path = self._folder / f"{edition()}_{self._seed}_{carrier}_{number}.npz"
+        named = hashlib.sha256(carrier.encode()).hexdigest()[:12]
+        path = self._folder / f"{edition()}_{self._seed}_{named}_{number}.npz"
         if path.exists():
             return _read(path)
-        rng = np.random.default_rng([self._seed, carrier, number])
+        rng = np.random.default_rng([self._seed, int(named, 16), number])
         scene = simulate(self._body(carrier), random_plan(rng), rng)
-        _write(scene, path)
+        _write(as_training_head(scene), path)
         return as_training_head(scene)
 
-    def _body(self, carrier: int) -> Anatomy:
+    def _body(self, carrier: str) -> Anatomy:
         if carrier not in self._bodies:
             head = self._carriers[carrier]
             self._bodies[carrier] = anatomy(head.image.astype(np.float32), head.inside, SPACING_MM)
         return self._bodies[carrier]
 
 
-def _write(scene: Scene, path: Path) -> None:
+def _write(head: TrainingHead, path: Path) -> None:
     draft = path.with_name(f"{path.stem}.{os.getpid()}.draft.npz")
     np.savez(
         draft,
-        image=scene.hu.astype(np.float16),
-        inside=np.packbits(scene.inside, axis=-1),
-        depth_mm=scene.below_mm,
-        labels=scene.labels,
-        voxels=scene.voxels,
+        image=head.image,
+        inside=np.packbits(head.inside, axis=-1),
+        depth_mm=head.depth_mm,
+        labels=head.labels,
+        voxels=head.voxels,
     )
     draft.replace(path)
 

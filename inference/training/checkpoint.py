@@ -30,7 +30,7 @@ class State:
     averaged: HeadNetwork
     optimiser: torch.optim.AdamW
     rng: np.random.Generator
-    drawn: list[tuple[int, int]]
+    drawn: list[tuple[str, int]]
     step: int = 0
 
 
@@ -82,7 +82,7 @@ def load_checkpoint(state: State, fold: FoldTraining, path: Path) -> None:
     state.optimiser.load_state_dict({"state": moments, "param_groups": current["param_groups"]})
     state.step = int(rest["step"])
     state.rng.bit_generator.state = rest["random"]
-    state.drawn[:] = [(int(carrier), int(number)) for carrier, number in rest["drawn"]]
+    state.drawn[:] = [(str(carrier), int(number)) for carrier, number in rest["drawn"]]
 
 
 def trained_steps(path: Path, fold: FoldTraining) -> int:
@@ -101,7 +101,7 @@ def read_averaged(path: Path, fold: FoldTraining) -> HeadNetwork:
     return network.eval()
 
 
-def made_of(path: Path) -> tuple[str, int]:
-    """The simulator's edition and the threads that a checkpoint was trained with."""
+def made_of(path: Path) -> tuple[str, str]:
+    """The simulator's edition and the device that a checkpoint was trained with."""
     fold = _rest(path)["fold"]
-    return str(fold["simulator"]), int(fold["threads"])
+    return str(fold["simulator"]), str(fold["device"])

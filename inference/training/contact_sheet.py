@@ -61,11 +61,11 @@ def outlined(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.ui
 
 def real_row(kind: HaemorrhageType, heads: Mapping[int, TrainingHead]) -> list[Tile]:
     """Slices of patients whom readers gave this type, the patients with most such slices first."""
-    t = TYPES.index(kind)
-    ranked = sorted(heads, key=lambda n: (-int(heads[n].labels[:, t].sum()), n))
+    shown = {n: np.flatnonzero(head.labels[:, 1 + TYPES.index(kind)] == 1) for n, head in heads.items()}
+    ranked = sorted((n for n in shown if len(shown[n])), key=lambda n: (-len(shown[n]), n))
     tiles = []
-    for number in [n for n in ranked if heads[n].labels[:, t].any()][:REAL_SHOWN]:
-        planes = np.flatnonzero(heads[number].labels[:, t])
+    for number in ranked[:REAL_SHOWN]:
+        planes = shown[number]
         plane = heads[number].image[planes[len(planes) // 2]]
         tiles.append(Tile(grey(plane), f"real, patient {number:03d}"))
     return tiles
@@ -119,7 +119,7 @@ def acquisition_tiles(body: Anatomy, count: int, seed: int) -> list[Tile]:
 
 def contact_sheet(heads: Mapping[int, TrainingHead], seed: int) -> Image.Image:
     """The sheet, from heads on the network's grid by patient; their normal ones carry the simulated bleeds."""
-    normals = [heads[n] for n in sorted(heads) if not heads[n].labels.any()]
+    normals = [heads[n] for n in sorted(heads) if not heads[n].shown.any()]
     chosen = normals[:: max(1, len(normals) // ACROSS)][:ACROSS]
     bodies = [anatomy(head.image.astype(np.float32), head.inside, SPACING_MM) for head in chosen]
     rows = []

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from inference.pipelines.reading import top_mean
 from inference.training.data import TYPES
+from inference.training.evaluation.statistics import wilson
 from inference.training.predict import Floats, Prediction
-from inference.weights import Decisions, Fold, Platt
+from inference.weights import Decisions, Figure, Fold, OperatingPoint, Platt
 
 VOXEL_THRESHOLD = 0.5
 MINIMUM_ML = 0.1
 SENSITIVITY = 0.9
+AIMS = (0.8, 0.85, 0.9, 0.95, 0.99)
 SLICE_SENSITIVITY = 0.8
 TYPE_SENSITIVITY = 0.75
 
@@ -53,12 +55,23 @@ def choose_threshold(scores: Floats, truth: NDArray[np.bool_], sensitivity: floa
     return float((lowest_kept + below.max()) / 2) if len(below) else float(lowest_kept)
 
 
+def study_scores(predictions: Sequence[Prediction]) -> Floats:
+    """(study,) what the study's calibration is of."""
+    return np.array([top_mean(p.planes[:, 0]) for p in predictions])
+
+
+def study_truth(predictions: Sequence[Prediction]) -> NDArray[np.bool_]:
+    """(study,) whether there is haemorrhage."""
+    return np.array([p.told.haemorrhage for p in predictions], bool)
+
+
 def calibrate_types(predictions: Sequence[Prediction]) -> tuple[tuple[Platt, ...], tuple[float, ...]]:
     """Per type: calibration, and the threshold that keeps TYPE_SENSITIVITY of the studies that have it."""
     calibrations, thresholds = [], []
     for t in range(len(TYPES)):
-        highest = np.array([[top_mean(p.planes[:, 1 + t])] for p in predictions])
-        truth = np.array([p.labels[:, t].any() for p in predictions])
+        known = [p for p in predictions if p.told.types[t] is not None]
+        highest = np.array([[top_mean(p.planes[:, 1 + t])] for p in known]).reshape(-1, 1)
+        truth = np.array([p.told.types[t] for p in known], bool)
         platt = fit_platt(highest, truth, ridge=0.1)
         chance = np.array([platt(float(v)) for v in highest[:, 0]])
         calibrations.append(platt)
@@ -66,37 +79,75 @@ def calibrate_types(predictions: Sequence[Prediction]) -> tuple[tuple[Platt, ...
     return tuple(calibrations), tuple(thresholds)
 
 
-def decide(predictions: Sequence[Prediction]) -> Decisions:
+def calibrate_slices(predictions: Sequence[Prediction]) -> tuple[Platt, float]:
+    """Calibration of a slice from its plane and its study, and the threshold for SLICE_SENSITIVITY.
+
+    Without a single plane that somebody marked, a plane is calibrated as the study is.
+    """
+    rows = [np.column_stack([p.planes[:, 0], np.full(len(p.planes), top_mean(p.planes[:, 0]))]) for p in predictions]
+    inputs = np.concatenate([x[p.judged] for x, p in zip(rows, predictions, strict=True)])
+    marked = np.concatenate([p.labels[p.judged, 0] == 1 for p in predictions])
+    if not marked.any():
+        study = fit_platt(study_scores(predictions)[:, None], study_truth(predictions))
+        return Platt((study.slopes[0], 0.0), study.intercept), 0.5
+    platt = fit_platt(inputs, marked)
+    return platt, choose_threshold(np.array([platt(*row) for row in inputs]), marked, SLICE_SENSITIVITY)
+
+
+def decide(predictions: Sequence[Prediction], sensitivity: float = SENSITIVITY) -> Decisions:
     """Calibration and operating point, fitted on these out-of-fold predictions."""
-    truth = np.array([p.labels.any() for p in predictions])
-    highest = np.array([top_mean(p.planes[:, 0]) for p in predictions])
-    study = fit_platt(highest[:, None], truth)
-    slice_inputs = [
-        np.column_stack([p.planes[:, 0], np.full(len(p.planes), top)])
-        for p, top in zip(predictions, highest, strict=True)
-    ]
-    marked = np.concatenate([p.labels[p.judged].any(1) for p in predictions])
-    slices = fit_platt(np.concatenate([x[p.judged] for x, p in zip(slice_inputs, predictions, strict=True)]), marked)
-    scores = [np.array([slices(*row) for row in rows]) for rows in slice_inputs]
-    judged = np.concatenate([s[p.judged] for s, p in zip(scores, predictions, strict=True)])
+    scores, truth = study_scores(predictions), study_truth(predictions)
+    study = fit_platt(scores[:, None], truth)
+    slices, slice_threshold = calibrate_slices(predictions)
     types, type_thresholds = calibrate_types(predictions)
     return Decisions(
         study=study,
         slice=slices,
         types=types,
-        study_threshold=study(choose_threshold(highest, truth, SENSITIVITY)),
-        slice_threshold=choose_threshold(judged, marked, SLICE_SENSITIVITY),
+        study_threshold=study(choose_threshold(scores, truth, sensitivity)),
+        slice_threshold=slice_threshold,
         type_thresholds=type_thresholds,
         voxel_threshold=VOXEL_THRESHOLD,
         minimum_ml=MINIMUM_ML,
     )
 
 
-def folds_of(where: Mapping[int, int], predictions: Sequence[Prediction]) -> tuple[Fold, ...]:
-    """Each fold's patients, with the decisions fitted on the patients of all other folds."""
+def folds_of(predictions: Sequence[Prediction], where: Mapping[str, int]) -> tuple[Fold, ...]:
+    """Each fold's people, with the decisions fitted on the people of all other folds."""
     folds = []
     for fold in sorted(set(where.values())):
-        others = [p for p in predictions if where[p.patient] != fold]
-        people = tuple(f"{n:03d}" for n, own in sorted(where.items()) if own == fold)
+        others = [p for p in predictions if where[p.told.person] != fold]
+        people = tuple(sorted(person for person, own in where.items() if own == fold))
         folds.append(Fold(fold, people, decide(others)))
     return tuple(folds)
+
+
+def operating_points(predictions: Sequence[Prediction], where: Mapping[str, int]) -> tuple[OperatingPoint, ...]:
+    """For each of AIMS the threshold of all predictions, and what a threshold chosen in the same way without the fold's
+    own people brought there: proportions with Wilson's interval."""
+    truth, scores = study_truth(predictions), study_scores(predictions)
+    fold = np.array([where[p.told.person] for p in predictions])
+    whole = fit_platt(scores[:, None], truth)
+    points = []
+    for aim in AIMS:
+        flagged = np.zeros(len(predictions), bool)
+        for own in np.unique(fold):
+            rest, here = fold != own, fold == own
+            study = fit_platt(scores[rest][:, None], truth[rest])
+            least = study(choose_threshold(scores[rest], truth[rest], aim))
+            flagged[here] = [study(float(score)) >= least for score in scores[here]]
+        threshold = whole(choose_threshold(scores, truth, aim))
+        points.append(
+            OperatingPoint(
+                aim,
+                threshold,
+                _proportion("sensitivity", flagged[truth]),
+                _proportion("specificity", ~flagged[~truth]),
+            )
+        )
+    return tuple(points)
+
+
+def _proportion(name: str, right: NDArray[np.bool_]) -> Figure:
+    low, high = wilson(float(right.sum()), float(len(right)))
+    return Figure(name, float(right.mean()), low, high)

@@ -13,16 +13,17 @@ import torch
 from safetensors.torch import save
 
 from inference.findings import HaemorrhageType, ModelIdentity
-from inference.weights import Decisions, Figure, Fold, Platt, first_names
-
-DATASET = "CT-ICH"
+from inference.weights import Decisions, Figure, Fold, OperatingPoint, Platt, first_names
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The card's own words; `training` says how, with which seeds and for how long."""
+    """The card's own words; `data` names what it was made from with its licence, `training` says how, with which seeds
+    and for how long."""
 
     version: str
+    data: str
+    licence: str
     training: str
     operating_point: str
     children_below_years: float
@@ -84,6 +85,7 @@ def card_text(
     sha256: str,
     networks: int,
     decisions: Decisions,
+    points: Sequence[OperatingPoint],
     figures: Sequence[Figure],
     words: Words,
     before: Before | None = None,
@@ -104,9 +106,8 @@ def card_text(
         "[words]",
         'summary = "Suspected intracranial haemorrhage on non-contrast head CT: five types; voxel, slice and study."',
         'intended_use = "Research only. Not a medical device; not for diagnosis, triage or any other use on patients."',
-        'data = "CT-ICH 1.0.0 (Hssayeni, Croock, Al-Ani, Al-khafaji, Yahya; PhysioNet, doi 10.13026/w8q8-ky94), 57 of '
-        'its 82 patients, Creative Commons Attribution 4.0; simulated bleeds in its normal scans; synthetic heads."',
-        'licence = "Apache-2.0; attribution of CT-ICH as under data."',
+        f"data = {_text(words.data)}",
+        f"licence = {_text(words.licence)}",
         f"training = {_text(words.training)}",
         f"operating_point = {_text(words.operating_point)}",
         f"children_below_years = {words.children_below_years}",
@@ -116,6 +117,8 @@ def card_text(
         "]",
         "",
     ]
+    lines += ["# Other thresholds of the study: the sensitivity aimed at, and what was measured out of fold."]
+    lines += [line for point in points for line in _operating_point(point)]
     lines += [line for figure in figures for line in _figure("figures", figure)]
     if before is not None:
         lines += ["# The model that this one replaces, measured by the same command on the same patients."]
@@ -131,36 +134,48 @@ def _figure(table: str, figure: Figure) -> list[str]:
     return [f"[[{table}]]", f"name = {_text(figure.name)}", *numbers, ""]
 
 
-def folds_text(sha256: str, dataset: str, folds: Sequence[Fold]) -> str:
+def _operating_point(point: OperatingPoint) -> list[str]:
+    numbers = (
+        f"{figure.name} = {{ value = {figure.value:.3f}, low = {figure.low:.3f}, high = {figure.high:.3f} }}"
+        for figure in (point.sensitivity, point.specificity)
+    )
+    return ["[[operating_points]]", f"aim = {point.aim:g}", f"threshold = {point.threshold:.4f}", *numbers, ""]
+
+
+def folds_text(sha256: str, folds: Sequence[Fold]) -> str:
     """The folds file as TOML."""
+    names = sorted({patient.split("/")[0] for fold in folds for patient in fold.patients})
     lines = [
         "# Which patients no network but this one may judge, and the decisions fitted without them.",
-        f"dataset = {_text(dataset)}",
+        f"datasets = [{', '.join(_text(name) for name in names)}]",
         f"sha256 = {_text(sha256)}",
         "",
     ]
     for fold in folds:
-        people = ", ".join(_text(patient) for patient in fold.patients)
-        lines += ["[[folds]]", f"network = {fold.network}", f"patients = [{people}]", ""]
+        people = [f"  {_text(patient)}," for patient in fold.patients]
+        lines += ["[[folds]]", f"network = {fold.network}", "patients = [", *people, "]", ""]
         lines += _decisions(fold.decisions, "folds.")
     return "\n".join(lines)
 
 
-def export(
-    networks: Sequence[torch.nn.Module],
-    decisions: Decisions,
-    figures: Sequence[Figure],
-    words: Words,
-    out: Path,
-    folds: Sequence[Fold] = (),
-    before: Before | None = None,
-) -> Path:
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a training has made: the networks, how they decide, and the folds that keep their judgement honest."""
+
+    networks: Sequence[torch.nn.Module]
+    decisions: Decisions
+    points: tuple[OperatingPoint, ...]
+    folds: tuple[Fold, ...]
+
+
+def export(made: Made, figures: Sequence[Figure], words: Words, out: Path, before: Before | None = None) -> Path:
     """Writes haemorrhage.safetensors, haemorrhage.toml and haemorrhage.folds.toml into `out`; the card's path."""
     out.mkdir(parents=True, exist_ok=True)
-    content = pack(networks)
+    content = pack(made.networks)
     (out / "haemorrhage.safetensors").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     card = out / "haemorrhage.toml"
-    card.write_text(card_text(digest, len(networks), decisions, figures, words, before), encoding="utf-8")
-    (out / "haemorrhage.folds.toml").write_text(folds_text(digest, DATASET, folds), encoding="utf-8")
+    text = card_text(digest, len(made.networks), made.decisions, made.points, figures, words, before)
+    card.write_text(text, encoding="utf-8")
+    (out / "haemorrhage.folds.toml").write_text(folds_text(digest, made.folds), encoding="utf-8")
     return card

@@ -13,7 +13,8 @@ from inference.heads import synthetic_head
 from inference.preprocess import HeadGrid, to_grid
 from inference.training.augment import Batch, augment
 from inference.training.bank import Bank
-from inference.training.data import TYPES, TrainingHead, on_grid, stack_of
+from inference.training.data import TYPES, TrainingHead, on_grid, with_any
+from inference.training.datasets.ct_ich import stack_of
 from inference.training.recipe import Recipe
 from inference.training.simulate.scene import shown_types
 
@@ -22,17 +23,18 @@ from inference.training.simulate.scene import shown_types
 class Pool:
     """The heads a fold may see; simulated ones are replaced one by one as training goes on.
 
-    `drawn` names the simulated heads at hand, (carrier, number) in the bank.
+    `normals` are heads without haemorrhage, by study. `drawn` names the simulated heads at hand, (carrier, number) in
+    the bank.
     """
 
-    normals: Mapping[int, TrainingHead]
+    normals: Mapping[str, TrainingHead]
     positives: Sequence[TrainingHead]
     synthetic: Sequence[TrainingHead]
     bank: Bank
     recipe: Recipe
     rng: np.random.Generator
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    drawn: list[tuple[int, int]] = field(default_factory=list)
+    drawn: list[tuple[str, int]] = field(default_factory=list)
     simulated: list[TrainingHead] = field(default_factory=list)
 
     def fill(self) -> None:
@@ -51,8 +53,8 @@ class Pool:
         """A batch as the recipe mixes it, augmented."""
         return augment(collate(_items(self)).to(self.device), self.rng)
 
-    def _draw(self) -> tuple[int, int]:
-        carrier = int(self.rng.choice(sorted(self.normals)))
+    def _draw(self) -> tuple[str, int]:
+        carrier = str(self.rng.choice(sorted(self.normals)))
         return carrier, int(self.rng.integers(self.recipe.heads_per_carrier))
 
 
@@ -66,7 +68,7 @@ def synthetic_training_heads(count: int, seed: int) -> tuple[TrainingHead, ...]:
         grid = to_grid(stack_of(made.hu))
         voxels = np.stack([_labels_on_grid(made.labels[k], grid) for k in range(len(made.labels))])
         image, depth = grid.image.numpy().astype(np.float16), grid.depth_mm.numpy()
-        heads.append(TrainingHead(image, grid.inside, depth, shown_types(voxels), voxels))
+        heads.append(TrainingHead(image, grid.inside, depth, with_any(shown_types(voxels)), voxels))
     return tuple(heads)
 
 
@@ -79,7 +81,7 @@ def _labels_on_grid(labels: NDArray[np.uint8], grid: HeadGrid) -> NDArray[np.uin
 
 def _plane(head: TrainingHead, prefer: float, rng: np.random.Generator) -> int:
     """A plane to learn from: with probability `prefer` one that shows haemorrhage, else any."""
-    marked = np.flatnonzero(head.labels.any(1))
+    marked = np.flatnonzero(head.shown)
     if len(marked) and rng.random() < prefer:
         return int(rng.choice(marked))
     return int(rng.integers(len(head.image)))

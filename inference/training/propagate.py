@@ -1,9 +1,9 @@
-"""Label cleaning and propagation (Sugino et al. 2021, doi 10.1007/s11548-021-02312-5): slice labels become voxel labels.
+"""Label cleaning and propagation: slice labels become voxel labels.
 
-A network that never saw this fold's patients reads the labelled heads of the others. On a labelled slice that nobody
-outlined, the voxels it is sure of become voxel labels of a labelled type; the rest stays unknown. On an unlabelled
-slice beside a labelled one, where readers draw the line differently, suspicious voxels are no longer taught as
-normal.
+The idea is of Sugino et al. 2021 (doi 10.1007/s11548-021-02312-5). A network that never saw this fold's patients reads
+the labelled heads of the others. On a labelled slice that nobody outlined, the voxels it is sure of become voxel labels
+of a labelled type; the rest stays unknown. On an unlabelled slice beside a labelled one, where readers draw the line
+differently, suspicious voxels are no longer taught as normal.
 """
 
 from dataclasses import replace
@@ -44,18 +44,21 @@ def voxel_probabilities(network: HeadNetwork, head: TrainingHead) -> NDArray[np.
 
 
 def propagated(head: TrainingHead, probabilities: NDArray[np.float32]) -> TrainingHead:
-    """The head with what its slice labels and these `probabilities` (plane, 6, row, column) say of its voxels."""
-    voxels = head.voxels.copy()
+    """The head with what its labels and these `probabilities` (plane, 6, row, column) say of its voxels.
+
+    Of a bleeding study without slice labels, the planes on which the network is sure become labelled ones.
+    """
+    voxels, labels = head.voxels.copy(), head.labels.copy()
     bleeding = 1 - probabilities[:, 0]
-    labelled: NDArray[np.bool_] = np.asarray(head.labels.any(1))
-    for plane in np.flatnonzero(labelled & (head.voxels == UNKNOWN).all((1, 2))):
+    undrawn = (head.labels[:, 0] != 0) & (head.voxels == UNKNOWN).all((1, 2))
+    for plane in np.flatnonzero(undrawn):
         sure = (bleeding[plane] > SURE) & head.inside[plane]
         if sure.sum() < FEWEST_VOXELS:
             continue
-        of_type = np.where(head.labels[plane][:, None, None], probabilities[plane, 1:], -1.0).argmax(0)
+        of_type = np.where(labels[plane, 1:, None, None] != 0, probabilities[plane, 1:], -1.0).argmax(0)
         drawn = np.where(bleeding[plane] < SURELY_NOT, 0, UNKNOWN)
         voxels[plane] = np.where(sure, 1 + of_type, drawn)
-    beside = ndimage.binary_dilation(labelled) & ~labelled
-    for plane in np.flatnonzero(beside):
+        labels[plane, 0] = 1
+    for plane in np.flatnonzero(ndimage.binary_dilation(head.shown) & (head.labels[:, 0] == 0)):
         voxels[plane][bleeding[plane] > 0.5] = UNKNOWN
-    return replace(head, voxels=voxels)
+    return replace(head, voxels=voxels, labels=labels)

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The numbers of a run; every fold of it has the same."""
+    """The numbers of a round; every fold of it has the same.
+
+    `propagate`: voxel labels are made from slice labels with the network that the round starts from. `classifier_share`
+    and `coarse_share` weigh the losses of the plane classifier and of deep supervision. `blind` names input channels
+    that the network does not get, for ablations.
+    """
 
     seed: int = 2026
     steps: int = 3000
@@ -22,6 +27,10 @@ class Recipe:
     weight_decay: float = 1e-3
     ema: float = 0.998
     weak_weight: float = 0.5
+    classifier_share: float = 0.3
+    coarse_share: float = 0.3
+    propagate: bool = False
+    blind: tuple[int, ...] = ()
     keep_steps: int = 300
     bfloat16: bool = True
 
@@ -33,12 +42,12 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class FoldTraining:
-    """What makes a fold's network what it is: the recipe, the patients left out, the simulator's edition, threads, and
-    the weights that it started from (the SHA-256 of what they hold; "" = fresh ones)."""
+    """What makes a fold's network what it is: the recipe, the people left out, the simulator's edition, where it was
+    trained, and the weights that it started from (their fingerprint; "" = fresh ones)."""
 
     recipe: Recipe
     number: int
-    left_out: tuple[int, ...]
+    left_out: tuple[str, ...]
     simulator: str
-    threads: int
+    device: str
     start: str = ""

@@ -18,7 +18,8 @@ from scipy import ndimage
 from inference.findings import HaemorrhageType, NotAnalysable, Result
 from inference.stack import SliceStack
 from inference.training.bank import SPACING_MM
-from inference.training.data import TYPES, TrainingHead, stack_of
+from inference.training.data import TYPES, TrainingHead
+from inference.training.datasets.ct_ich import stack_of
 from inference.training.simulate.acquisition import thin
 from inference.training.simulate.anatomy import Anatomy, anatomy
 from inference.training.simulate.fields import Field, Spacing

@@ -1,24 +1,24 @@
-"""A model's answers for the very data set it was made from: each patient by the network that never saw the patient.
+"""A model's answers for the very data sets it was made from: each patient by the network that never saw the patient.
 
 The folds file beside a card names, for each network, the patients left out of its training, and the decisions
-(calibration, thresholds) fitted without their predictions. Patients of the same data set who are in no fold are new to
+(calibration, thresholds) fitted without their predictions. Patients of the same data sets who are in no fold are new to
 every network: the model as it is shipped answers for them.
 """
 
 import hashlib
-from collections.abc import Collection
 from dataclasses import replace
 
 import torch
 
 from inference.network import build_network
 from inference.pipelines.haemorrhage import HaemorrhagePipeline
+from inference.training.datasets.base import Dataset
 from inference.training.evaluation.measure import Analyst
 from inference.weights import ModelCard, load_folds, load_networks
 
 
 class Unseen:
-    """One pipeline for each fold, of its one network and its own decisions, and the shipped one; asked by patient.
+    """One pipeline for each fold, of its one network and its own decisions, and the shipped one.
 
     ModelError where there are no folds beside the card, or they belong to other weights.
     """
@@ -34,24 +34,24 @@ class Unseen:
             pipeline = HaemorrhagePipeline(device, own, [networks[fold.network]])
             self._pipelines |= dict.fromkeys(fold.patients, pipeline)
 
-    def pipeline(self, patient_id: str) -> HaemorrhagePipeline:
+    def pipeline(self, dataset: str, patient_id: str) -> HaemorrhagePipeline:
         """The pipeline that never saw this patient."""
-        return self._pipelines.get(patient_id, self._shipped)
+        return self._pipelines.get(f"{dataset}/{patient_id}", self._shipped)
 
-    def analyst(self, patients: Collection[str]) -> Analyst:
-        """Answers for these patients of the data set that the model was made from."""
+    def analyst(self, dataset: Dataset) -> Analyst:
+        """Answers for the patients of a data set that the model was made from."""
         return Analyst(
-            answer=lambda study: self.pipeline(study.entry.patient_id).run(study.stack),
-            slice_threshold=lambda entry: self.pipeline(entry.patient_id).card.decisions.slice_threshold,
+            answer=lambda study: self.pipeline(dataset.name, study.entry.patient_id).run(study.stack),
+            slice_threshold=lambda entry: self.pipeline(dataset.name, entry.patient_id).card.decisions.slice_threshold,
             model=self.card.identity,
-            method=self._method(set(patients)),
+            method=self._method({f"{dataset.name}/{entry.patient_id}" for entry in dataset.entries()}),
             signature=hashlib.sha256(repr(self.folds).encode()).hexdigest()[:16],
         )
 
-    def _method(self, patients: set[str]) -> str:
-        """How these patients are judged, in a sentence or two."""
-        known = len(patients & self._pipelines.keys())
-        new = len(patients) - known
+    def _method(self, people: set[str]) -> str:
+        """How these people are judged, in a sentence or two."""
+        known = len(people & self._pipelines.keys())
+        new = len(people) - known
         said = []
         if known:
             said.append(
