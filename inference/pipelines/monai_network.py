@@ -129,7 +129,7 @@ class FlexibleUNetTable(Table):
     """Arguments of FlexibleUNet; its weights are the file's alone."""
 
     name: Literal["FlexibleUNet"]
-    backbone: Annotated[str, Field(pattern="^(efficientnet-b[0-7]|resnet(10|18|34|50))$")]
+    backbone: Annotated[str, Field(pattern="^efficientnet-b[0-7]$")]
     decoder_channels: Listed[Count] | None = None
     norm: Norm | None = None
     act: Act | None = None
