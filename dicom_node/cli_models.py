@@ -16,7 +16,6 @@ from dicom_node.tables.models import HAEMORRHAGE
 
 if TYPE_CHECKING:
     from dicom_node.models import ModelStore
-    from inference.engine import Engine
     from inference.weights import ModelCard
 
 
@@ -56,14 +55,14 @@ def install(settings: Settings, card: Path, studies: int, no_dry_run: bool) -> N
 
     Example: triage-node models install site-model.toml
     """
-    from dicom_node.models import current_user, open_engine, open_store
+    from dicom_node.models import current_user, open_store
 
     configure_logs("models", quiet=True)
     store = open_store(settings, make=True)
     made = store.install(card, partial(tested, settings), clock.utc_now(), current_user())
     click.echo(f"installed: {made.model_id}")
     if studies and not no_dry_run:
-        compare(settings, store, open_engine(settings, lambda _: store.card(made)), studies)
+        compare(settings, store, store.card(made), studies)
     click.echo(f"It answers from the moment you say so: triage-node models use {made.model_id}")
 
 
@@ -132,23 +131,34 @@ def points(settings: Settings, model: str | None, prevalence: float) -> None:
 def tested(settings: Settings, card: "ModelCard") -> None:
     """Self-test of a model that is about to be installed; prints what it said."""
     from inference.engine import Engine
+    from inference.pipelines.registry import load_pipeline
     from inference.selftest import self_test
 
     who = card.identity
     click.echo(f"card and weights belong together: {who.name} {who.version} ({card.kind}), SHA-256 {who.sha256[:12]}…")
+    click.echo("self-test on synthetic heads ...")
     began = perf_counter()
-    engine = Engine(settings.analyse.device, settings.analyse.threads or None, lambda _: card)
-    told = self_test(partial(engine.run, HAEMORRHAGE))
+    device = Engine(settings.analyse.device, settings.analyse.threads or None).device
+    told = self_test(load_pipeline(card, device).run)
     heads = ", ".join(f"{each.bleed} {each.normal:.2f} -> {each.bleeding:.2f}" for each in told)
     click.echo(f"self-test passed in {perf_counter() - began:.0f} s; synthetic heads without and with a bleed: {heads}")
 
 
-def compare(settings: Settings, store: "ModelStore", engine: "Engine", studies: int) -> None:
+def compare(settings: Settings, store: "ModelStore", card: "ModelCard", studies: int) -> None:
     """Dry run on stored studies; prints the table and what it means."""
     from dicom_node.dry_run import dry_run, in_words
+    from dicom_node.models import open_engine
     from dicom_node.models_listing import trials_text
+    from inference.errors import ModelError
+    from inference.weights import study_threshold
 
-    now_in_use = store.card_for(HAEMORRHAGE).identity
+    try:
+        study_threshold(card, settings.model.sensitivity)
+        now_in_use = store.card_for(HAEMORRHAGE).identity
+    except ModelError as error:
+        click.echo(f"no dry run: {error}")
+        return
+    engine = open_engine(settings, lambda _: card)
     trials = list(dry_run(listing.database(settings), engine, now_in_use.sha256, studies))
     if trials:
         click.echo(trials_text(trials))

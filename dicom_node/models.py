@@ -6,9 +6,7 @@ with a row is installed. The model that came with the package is always there an
 """
 
 import getpass
-import hashlib
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -18,6 +16,7 @@ from pathlib import Path
 
 from dicom_node.archive import is_running, make_folder, sync_folder
 from dicom_node.errors import CommandError
+from dicom_node.model_files import BUILT_IN, CARD, check_names, copy_model, described, file_sha256
 from dicom_node.settings import Settings
 from dicom_node.tables import models
 from dicom_node.tables.database import Database, Transaction, open_database
@@ -25,12 +24,7 @@ from dicom_node.tables.models import HAEMORRHAGE, SHIPPED_PIPELINES, InstalledMo
 from inference.engine import ADVICE, Engine
 from inference.errors import ModelError, UnknownPipelineError
 from inference.pipelines.registry import shipped_card
-from inference.weights import ModelCard, folds_path, load_card, load_folds, read_weights, study_threshold
-
-BUILT_IN = "built-in"
-CARD = "card.toml"
-NAME_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-VERSION_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,31}")
+from inference.weights import ModelCard, load_card, read_weights, study_threshold
 
 
 class ModelStore:
@@ -77,21 +71,34 @@ class ModelStore:
         """An installed model's card, or the built-in one's; ModelError where it is gone or not as it was installed."""
         if model is None:
             return shipped_card(pipeline)
-        try:
-            card = load_card(self._root / model.model_id / CARD)
-            if file_sha256(self._root / model.model_id / CARD) != model.card_sha256:
-                raise ModelError("its card was changed after it was installed")
-        except (ModelError, OSError) as error:
-            raise ModelError(f"the model {title(model)} cannot be used: {error}; {ADVICE}") from error
+        place = self._root / model.model_id / CARD
+        with named(model):
+            card = load_card(place)
+            if file_sha256(place) != model.card_sha256:
+                raise ModelError(f"{place}: the card was changed after it was installed")
         return card
 
-    def problem(self, model: InstalledModel | None) -> str:
-        """What is wrong with a model's files, empty where they are whole."""
+    def check(self, model: InstalledModel | None, pipeline: str = HAEMORRHAGE) -> ModelCard:
+        """As `card`; ModelError also where the weights are gone or damaged."""
+        card = self.card(model, pipeline)
+        with named(model):
+            read_weights(card)
+        return card
+
+    def is_whole(self, model: InstalledModel) -> bool:
+        """Whether a model's files are as they were installed."""
         try:
-            read_weights(self.card(model))
-        except ModelError as error:
-            return str(error)
-        return ""
+            self.check(model)
+        except ModelError:
+            return False
+        return True
+
+    def chosen(self) -> list[InUse]:
+        """What was chosen, pipeline by pipeline."""
+        if self._database is None:
+            return []
+        with self._database.read() as tx:
+            return models.in_use(tx)
 
     def find(self, text: str) -> InstalledModel | None:
         """The model of this ID, NAME, NAME@VERSION or short hash, None for built-in; CommandError unless it is one."""
@@ -118,12 +125,11 @@ class ModelStore:
             before = models.get(tx, made.model_id)
         if before is not None and before.card_sha256 != made.card_sha256:
             raise CommandError(f"{title(before)} is installed with another card: give this one another version")
-        if before is not None and not self.problem(before):
+        if before is not None and self.is_whole(before):
             raise CommandError(f"{title(before)} is installed already")
-        with self._draft() as draft:
-            copied = copy_model(card, source, draft)
-            test(copied)
-            place = self._root / made.model_id
+        place = self._root / made.model_id
+        with self._draft(source) as draft:
+            test(copy_model(card, source, draft))
             if place.exists():  # damaged, or left behind by a crash before its row was written
                 place.rename(self._draft_path())
             draft.rename(place)
@@ -135,9 +141,7 @@ class ModelStore:
     def use(self, model: InstalledModel | None, pipeline: str, sensitivity: float, now: datetime, by: str) -> None:
         """Let a model answer for a pipeline from the next study on. ModelError where its files are not whole or it
         lacks the operating point that the settings ask for; UnknownPipelineError for a pipeline that is none."""
-        card = self.card(model, pipeline)
-        read_weights(card)
-        study_threshold(card, sensitivity)
+        study_threshold(self.check(model, pipeline), sensitivity)
         with self._writable().write() as tx:
             if model is not None and models.get(tx, model.model_id) is None:
                 raise CommandError(f"{title(model)} was removed meanwhile")
@@ -172,12 +176,18 @@ class ModelStore:
         return self._root / f".draft-{os.getpid()}-{uuid.uuid4().hex}"
 
     @contextmanager
-    def _draft(self) -> Iterator[Path]:
-        """A new folder for a model in the making; it and what killed processes left are gone afterwards."""
+    def _draft(self, source: Path) -> Iterator[Path]:
+        """A new folder for a model in the making; it and what killed processes left are gone afterwards.
+
+        Errors speak of the card `source` and the files beside it: the draft is nobody's to look at.
+        """
         draft = self._draft_path()
         try:
             make_folder(draft)
             yield draft
+        except ModelError as error:
+            said = str(error).replace(str(draft / CARD), str(source)).replace(str(draft), str(source.parent))
+            raise ModelError(f"{said}; nothing was installed") from error
         except OSError as error:
             raise CommandError(f"the model cannot be copied to {self._root}: {error}") from error
         finally:
@@ -231,45 +241,13 @@ def uses(tx: Transaction, model: InstalledModel | None, routed: Collection[str])
     return found
 
 
-def check_names(card: ModelCard, source: Path) -> None:
-    """ModelError where name or version cannot name a folder, or the weights do not lie beside the card."""
-    name, version = card.identity.name, card.identity.version
-    if not NAME_FORM.fullmatch(name) or name == BUILT_IN:
-        raise ModelError(f"{source}: {name!r} cannot be a model's name (letters, digits, . _ -; not {BUILT_IN!r})")
-    if not VERSION_FORM.fullmatch(version):
-        raise ModelError(f"{source}: {version!r} cannot be a model's version (letters, digits, . _ + -)")
-    if Path(str(card.weights)).parent != source.parent:
-        raise ModelError(f"{source}: the weights must lie beside their card; it names {card.weights}")
-
-
-def described(card: ModelCard, source: Path, now: datetime, by: str) -> InstalledModel:
-    """The row of a model that is about to be installed."""
-    who = card.identity
-    model_id = f"{who.name}-{who.version}-{who.sha256[:8]}"
-    return InstalledModel(model_id, who.name, who.version, who.sha256, card.kind, file_sha256(source), now, by)
-
-
-def copy_model(card: ModelCard, source: Path, draft: Path) -> ModelCard:
-    """Copy card, weights and folds into a folder, durably, and check the copy; the copy's card."""
-    weights, folds = Path(str(card.weights)), folds_path(card)
-    if not weights.is_file():
-        raise ModelError(f"{weights}: the weights are not there")
-    for file, name in ((source, CARD), (weights, weights.name), (folds, folds.name)):
-        if file != folds or folds.is_file():
-            shutil.copyfile(file, draft / name)
-            with (draft / name).open("rb") as copied:
-                os.fsync(copied.fileno())
-    sync_folder(draft)
-    card = load_card(draft / CARD)
-    read_weights(card)
-    if folds_path(card).is_file():
-        load_folds(card)
-    return card
-
-
-def file_sha256(path: Path) -> str:
-    """The hex digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+@contextmanager
+def named(model: InstalledModel | None) -> Iterator[None]:
+    """Errors of a model's files say which model, and what to do."""
+    try:
+        yield
+    except (ModelError, OSError) as error:
+        raise ModelError(f"the model {title(model)} cannot be used: {error}; {ADVICE}") from error
 
 
 def names(model: InstalledModel) -> set[str]:

@@ -8,21 +8,24 @@ from datetime import datetime
 from dicom_node.dry_run import Trial
 from dicom_node.listing import table
 from dicom_node.models import BUILT_IN, ModelStore
-from dicom_node.tables.models import InstalledModel
+from dicom_node.tables.models import InstalledModel, InUse
 from inference.errors import ModelError
 from inference.operating import predict
 from inference.weights import Figure, ModelCard, OperatingPoint
 
+MINUTES = "%Y-%m-%d %H:%M %Z"
+
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model of `models list --json`; `in_use` are the pipelines it answers for, `problem` is empty if all is well.
+    """One model of `models list --json`; `in_use` are the pipelines it answers for, `chosen` who chose it for which.
 
-    What only its card says is None where the card cannot be read.
+    What only its card says is None where the card cannot be read; `problem` is empty if all is well.
     """
 
     id: str
     in_use: tuple[str, ...]
+    chosen: tuple[InUse, ...]
     name: str
     version: str
     sha256: str
@@ -39,14 +42,17 @@ def entries_of(store: ModelStore, routed: Collection[str]) -> list[ModelEntry]:
 
 
 def _entry(store: ModelStore, model: InstalledModel | None, routed: Collection[str]) -> ModelEntry:
+    card, problem = None, ""
     try:
-        card: ModelCard | None = store.card(model)
-    except ModelError:  # `problem` says why
-        card = None
+        card = store.card(model)
+        store.check(model)
+    except ModelError as error:
+        problem = str(error)
     who = model or (card.identity if card else None)
     return ModelEntry(
         id=model.model_id if model else BUILT_IN,
         in_use=tuple(store.uses(model, routed)),
+        chosen=tuple(each for each in store.chosen() if each.model_id == (model.model_id if model else None)),
         name=who.name if who else "",
         version=who.version if who else "",
         sha256=who.sha256 if who else "",
@@ -54,7 +60,7 @@ def _entry(store: ModelStore, model: InstalledModel | None, routed: Collection[s
         study_auc=next((each for each in card.figures if each.name == "study_auc"), None) if card else None,
         installed_at=model.installed_at if model else None,
         installed_by=model.installed_by if model else None,
-        problem=store.problem(model),
+        problem=problem,
     )
 
 
@@ -70,12 +76,16 @@ def list_text(entries: Sequence[ModelEntry]) -> str:
             each.sha256[:8],
             each.kind,
             interval(each.study_auc),
-            each.installed_at.strftime("%Y-%m-%d %H:%M UTC") if each.installed_at else "with the package",
+            f"{each.installed_at:{MINUTES}}" if each.installed_at else "with the package",
         )
         for each in entries
     ]
-    problems = [f"{each.id}: {each.problem}" for each in entries if each.problem]
-    return "\n".join([table(head, rows), *problems])
+    chosen = [
+        f"{each.id} answers for {one.pipeline} since {one.set_at:{MINUTES}}, set by {one.set_by}"
+        for each in entries
+        for one in each.chosen
+    ]
+    return "\n".join([table(head, rows), *chosen, *(each.problem for each in entries if each.problem)])
 
 
 def points_text(card: ModelCard, prevalence: float, threshold: float | None) -> str:

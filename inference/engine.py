@@ -79,8 +79,9 @@ class Engine:
             return held.pipeline
 
     def _load(self, name: str, card: ModelCard) -> Pipeline:
+        threshold = study_threshold(card, self._sensitivity)
         try:
-            return load_pipeline(card, self.device, study_threshold(card, self._sensitivity))
+            return load_pipeline(card, self.device, threshold)
         except ModelError as error:
             who = f"{card.identity.name} {card.identity.version}"
             raise ModelError(f"the model {who} cannot answer for the pipeline '{name}': {error}; {ADVICE}") from error

@@ -1,0 +1,531 @@
+"""A site's own model: installed whole or not at all, tested, compared, put in use while the node works, and removed."""
+
+import json
+import math
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from series import Core, core, read_all
+
+from config import models as shipped
+from dicom_node import phantom
+from dicom_node.cli import main
+from dicom_node.errors import CommandError, SettingsError
+from dicom_node.models import ModelStore, open_engine
+from dicom_node.node import load_models
+from dicom_node.steps.analyse import analyse_next
+from dicom_node.steps.complete import complete_due
+from dicom_node.steps.route import route_due
+from dicom_node.steps.rules import load_rules
+from dicom_node.tables import jobs, models, results
+from dicom_node.tables.models import SHIPPED_PIPELINES, InstalledModel
+from inference import selftest
+from inference.engine import Engine
+from inference.errors import ModelError, UnknownPipelineError
+from inference.findings import Finding, HaemorrhageType, NotAnalysable, Result
+from inference.operating import predict
+from inference.pipelines.registry import PIPELINES
+from inference.selftest import self_test
+from inference.stack import SliceStack
+from inference.weights import Figure, ModelCard, OperatingPoint, load_card, study_threshold
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SHIPPED = Path(shipped.__file__).parent
+ROUTES = {"haemorrhage"}
+POINTS = [
+    {
+        "aim": aim,
+        "threshold": threshold,
+        "sensitivity": {"value": aim + 0.01, "low": aim - 0.1, "high": 1.0},
+        "specificity": {"value": value, "low": value - 0.1, "high": value + 0.1},
+    }
+    for aim, threshold, value in ((0.95, 0.2, 0.7), (0.9, 0.5, 0.8))
+]
+
+
+def toml(content: dict[str, Any], within: str = "") -> str:
+    """A dictionary as TOML: numbers, texts, lists and tables of them."""
+    plain = {key: value for key, value in content.items() if not isinstance(value, dict) and not is_tables(value)}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+    for key, value in content.items():
+        if isinstance(value, dict):
+            lines += [f"[{within}{key}]", toml(value, f"{within}{key}.")]
+        elif is_tables(value):
+            lines += [line for each in value for line in (f"[[{within}{key}]]", toml(each, f"{within}{key}."))]
+    return "\n".join(lines)
+
+
+def is_tables(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def site_card(folder: Path, **changes: Any) -> Path:
+    """The shipped weights' first network as a site's own model, with two operating points."""
+    folder.mkdir(exist_ok=True)
+    content = tomllib.loads((SHIPPED / "haemorrhage.toml").read_text())
+    content |= {"name": "site-model", "version": "1.0", "networks": 1, "operating_points": POINTS} | changes
+    for name in ("haemorrhage.safetensors", "haemorrhage.folds.toml"):
+        copyfile(SHIPPED / name, folder / name)
+    card = folder / "site.toml"
+    card.write_text(toml({key: value for key, value in content.items() if value is not None}))
+    return card
+
+
+def passes(card: ModelCard) -> None:
+    """A test that every model passes."""
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Core:
+    """A node's core, on one thread, that tries an analysis twice."""
+    return core(tmp_path / "data", analyse={"device": "cpu", "threads": 1, "attempts": 2})
+
+
+@pytest.fixture
+def store(node: Core) -> ModelStore:
+    return ModelStore(node.settings.node.data, node.database)
+
+
+def installed(store: ModelStore, folder: Path, **changes: Any) -> InstalledModel:
+    """A site's model, installed without a test."""
+    return store.install(site_card(folder, **changes), passes, NOW, "ann")
+
+
+def files(node: Core) -> list[str]:
+    """What lies in the store, drafts included."""
+    root = node.settings.node.data / "models"
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def folder_of(node: Core, model: InstalledModel) -> Path:
+    return node.settings.node.data / "models" / model.model_id
+
+
+def test_names_of_pipelines_are_the_same_on_both_sides() -> None:
+    """The tables know them without torch."""
+    assert SHIPPED_PIPELINES == PIPELINES
+
+
+def test_an_installed_model_lies_whole_in_its_folder(node: Core, store: ModelStore, tmp_path: Path) -> None:
+    """Card, weights and folds; it answers nothing yet."""
+    model = installed(store, tmp_path / "site")
+    assert model.model_id == f"site-model-1.0-{model.sha256[:8]}"
+    names = ("card.toml", "haemorrhage.folds.toml", "haemorrhage.safetensors")
+    assert files(node) == [f"{model.model_id}/{name}" for name in names]
+    assert store.installed() == [model] and model.installed_by == "ann"
+    assert store.answering("haemorrhage") is None
+    assert store.card_for("haemorrhage").identity == load_card("haemorrhage").identity
+    assert store.check(model).identity.name == "site-model"
+
+
+def fails(card: ModelCard) -> None:
+    """A test that no model passes."""
+    raise ModelError(f"{card.weights}: no good")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sha256": "0" * 64}, r"site/haemorrhage\.safetensors: these are not the weights of the card"),
+        ({"sha256": "../../up"}, "64 hexadecimal digits"),
+        ({"weights": "../haemorrhage.safetensors"}, "beside their card"),
+        ({"weights": "missing.safetensors"}, "the weights are not there"),
+        ({"decision": None}, "lacks 'decision'"),
+        ({"calibration": {}}, "lacks 'study'"),
+        ({"words": {"summary": "only"}}, "lacks 'children_below_years'"),
+        ({"name": "../up"}, "cannot be a model's name"),
+        ({"name": "built-in"}, "cannot be a model's name"),
+        ({"version": "1/2"}, "cannot be a model's version"),
+        ({"kind": "pickle"}, "no kind 'pickle'; there are: haemorrhage, onnx, monai"),
+        ({"operating_points": [POINTS[0] | {"threshold": 1.5}]}, "outside 0..1"),
+        ({}, r"site/haemorrhage\.safetensors: no good; nothing was installed"),
+    ],
+)
+def test_what_is_not_right_is_not_installed(
+    node: Core, store: ModelStore, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    """The message says what is wrong, in the words of the files that were given; nothing is left."""
+    with pytest.raises(ModelError, match=message):
+        store.install(site_card(tmp_path / "site", **changes), fails, NOW, "ann")
+    assert (files(node) if (node.settings.node.data / "models").exists() else []) == []
+    assert store.installed() == []
+
+
+def test_folds_of_other_weights_are_not_installed(store: ModelStore, tmp_path: Path) -> None:
+    card = site_card(tmp_path / "site")
+    folds = card.with_name("haemorrhage.folds.toml")
+    folds.write_text(folds.read_text().replace(load_card(card).identity.sha256, "1" * 64))
+    with pytest.raises(ModelError, match="folds of other weights"):
+        store.install(card, passes, NOW, "ann")
+    assert store.installed() == []
+
+
+def test_a_model_is_installed_once_and_mended_when_damaged(node: Core, store: ModelStore, tmp_path: Path) -> None:
+    """The same again is told; another card for the same version is refused; damaged files are replaced."""
+    model = installed(store, tmp_path / "site")
+    with pytest.raises(CommandError, match="installed already"):
+        installed(store, tmp_path / "site")
+    with pytest.raises(CommandError, match="another card"):
+        installed(store, tmp_path / "other", networks=2)
+    (folder_of(node, model) / "haemorrhage.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"site-model 1\.0 .*cannot be used.*install it again"):
+        store.check(model)
+    again = installed(store, tmp_path / "site")
+    assert store.check(again) and len(store.installed()) == 1 and len(files(node)) == 3
+
+
+def test_a_leftover_of_a_crash_is_no_model(node: Core, store: ModelStore, tmp_path: Path) -> None:
+    """A folder without a row is replaced, a draft of a dead process goes."""
+    root = node.settings.node.data / "models"
+    (root / ".draft-999999999-abc").mkdir(parents=True)
+    sha256 = load_card("haemorrhage").identity.sha256
+    (root / f"site-model-1.0-{sha256[:8]}").mkdir()
+    (root / f"site-model-1.0-{sha256[:8]}" / "half").write_text("")
+    assert store.installed() == []
+    model = installed(store, tmp_path / "site")
+    assert [path.name for path in root.iterdir()] == [model.model_id]
+    assert len(files(node)) == 3
+
+
+def test_a_changed_card_is_not_used(node: Core, store: ModelStore, tmp_path: Path) -> None:
+    """Thresholds are what was installed, or nothing."""
+    model = installed(store, tmp_path / "site")
+    card = folder_of(node, model) / "card.toml"
+    card.write_text(card.read_text() + "\n# a word\n")
+    with pytest.raises(ModelError, match="changed after it was installed"):
+        store.card(model)
+
+
+def test_the_name_of_a_model(store: ModelStore, tmp_path: Path) -> None:
+    """ID, NAME, NAME@VERSION or short hash; what fits several models fits none."""
+    first = installed(store, tmp_path / "site")
+    for text in (first.model_id, "site-model", "site-model@1.0", first.sha256[:8]):
+        assert store.find(text) == first
+    assert store.find("built-in") is None
+    second = installed(store, tmp_path / "site", version="2.0")
+    assert store.find("site-model@2.0") == second
+    with pytest.raises(CommandError, match=f"several models.*{first.model_id}, {second.model_id}"):
+        store.find("site-model")
+    with pytest.raises(CommandError, match=f"no model 'lungs'.*built-in, {first.model_id}"):
+        store.find("lungs")
+
+
+def test_the_choice_is_recorded_and_taken_up_without_a_restart(node: Core, store: ModelStore, tmp_path: Path) -> None:
+    """The same engine answers with the other model, and goes back."""
+    engine = open_engine(node.settings, store.card_for)
+    before = engine.model("haemorrhage")
+    model = installed(store, tmp_path / "site")
+    assert engine.model("haemorrhage") == before
+    store.use(model, "haemorrhage", 0.0, NOW, "ann")
+    assert engine.model("haemorrhage").name == "site-model"
+    assert store.uses(model, ROUTES) == ["haemorrhage"] and store.uses(None, ROUTES) == []
+    (chosen,) = store.chosen()
+    assert (chosen.model_id, chosen.set_at, chosen.set_by) == (model.model_id, NOW, "ann")
+    store.use(None, "haemorrhage", 0.0, NOW, "bob")
+    assert engine.model("haemorrhage") == before
+    assert [(each.model_id, each.set_by) for each in store.chosen()] == [(None, "bob")]
+
+
+def test_what_runs_ends_with_the_model_it_began_with(node: Core, store: ModelStore, tmp_path: Path) -> None:
+    """A choice that is made during a study is taken up by the next one."""
+    model = installed(store, tmp_path / "site")
+    engine = open_engine(node.settings, store.card_for)
+    pipeline, now = engine._pipeline("haemorrhage"), NOW
+    store.use(model, "haemorrhage", 0.0, now, "ann")
+    assert pipeline.model.name == "haemorrhage"
+    assert engine._pipeline("haemorrhage").model.name == "site-model"
+
+
+def test_a_model_in_use_is_not_removed(node: Core, store: ModelStore, tmp_path: Path) -> None:
+    """Nor the built-in one, nor one that a rule names."""
+    model = installed(store, tmp_path / "site")
+    with pytest.raises(CommandError, match="built-in model came with the package"):
+        store.remove(None, ROUTES)
+    store.use(model, "haemorrhage", 0.0, NOW, "ann")
+    with pytest.raises(CommandError, match="in use for haemorrhage"):
+        store.remove(model, ROUTES)
+    store.use(None, "haemorrhage", 0.0, NOW, "ann")
+    with pytest.raises(CommandError, match="in use for site-model"):
+        store.remove(model, {"site-model"})
+    store.remove(model, ROUTES)
+    assert store.installed() == [] and files(node) == []
+
+
+def test_a_model_is_a_pipeline_of_its_own_name(store: ModelStore, tmp_path: Path) -> None:
+    """With one version it answers; with two somebody must choose."""
+    with pytest.raises(UnknownPipelineError, match="no pipeline 'site-model'; there is: haemorrhage"):
+        store.card_for("site-model")
+    first = installed(store, tmp_path / "site")
+    assert store.answering("site-model") == first
+    second = installed(store, tmp_path / "site", version="2.0")
+    with pytest.raises(ModelError, match="choose one: triage-node models use ID --pipeline site-model"):
+        store.card_for("site-model")
+    store.use(second, "site-model", 0.0, NOW, "ann")
+    assert store.card_for("site-model").identity.version == "2.0"
+    assert store.answering("haemorrhage") is None
+    with pytest.raises(UnknownPipelineError, match="no pipeline 'lungs'"):
+        store.use(second, "lungs", 0.0, NOW, "ann")
+
+
+def test_rules_may_name_what_is_installed(node: Core, store: ModelStore, tmp_path: Path) -> None:
+    """Anything else is an error that names the rule."""
+    path = tmp_path / "routes.toml"
+    path.write_text('[[rule]]\nname = "theirs"\npipeline = "site-model"\n')
+    rules = load_rules(path)
+    with node.database.read() as tx, pytest.raises(SettingsError, match="'theirs' names the pipeline 'site-model'"):
+        rules.check_pipelines(models.pipelines(tx))
+    installed(store, tmp_path / "site")
+    with node.database.read() as tx:
+        rules.check_pipelines(models.pipelines(tx))
+    assert rules.pipelines == {"site-model"}
+
+
+@pytest.fixture
+def head_queued(node: Core, tmp_path: Path) -> Core:
+    """A synthetic head with a large bleed, received and queued."""
+    phantom.write_patient(phantom.PATIENTS[3], 7, tmp_path / "scan")
+    node.receive(read_all(tmp_path / "scan"))
+    complete_due(node.database, node.settings.complete, 1e12)
+    route_due(node.database, load_rules(), NOW, False)
+    return node
+
+
+def work(node: Core, engine: Engine) -> jobs.Job:
+    """Run the next job; the job as it then stands."""
+    assert analyse_next(node.database, node.archive, node.settings, engine, "test", lambda job: None)
+    with node.database.write() as tx:
+        tx.run("UPDATE jobs SET not_before = 0")
+        return jobs.recent(tx, 1)[0]
+
+
+def test_a_worker_with_a_lost_model_fails_its_jobs_and_lives(
+    head_queued: Core, store: ModelStore, tmp_path: Path
+) -> None:
+    """It neither guesses nor dies: the error says which model and what to do, and after that the job can be done."""
+    model = installed(store, tmp_path / "site")
+    store.use(model, "haemorrhage", 0.0, NOW, "ann")
+    folder_of(head_queued, model).rename(tmp_path / "gone")
+    engine = open_engine(head_queued.settings, store.card_for)
+    load_models(engine, load_rules())
+    job = work(head_queued, engine)
+    assert job.state == "queued" and job.error is not None
+    for words in ("the model site-model 1.0", model.model_id, "install it again", "triage-node models use built-in"):
+        assert words in job.error
+    assert work(head_queued, engine).state == "failed"
+    with head_queued.database.write() as tx:
+        assert jobs.revive(tx, job.job_id)
+    installed(store, tmp_path / "site")
+    assert work(head_queued, engine).state == "done"
+    with head_queued.database.read() as tx:
+        (analysis,) = results.analyses_of_study(tx, job.study_uid)
+    assert (analysis.model_name, analysis.model_version, analysis.threshold) == (
+        "site-model",
+        "1.0",
+        store.check(model).decisions.study_threshold,
+    )
+
+
+def test_damaged_weights_fail_when_they_are_loaded(node: Core, store: ModelStore, tmp_path: Path) -> None:
+    """The message names model and file."""
+    model = installed(store, tmp_path / "site")
+    store.use(model, "haemorrhage", 0.0, NOW, "ann")
+    weights = folder_of(node, model) / "haemorrhage.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    engine = open_engine(node.settings, store.card_for)
+    with pytest.raises(ModelError, match=r"site-model 1\.0 cannot answer.*haemorrhage\.safetensors: these are not"):
+        engine.model("haemorrhage")
+    with pytest.raises(ModelError, match="cannot be used"):
+        store.use(model, "haemorrhage", 0.0, NOW, "ann")
+
+
+def test_an_operating_point_decides_the_threshold(store: ModelStore, tmp_path: Path) -> None:
+    """0 is the card's own; an aim that the card does not have is an error with those it has."""
+    model = installed(store, tmp_path / "site")
+    card = store.card(model)
+    assert study_threshold(card, 0.0) == card.decisions.study_threshold
+    assert [study_threshold(card, aim) for aim in (0.95, 0.9)] == [0.2, 0.5]
+    with pytest.raises(ModelError, match=r"no operating point for a sensitivity of 0\.8; it has: 0\.95, 0\.9"):
+        store.use(model, "haemorrhage", 0.8, NOW, "ann")
+    engine = Engine("cpu", 1, lambda _: card, 0.95)
+    assert engine._pipeline("haemorrhage").card.decisions.study_threshold == 0.2
+    with pytest.raises(ModelError, match="it has: none"):
+        study_threshold(replace(card, operating_points=()), 0.95)
+
+
+POINT = OperatingPoint(0.9, 0.3, Figure("sensitivity", 0.9, 0.8, 0.95), Figure("specificity", 0.8, 0.7, 0.9))
+
+
+def test_predictive_values_follow_bayes() -> None:
+    """Of 1000 studies with 100 bleeds: 90 found, 180 false alarms, 720 rightly not flagged, 10 missed."""
+    expected = predict(POINT, 0.1)
+    assert (expected.found_per_100, expected.false_alarms_per_100) == pytest.approx((9, 18))
+    assert expected.ppv.value == pytest.approx(90 / 270) and expected.npv.value == pytest.approx(720 / 730)
+    assert expected.ppv.low == pytest.approx(80 / (80 + 270)) and expected.ppv.high == pytest.approx(95 / (95 + 90))
+    assert expected.npv.low == pytest.approx(630 / 650) and expected.npv.high == pytest.approx(810 / 815)
+
+
+def test_predictive_values_at_the_ends() -> None:
+    """No bleeds, only bleeds, and no prevalence at all."""
+    assert predict(POINT, 0).ppv.value == 0 and predict(POINT, 0).npv.value == 1
+    assert predict(POINT, 1).ppv.value == 1 and predict(POINT, 1).npv.value == 0
+    certain = replace(POINT, specificity=Figure("specificity", 1, 1, 1))
+    assert math.isnan(predict(certain, 0).ppv.value)
+    for wrong in (-0.1, 1.1, math.nan):
+        with pytest.raises(ValueError, match=r"0\.\.1"):
+            predict(POINT, wrong)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def heads_drawn_once() -> Iterator[None]:
+    """The self-test's heads, drawn once for all tests."""
+    drawn: dict[tuple[Any, ...], Any] = {}
+    draw = selftest.synthetic_head
+    selftest.synthetic_head = lambda *wanted: drawn.get(wanted) or drawn.setdefault(wanted, draw(*wanted))
+    yield
+    selftest.synthetic_head = draw
+
+
+def brightness(stack: SliceStack) -> Result:
+    """A model that is right for the wrong reasons: the share of voxels as bright as blood."""
+    share = float(((stack.hu > 50) & (stack.hu < 90)).mean())
+    mask = (stack.hu > 50) & (stack.hu < 90)
+    return Result(
+        "haemorrhage",
+        load_card("haemorrhage").identity,
+        0.5,
+        share >= 0.5,
+        share,
+        (Finding(HaemorrhageType.SUBDURAL, share, True, mask),),
+        (share,) * len(stack.hu),
+        (0,),
+    )
+
+
+def test_the_self_test_compares_each_head_with_itself() -> None:
+    for each in self_test(brightness):
+        assert each.bleeding > each.normal
+
+
+def with_probability(change: Callable[[float], float]) -> Callable[[Result], Result]:
+    return lambda result: replace(result, probability=change(result.probability))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_probability(lambda p: math.nan), "the study's probability is nan"),
+        (with_probability(lambda p: p + 1), "not a number in 0..1"),
+        (with_probability(lambda p: 1 - p), "it must be higher"),
+        (with_probability(lambda p: 0.5), "it must be higher"),
+        (lambda r: replace(r, slice_probabilities=r.slice_probabilities[1:]), "29 slice probabilities for 30 slices"),
+        (lambda r: replace(r, slice_probabilities=(math.inf,) * 30), "slice 1 is inf"),
+        (lambda r: replace(r, key_slices=(30,)), r"key slices that are not in the images: \[30\]"),
+        (lambda r: replace(r, findings=(Finding("tumour", 0.1, False),)), "findings that no report knows: tumour"),
+        (lambda r: replace(r, findings=(Finding("subdural", -0.1, False),)), "'subdural' is -0.1"),
+        (
+            lambda r: replace(r, findings=(Finding("subdural", 0.1, True, np.ones((30, 9, 9), bool)),)),
+            "the mask of 'subdural' is bool",
+        ),
+    ],
+)
+def test_the_self_test_says_what_is_wrong(change: Callable[[Result], Result], message: str) -> None:
+    with pytest.raises(ModelError, match=f"the self-test failed.*{message}"):
+        self_test(lambda stack: change(brightness(stack)))
+
+
+def test_the_self_test_asks_twice() -> None:
+    """A model that depends on anything but the images is found out; so is one that declines or breaks down."""
+    drift = iter(np.arange(9) / 50)
+    with pytest.raises(ModelError, match="the same images are answered with"):
+        self_test(lambda stack: with_probability(lambda p: p + next(drift))(brightness(stack)))
+
+    def declines(stack: SliceStack) -> Result:
+        raise NotAnalysable("No head.")
+
+    def breaks(stack: SliceStack) -> Result:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(ModelError, match=r"normal head, seed \d+\): the model declines the images: No head\."):
+        self_test(declines)
+    with pytest.raises(ModelError, match="RuntimeError: shapes do not fit"):
+        self_test(breaks)
+
+
+def everything(node: Core) -> tuple[list[str], list[tuple[str, bytes]]]:
+    """Every row of every table but the models', and every file of the archive."""
+    with node.database.read() as tx:
+        tables = [row["name"] for row in tx.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = [str(tx.rows(f"SELECT * FROM {name}")) for name in tables if not name.startswith("models")]
+    folders = ("instances", "results", "incoming", "removed")
+    archived = [path for name in folders for path in (node.archive.root / name).rglob("*") if path.is_file()]
+    return rows, sorted((str(path), path.read_bytes()) for path in archived)
+
+
+def test_from_the_card_to_the_next_study(head_queued: Core, tmp_path: Path) -> None:
+    """The commands as people type them: install with self-test and dry run, list, points, use, remove."""
+    data = head_queued.settings.node.data
+    site = tmp_path / "site.toml"
+    site.write_text(f'[node]\ndata = "{data}"\n[analyse]\ndevice = "cpu"\nthreads = 1\n')
+
+    def say(*arguments: str, code: int = 0) -> str:
+        result = CliRunner().invoke(main, ["--config", str(site), *arguments])
+        assert result.exit_code == code, result.output
+        return result.output
+
+    store = ModelStore(data, head_queued.database)
+    assert work(head_queued, open_engine(head_queued.settings, store.card_for)).state == "done"
+    before = everything(head_queued)
+    probability = results_probability(head_queued)
+    threshold = min(0.9999, probability + (1 - probability) / 2)
+    card = tomllib.loads((SHIPPED / "haemorrhage.toml").read_text())
+    strict = card["decision"] | {"study_threshold": threshold}
+    path = site_card(tmp_path / "site", networks=card["networks"], decision=strict)
+    said = say("models", "install", str(path), "--dry-run", "3")
+    assert everything(head_queued) == before
+    model = store.find("site-model")
+    assert model is not None and f"installed: {model.model_id}" in said and "self-test passed" in said
+    assert f"suspected -> none  {probability:.2f} -> {probability:.2f}" in said
+    assert "1 of 1 flags would change: 0 newly suspected, 1 no longer" in said
+    assert "haemorrhage  built-in" in say("models", "list")
+    assert "since" in say("models", "use", "site-model") + say("models", "list")
+    listed = json.loads(say("models", "list", "--json"))
+    assert [(each["id"], each["in_use"]) for each in listed] == [("built-in", []), (model.model_id, ["haemorrhage"])]
+    assert set(listed[1]["study_auc"]) == {"name", "value", "low", "high"}
+    points = say("models", "points", "--prevalence", "0.1")
+    assert "of 100 studies about 10 show a haemorrhage" in points and "is none of these points" in points
+    assert "27.0" in points and "18.0" in points
+    assert model.model_id in say("config", "check")
+    assert "0..1" in say("models", "points", "--prevalence", "1.5", code=2)
+    assert "in use for haemorrhage" in say("models", "remove", "site-model", code=1)
+    site.write_text(site.read_text() + "[model]\nsensitivity = 0.9\n")
+    (row,) = (line for line in say("models", "points").splitlines() if line.startswith("in use"))
+    assert row.split()[2:4] == ["0.9", "0.5"]
+    site.write_text(site.read_text().replace("0.9", "0.8"))
+    assert "it has: 0.95, 0.9" in say("config", "check", code=1)
+    site.write_text(site.read_text().replace("0.8", "0.0"))
+    say("models", "use", "built-in")
+    assert "removed" in say("models", "remove", model.model_id)
+
+
+def results_probability(node: Core) -> float:
+    """Of the only study."""
+    with node.database.read() as tx:
+        row = tx.row("SELECT probability FROM analyses")
+    assert row is not None
+    return float(row["probability"])
+
+
+def test_without_a_node_only_the_built_in_model_is_listed(tmp_path: Path) -> None:
+    """And nothing is made by looking."""
+    (tmp_path / "site.toml").write_text(f'[node]\ndata = "{tmp_path / "data"}"\n')
+    result = CliRunner().invoke(main, ["--config", str(tmp_path / "site.toml"), "models", "list"])
+    assert result.exit_code == 0 and "built-in" in result.output
+    assert not (tmp_path / "data").exists()
