@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ import pytest
 import torch
 import torch.nn.functional as nnf
 from onnx import TensorProto, helper
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file, save_model
 
 from inference import pipelines
 from inference.errors import ModelError
@@ -27,11 +28,13 @@ from inference.pipelines.checkpoint import convert_checkpoint
 from inference.pipelines.contract import Input, read_contract
 from inference.pipelines.foreign import ForeignPipeline
 from inference.pipelines.monai_network import NETWORKS, build_monai
+from inference.pipelines.registry import load_pipeline
 from inference.preprocess import to_grid
 from inference.stack import SliceStack
 from inference.training.datasets.ct_ich import open_ct_ich, stack_of
 from inference.weights import ModelCard, load_card
 from reports.common import Kind, ReportContext
+from tests import reports_support
 from tests.reports_support import NOW, ct_series, reports
 
 CPU = torch.device("cpu")
@@ -249,8 +252,6 @@ def test_the_same_network_in_torch_in_monai_and_in_onnx(tmp_path: Path, head: Sy
 
 def safetensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a file."""
-    from safetensors.torch import load_file
-
     return dict(load_file(path))
 
 
@@ -286,6 +287,14 @@ def test_every_network_of_the_list_runs(tmp_path: Path, network: dict[str, Any])
     assert pipeline.model == card.identity
 
 
+def test_the_registry_runs_it_with_a_threshold_of_its_own(bright: Path, head: SyntheticHead) -> None:
+    """What the card says, and what is asked for in its place."""
+    card = card_for(bright)
+    pipeline = load_pipeline(card, CPU, 1.0)
+    result = pipeline.run(stack_of(head.hu))
+    assert (pipeline.model, result.threshold, result.suspected) == (card.identity, 1.0, result.probability >= 1.0)
+
+
 def test_a_network_of_planes_outlines_nothing(tmp_path: Path, head: SyntheticHead) -> None:
     """Log-odds of planes: probabilities of slices and types, no mask."""
     nodes = [
@@ -319,9 +328,7 @@ def test_a_network_of_planes_outlines_nothing(tmp_path: Path, head: SyntheticHea
 def test_a_finding_without_a_type_in_the_reports(found: Result) -> None:
     """Report, segmentation and picture name it as intracranial haemorrhage of the brain."""
     sources = ct_series(12)
-    from tests.reports_support import stack_of as stack_of_sources
-
-    stack = stack_of_sources(sources)
+    stack = reports_support.stack_of(sources)
     mask = np.zeros(stack.hu.shape, bool)
     mask[4:6, 20:30, 20:30] = True
     result = replace(
@@ -342,6 +349,10 @@ def test_a_finding_without_a_type_in_the_reports(found: Result) -> None:
     assert said["Finding"] == "1386000"
     assert said["Finding Site"] == "12738006"
     assert Kind.SC in made
+    undrawn = replace(result, findings=(replace(result.findings[0], mask=None, measurements=()),))
+    made = reports(ReportContext(tuple(sources), stack, undrawn, NOW, version=1))
+    assert Kind.SEG not in made
+    assert {Kind.SR, Kind.SC, Kind.KO} <= made.keys()
 
 
 def refused(card: ModelCard, *words: str) -> None:
@@ -454,7 +465,7 @@ def test_weights_have_a_largest_size(tmp_path: Path) -> None:
 
 
 def test_onnx_runtime_is_an_extra(bright: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     refused(card_for(bright), "triage-node[onnx]")
 
 
@@ -505,6 +516,21 @@ def test_monai_weights_that_do_not_fit(tmp_path: Path) -> None:
     refused(card_for(path, "monai", network=UNET, input={"windows": [[0, 80]]}), "do not fit the network")
     save_file(safetensors(path) | {"more": torch.zeros(1)}, path)
     refused(card_for(path, "monai", network=UNET), "do not fit the network", "more")
+
+
+def test_tensors_of_several_names_may_stand_under_one(tmp_path: Path) -> None:
+    """As safetensors' own `save_model` writes MONAI's DynUNet."""
+    blocks = {"kernel_size": [3, 3, 3], "strides": [1, 2, 2], "upsample_kernel_size": [2, 2], "filters": [4, 8, 8]}
+    network = {"name": "DynUNet"} | blocks
+    whole = ForeignPipeline(CPU, monai_card(tmp_path, network))
+    path = tmp_path / "network.safetensors"
+    module = build_monai(read_contract(whole.card), "test")
+    module.load_state_dict(safetensors(path))
+    save_model(module, str(path))
+    assert len(safetensors(path)) < len(module.state_dict())
+    grid = to_grid(stack_of(synthetic_head(12).hu[::2, ::2, ::2].copy(), 0.976, 10.0))
+    less = ForeignPipeline(CPU, card_for(path, "monai", network=network))
+    np.testing.assert_array_equal(less.read(grid).planes, whole.read(grid).planes)
 
 
 def test_planes_that_a_network_cannot_halve(tmp_path: Path) -> None:

@@ -190,9 +190,9 @@ def load_monai(content: bytes, contract: Contract, device: torch.device, who: st
     except SafetensorError as error:
         hint = "checkpoints of PyTorch are converted first"
         raise ModelError(f"{who}: not a safetensors file; {hint} ({error})") from error
-    for name, first in first_names(module).items():
-        if name not in tensors and first in tensors:
-            tensors[name] = tensors[first]
+    names = first_names(module)  # safetensors' own save_model keeps one name, any one, of a tensor that has several
+    held = {names[name]: tensor for name, tensor in tensors.items() if name in names}
+    tensors |= {name: held[first] for name, first in names.items() if name not in tensors and first in held}
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
