@@ -499,6 +499,7 @@ def test_numbers_that_are_not_finite_are_no_result(tmp_path: Path, head: Synthet
         ({"norm": "torch.nn.BatchNorm2d"}, "norm"),
         ({"channels": "[8, 16]"}, "channels"),
         ({"channels": [8, 10**9]}, "channels.1"),
+        ({"channels": [1024] * 8, "strides": [2] * 7, "num_res_units": 16}, "weights may have 500 MB"),
         ({"channels": [8, 16], "strides": [2]}, "do not fit"),
         ({"channels": [8, 16, 32, 32, 32, 32], "strides": [2, 2, 2, 2, 2]}, "do not fit"),
     ],

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from inference.errors import ModelError
-from inference.pipelines.contract import Contract, Listed, Network, Table, said
+from inference.pipelines.contract import LARGEST_BYTES, Contract, Listed, Network, Table, said
 from inference.weights import first_names
 
 Count = Annotated[int, Field(ge=1, le=1024)]
@@ -176,8 +176,15 @@ def build_monai(contract: Contract, who: str) -> torch.nn.Module:
     except ValidationError as error:
         raise ModelError(f"{who}: network {name}: {said(error)}") from None
     channels, classes = contract.input.channels, len(contract.output.classes)
+    make = partial(build, spatial_dims=2, in_channels=channels, out_channels=classes, **arguments)
     try:
-        return build(spatial_dims=2, in_channels=channels, out_channels=classes, **arguments)
+        with torch.device("meta"):  # how large it would be, without its memory
+            size = sum(4 * each.numel() for each in make().parameters())
+        if size > LARGEST_BYTES:
+            raise ModelError(
+                f"{who}: this {name} has {size / 1e6:.0f} MB; weights may have {LARGEST_BYTES / 1e6:.0f} MB"
+            )
+        return make()
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"{who}: MONAI cannot build this {name} ({_line(error)})") from error
 
