@@ -7,7 +7,8 @@ from datetime import datetime
 
 from dicom_node.dry_run import Trial
 from dicom_node.listing import table
-from dicom_node.models import BUILT_IN, ModelStore
+from dicom_node.model_files import BUILT_IN
+from dicom_node.models import ModelStore
 from dicom_node.tables.models import InstalledModel, InUse
 from inference.errors import ModelError
 from inference.operating import predict

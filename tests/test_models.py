@@ -25,7 +25,8 @@ from dicom_node.steps.analyse import analyse_next
 from dicom_node.steps.complete import complete_due
 from dicom_node.steps.route import route_due
 from dicom_node.steps.rules import load_rules
-from dicom_node.tables import jobs, models, results
+from dicom_node.tables import jobs, models, processes, results
+from dicom_node.tables.database import open_database
 from dicom_node.tables.models import SHIPPED_PIPELINES, InstalledModel
 from inference import selftest
 from inference.engine import Engine
@@ -112,6 +113,19 @@ def folder_of(node: Core, model: InstalledModel) -> Path:
 def test_names_of_pipelines_are_the_same_on_both_sides() -> None:
     """The tables know them without torch."""
     assert SHIPPED_PIPELINES == PIPELINES
+
+
+def test_a_node_of_the_first_release_gets_the_tables(tmp_path: Path) -> None:
+    """Its rows stay."""
+    path = tmp_path / "data" / "node.sqlite"
+    with core(tmp_path / "data").database.write() as tx:
+        tx.run("DROP TABLE models_in_use")
+        tx.run("DROP TABLE models")
+        assert tx.run("DELETE FROM _sqlite_migrations WHERE name = 'model_tables'") == 1
+        tx.run("INSERT INTO node VALUES ('kept', 'yes')")
+    with open_database(path).read() as tx:
+        assert models.all_of_them(tx) == [] and models.in_use(tx) == []
+        assert processes.published(tx, "kept") == "yes"
 
 
 def test_an_installed_model_lies_whole_in_its_folder(node: Core, store: ModelStore, tmp_path: Path) -> None:
@@ -286,6 +300,16 @@ def test_rules_may_name_what_is_installed(node: Core, store: ModelStore, tmp_pat
     with node.database.read() as tx:
         rules.check_pipelines(models.pipelines(tx))
     assert rules.pipelines == {"site-model"}
+
+
+@pytest.mark.parametrize("command", ["node", "serve"])
+def test_a_rule_for_an_unknown_pipeline_stops_the_start(tmp_path: Path, command: str) -> None:
+    """In one line, before anything listens."""
+    (tmp_path / "routes.toml").write_text('[[rule]]\nname = "theirs"\npipeline = "lungs"\n')
+    settings = f'[node]\ndata = "{tmp_path / "data"}"\nport = 0\n[route]\nrules = "{tmp_path / "routes.toml"}"\n'
+    (tmp_path / "site.toml").write_text(settings)
+    result = CliRunner().invoke(main, ["--config", str(tmp_path / "site.toml"), command])
+    assert result.exit_code == 2 and "names the pipeline 'lungs'" in result.output
 
 
 @pytest.fixture
