@@ -1,16 +1,13 @@
 """A site's own model: installed whole or not at all, tested, compared, put in use while the node works, and removed."""
 
 import json
-import math
 import tomllib
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 from series import Core, core, read_all
@@ -28,15 +25,10 @@ from dicom_node.steps.rules import load_rules
 from dicom_node.tables import jobs, models, processes, results
 from dicom_node.tables.database import open_database
 from dicom_node.tables.models import SHIPPED_PIPELINES, InstalledModel
-from inference import selftest
 from inference.engine import Engine
 from inference.errors import ModelError, UnknownPipelineError
-from inference.findings import Finding, HaemorrhageType, NotAnalysable, Result
-from inference.operating import predict
 from inference.pipelines.registry import PIPELINES
-from inference.selftest import self_test
-from inference.stack import SliceStack
-from inference.weights import Figure, ModelCard, OperatingPoint, load_card, study_threshold
+from inference.weights import ModelCard, load_card, study_threshold
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SHIPPED = Path(shipped.__file__).parent
@@ -382,105 +374,6 @@ def test_an_operating_point_decides_the_threshold(store: ModelStore, tmp_path: P
     assert engine._pipeline("haemorrhage").card.decisions.study_threshold == 0.2
     with pytest.raises(ModelError, match="it has: none"):
         study_threshold(replace(card, operating_points=()), 0.95)
-
-
-POINT = OperatingPoint(0.9, 0.3, Figure("sensitivity", 0.9, 0.8, 0.95), Figure("specificity", 0.8, 0.7, 0.9))
-
-
-def test_predictive_values_follow_bayes() -> None:
-    """Of 1000 studies with 100 bleeds: 90 found, 180 false alarms, 720 rightly not flagged, 10 missed."""
-    expected = predict(POINT, 0.1)
-    assert (expected.found_per_100, expected.false_alarms_per_100) == pytest.approx((9, 18))
-    assert expected.ppv.value == pytest.approx(90 / 270) and expected.npv.value == pytest.approx(720 / 730)
-    assert expected.ppv.low == pytest.approx(80 / (80 + 270)) and expected.ppv.high == pytest.approx(95 / (95 + 90))
-    assert expected.npv.low == pytest.approx(630 / 650) and expected.npv.high == pytest.approx(810 / 815)
-
-
-def test_predictive_values_at_the_ends() -> None:
-    """No bleeds, only bleeds, and no prevalence at all."""
-    assert predict(POINT, 0).ppv.value == 0 and predict(POINT, 0).npv.value == 1
-    assert predict(POINT, 1).ppv.value == 1 and predict(POINT, 1).npv.value == 0
-    certain = replace(POINT, specificity=Figure("specificity", 1, 1, 1))
-    assert math.isnan(predict(certain, 0).ppv.value)
-    for wrong in (-0.1, 1.1, math.nan):
-        with pytest.raises(ValueError, match=r"0\.\.1"):
-            predict(POINT, wrong)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def heads_drawn_once() -> Iterator[None]:
-    """The self-test's heads, drawn once for all tests."""
-    drawn: dict[tuple[Any, ...], Any] = {}
-    draw = selftest.synthetic_head
-    selftest.synthetic_head = lambda *wanted: drawn.get(wanted) or drawn.setdefault(wanted, draw(*wanted))
-    yield
-    selftest.synthetic_head = draw
-
-
-def brightness(stack: SliceStack) -> Result:
-    """A model that is right for the wrong reasons: the share of voxels as bright as blood."""
-    share = float(((stack.hu > 50) & (stack.hu < 90)).mean())
-    mask = (stack.hu > 50) & (stack.hu < 90)
-    return Result(
-        "haemorrhage",
-        load_card("haemorrhage").identity,
-        0.5,
-        share >= 0.5,
-        share,
-        (Finding(HaemorrhageType.SUBDURAL, share, True, mask),),
-        (share,) * len(stack.hu),
-        (0,),
-    )
-
-
-def test_the_self_test_compares_each_head_with_itself() -> None:
-    for each in self_test(brightness):
-        assert each.bleeding > each.normal
-
-
-def with_probability(change: Callable[[float], float]) -> Callable[[Result], Result]:
-    return lambda result: replace(result, probability=change(result.probability))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (with_probability(lambda p: math.nan), "the study's probability is nan"),
-        (with_probability(lambda p: p + 1), "not a number in 0..1"),
-        (with_probability(lambda p: 1 - p), "it must be higher"),
-        (with_probability(lambda p: 0.5), "it must be higher"),
-        (lambda r: replace(r, slice_probabilities=r.slice_probabilities[1:]), "29 slice probabilities for 30 slices"),
-        (lambda r: replace(r, slice_probabilities=(math.inf,) * 30), "slice 1 is inf"),
-        (lambda r: replace(r, key_slices=(30,)), r"key slices that are not in the images: \[30\]"),
-        (lambda r: replace(r, findings=(Finding("tumour", 0.1, False),)), "findings that no report knows: tumour"),
-        (lambda r: replace(r, findings=(Finding("subdural", -0.1, False),)), "'subdural' is -0.1"),
-        (
-            lambda r: replace(r, findings=(Finding("subdural", 0.1, True, np.ones((30, 9, 9), bool)),)),
-            "the mask of 'subdural' is bool",
-        ),
-    ],
-)
-def test_the_self_test_says_what_is_wrong(change: Callable[[Result], Result], message: str) -> None:
-    with pytest.raises(ModelError, match=f"the self-test failed.*{message}"):
-        self_test(lambda stack: change(brightness(stack)))
-
-
-def test_the_self_test_asks_twice() -> None:
-    """A model that depends on anything but the images is found out; so is one that declines or breaks down."""
-    drift = iter(np.arange(9) / 50)
-    with pytest.raises(ModelError, match="the same images are answered with"):
-        self_test(lambda stack: with_probability(lambda p: p + next(drift))(brightness(stack)))
-
-    def declines(stack: SliceStack) -> Result:
-        raise NotAnalysable("No head.")
-
-    def breaks(stack: SliceStack) -> Result:
-        raise RuntimeError("shapes do not fit")
-
-    with pytest.raises(ModelError, match=r"normal head, seed \d+\): the model declines the images: No head\."):
-        self_test(declines)
-    with pytest.raises(ModelError, match="RuntimeError: shapes do not fit"):
-        self_test(breaks)
 
 
 def everything(node: Core) -> tuple[list[str], list[tuple[str, bytes]]]:
