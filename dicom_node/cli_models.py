@@ -43,6 +43,22 @@ def list_models(settings: Settings, as_json: bool) -> None:
 
 
 @models.command()
+@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("weights", type=click.Path(dir_okay=False, path_type=Path))
+def convert(checkpoint: Path, weights: Path) -> None:
+    """Make safetensors of a PyTorch checkpoint.
+
+    Nothing that stands in CHECKPOINT is run; one that holds more than tensors is refused. Prints the SHA-256 that the
+    card of WEIGHTS needs.
+
+    Example: triage-node models convert network.pt network.safetensors
+    """
+    from inference.pipelines.checkpoint import convert_checkpoint
+
+    click.echo(f'wrote {weights}\nsha256 = "{convert_checkpoint(checkpoint, weights)}"')
+
+
+@models.command()
 @click.argument("card", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--dry-run", "studies", default=5, show_default=True, type=click.IntRange(0), help="Try so many studies.")
 @click.option("--no-dry-run", is_flag=True, help="Do not try it on stored studies.")

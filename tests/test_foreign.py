@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import re
 import sys
 import tomllib
@@ -16,9 +17,11 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as nnf
+from click.testing import CliRunner
 from onnx import TensorProto, helper
 from safetensors.torch import load_file, save_file, save_model
 
+from dicom_node.cli import main
 from inference import pipelines
 from inference.errors import ModelError
 from inference.findings import INTRACRANIAL, HaemorrhageType, Result
@@ -603,3 +606,14 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=r"no weights|no plain tensors"):
             convert_checkpoint(path, out)
     assert not out.exists()
+
+
+def test_the_command_converts_and_says_the_hash(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"weight": torch.ones(2)}}, tmp_path / "net.pt")
+    done = CliRunner().invoke(main, ["models", "convert", str(tmp_path / "net.pt"), str(tmp_path / "net.safetensors")])
+    assert done.exit_code == 0, done.output
+    content = (tmp_path / "net.safetensors").read_bytes()
+    assert hashlib.sha256(content).hexdigest() in done.output
+    (tmp_path / "bad.pt").write_bytes(pickle.dumps(Path("x")))
+    bad = CliRunner().invoke(main, ["models", "convert", str(tmp_path / "bad.pt"), str(tmp_path / "bad.safetensors")])
+    assert bad.exit_code == 1 and "bad.pt" in bad.output and not (tmp_path / "bad.safetensors").exists()
