@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from inference.heads import synthetic_head
 from inference.preprocess import to_grid
-from inference.training.data import patients, stack_of
+from inference.training.datasets.ct_ich import patients, stack_of
 from inference.training.simulate.acquisition import (
     AIR_HU,
     UNSURE,

@@ -12,9 +12,8 @@ from scipy import ndimage
 from inference.findings import HaemorrhageType
 from inference.heads import synthetic_head
 from inference.preprocess import SLAB_MM, to_grid
-from inference.training.data import stack_of
 from inference.training.datasets.base import Entry
-from inference.training.datasets.ct_ich import CtIch
+from inference.training.datasets.ct_ich import CtIch, stack_of
 from inference.training.simulate.acquisition import AIR_HU, Acquisition, acquire, thin
 from inference.training.simulate.anatomy import Anatomy, anatomy
 from inference.training.simulate.bleeds import VOLUMES_ML, Lesion, lesion

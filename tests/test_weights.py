@@ -18,6 +18,7 @@ from inference.weights import (
     ModelCard,
     OperatingPoint,
     Platt,
+    VolumeError,
     load_card,
     load_folds,
     load_networks,
@@ -44,6 +45,7 @@ WORDS = Words(
     "A child\\adult.",
     ("One limit.", "Two."),
 )
+VOLUMES = VolumeError(64, 0.62, 1.7)
 POINTS = (OperatingPoint(0.95, 0.2, Figure("sensitivity", 0.9, 0.8, 1), Figure("specificity", 0.7, 0.6, 0.8)),)
 FIGURES = (Figure("study_auc", 0.9, 0.8, 0.95),)
 
@@ -52,7 +54,7 @@ FIGURES = (Figure("study_auc", 0.9, 0.8, 0.95),)
 def card_path(tmp_path: Path) -> Path:
     """A card with the weights of two fresh networks."""
     torch.manual_seed(5)
-    return export(Made([build_network(), build_network()], DECISIONS, POINTS, ()), FIGURES, WORDS, tmp_path)
+    return export(Made([build_network(), build_network()], DECISIONS, POINTS, (), VOLUMES), FIGURES, WORDS, tmp_path)
 
 
 def test_shipped_card_and_weights_load_and_match() -> None:
@@ -72,8 +74,32 @@ def test_export_round_trip(card_path: Path) -> None:
     assert card.limits == WORDS.limits
     assert card.figures == FIGURES
     assert card.operating_points == POINTS
+    assert card.volume_error == VOLUMES
     assert card.data == "a set" and card.licence == "its owner's"
     assert card.identity.version == "1.2.3"
+
+
+def test_volume_error_stands_on_the_card_or_not(card_path: Path) -> None:
+    assert load_card(card_path).volume_error is None
+    card_path.write_text(card_path.read_text() + "\n[volume_error]\nheads = 64\nlow = 0.62\nhigh = 1.70\n")
+    assert load_card(card_path).volume_error == VolumeError(64, 0.62, 1.7)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "heads = 64\nlow = 0.0\nhigh = 1.7",
+        "heads = 64\nlow = 1.8\nhigh = 1.7",
+        "heads = 64\nlow = 0.6\nhigh = inf",
+        "heads = 64\nlow = nan\nhigh = 1.7",
+        "heads = 0\nlow = 0.6\nhigh = 1.7",
+        "heads = 64\nlow = 0.6",
+    ],
+)
+def test_a_volume_error_that_is_no_range_is_refused(card_path: Path, table: str) -> None:
+    card_path.write_text(card_path.read_text() + f"\n[volume_error]\n{table}\n")
+    with pytest.raises(ModelError, match=r"volume_error|lacks 'high'"):
+        load_card(card_path)
 
 
 def test_folds_round_trip_and_belong_to_their_weights(tmp_path: Path) -> None:

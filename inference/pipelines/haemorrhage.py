@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as nnf
 
 from inference.findings import ModelIdentity, Result
-from inference.network import HeadNetwork, build_network, plane_logits
+from inference.network import Answer, HeadNetwork, build_network, plane_scores
 from inference.pipelines.reading import Reading, answer, smoothed
 from inference.preprocess import HeadGrid, features, triplets
 from inference.stack import SliceStack
@@ -43,19 +43,24 @@ class HaemorrhagePipeline:
     def read(self, grid: HeadGrid) -> Reading:
         """Runs the networks over a head and averages their logits, of voxels and (once pooled) of planes.
 
-        Planes are pooled before they are averaged: what pools the highest pixels would else fall with every network
-        added, and the calibration was made on single networks.
+        Every other network reads the head's mirror image. Planes are pooled before they are averaged: what pools the
+        highest pixels would else fall with every network added, and the calibration was made on single networks.
         """
         three, depth = triplets(grid.image), grid.depth_mm
         voxels, planes = [], []
         for start in range(0, len(three), BATCH_PLANES):
             part = slice(start, start + BATCH_PLANES)
-            inputs = features(three[part].to(self.device), depth[part].to(self.device))
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-            logits = [network(inputs).voxels.float() for network in self._networks]
-            planes.append(torch.stack([plane_logits(each) for each in logits]).mean(0).cpu())
-            full = nnf.interpolate(
-                torch.stack(logits).mean(0), size=three.shape[2:], mode="bilinear", align_corners=False
-            )
+            images, depths = three[part].to(self.device), depth[part].to(self.device)
+            answers = [self._ask(number, images, depths) for number in range(len(self._networks))]
+            planes.append(torch.stack([plane_scores(each) for each in answers]).mean(0).cpu())
+            logits = torch.stack([each.voxels.float() for each in answers]).mean(0)
+            full = nnf.interpolate(logits, size=three.shape[2:], mode="bilinear", align_corners=False)
             voxels.append(full.softmax(1).cpu())
         return Reading(torch.cat(voxels), smoothed(torch.cat(planes).numpy().astype(np.float64)))
+
+    def _ask(self, number: int, images: torch.Tensor, depths: torch.Tensor) -> Answer:
+        """What a network says of planes; those of odd numbers see them mirrored."""
+        mirrored = number % 2 == 1
+        seen = features(images.flip(-1) if mirrored else images, depths)
+        answer: Answer = self._networks[number](seen.contiguous(memory_format=torch.channels_last))
+        return answer._replace(voxels=answer.voxels.flip(-1)) if mirrored else answer

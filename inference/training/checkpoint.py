@@ -5,6 +5,7 @@ patients is refused, for a network would else judge patients whom it has seen.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from inference.network import HeadNetwork, build_network
 from inference.training.recipe import FoldTraining
+from inference.weights import first_names
 
 
 class CheckpointError(Exception):
@@ -36,14 +38,23 @@ class State:
 
 def save_checkpoint(state: State, fold: FoldTraining, path: Path) -> None:
     """Replaces the file as a whole."""
-    tensors = {f"net.{k}": v for k, v in state.net.state_dict().items()}
-    tensors |= {f"averaged.{k}": v for k, v in state.averaged.state_dict().items()}
+    tensors = _tensors(state.net, "net.") | _tensors(state.averaged, "averaged.")
     for number, moments in state.optimiser.state_dict()["state"].items():
         tensors |= {f"adam.{number}.{k}": v for k, v in moments.items()}
     rest = {"fold": asdict(fold), "step": state.step, "random": state.rng.bit_generator.state, "drawn": state.drawn}
     draft = path.with_suffix(".draft")
     save_file({k: v.contiguous().clone() for k, v in tensors.items()}, draft, {"training": json.dumps(rest)})
     draft.replace(path)
+
+
+def _tensors(network: HeadNetwork, prefix: str) -> dict[str, torch.Tensor]:
+    """Each tensor once: some modules stand in the network twice, and a file must stay small enough to be carried."""
+    state = network.state_dict()
+    return {prefix + name: state[name] for name in dict.fromkeys(first_names(network).values())}
+
+
+def _fill(network: HeadNetwork, tensors: Mapping[str, torch.Tensor], prefix: str) -> None:
+    network.load_state_dict({name: tensors[prefix + first] for name, first in first_names(network).items()})
 
 
 def _rest(path: Path) -> dict[str, Any]:
@@ -71,8 +82,8 @@ def load_checkpoint(state: State, fold: FoldTraining, path: Path) -> None:
     if rest["fold"]["simulator"] != fold.simulator and rest["step"] < fold.recipe.steps:
         raise CheckpointError(f"{path}: the simulator has changed since; use another folder, or remove the file")
     tensors = load_file(path)
-    for module, prefix in ((state.net, "net."), (state.averaged, "averaged.")):
-        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    for network, prefix in ((state.net, "net."), (state.averaged, "averaged.")):
+        _fill(network, tensors, prefix)
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("adam."):
@@ -95,9 +106,7 @@ def read_averaged(path: Path, fold: FoldTraining) -> HeadNetwork:
     if trained_steps(path, fold) < fold.recipe.steps:
         raise CheckpointError(f"{path}: the training is not finished")
     network = build_network()
-    tensors = load_file(path)
-    own = {k.removeprefix("averaged."): v for k, v in tensors.items() if k.startswith("averaged.")}
-    network.load_state_dict(own)
+    _fill(network, load_file(path), "averaged.")
     return network.eval()
 
 

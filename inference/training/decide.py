@@ -94,7 +94,7 @@ def calibrate_slices(predictions: Sequence[Prediction]) -> tuple[Platt, float]:
     return platt, choose_threshold(np.array([platt(*row) for row in inputs]), marked, SLICE_SENSITIVITY)
 
 
-def decide(predictions: Sequence[Prediction], sensitivity: float = SENSITIVITY) -> Decisions:
+def decide(predictions: Sequence[Prediction], voxel_threshold: float = VOXEL_THRESHOLD) -> Decisions:
     """Calibration and operating point, fitted on these out-of-fold predictions."""
     scores, truth = study_scores(predictions), study_truth(predictions)
     study = fit_platt(scores[:, None], truth)
@@ -104,21 +104,23 @@ def decide(predictions: Sequence[Prediction], sensitivity: float = SENSITIVITY) 
         study=study,
         slice=slices,
         types=types,
-        study_threshold=study(choose_threshold(scores, truth, sensitivity)),
+        study_threshold=study(choose_threshold(scores, truth, SENSITIVITY)),
         slice_threshold=slice_threshold,
         type_thresholds=type_thresholds,
-        voxel_threshold=VOXEL_THRESHOLD,
+        voxel_threshold=voxel_threshold,
         minimum_ml=MINIMUM_ML,
     )
 
 
-def folds_of(predictions: Sequence[Prediction], where: Mapping[str, int]) -> tuple[Fold, ...]:
+def folds_of(
+    predictions: Sequence[Prediction], where: Mapping[str, int], voxel_threshold: float = VOXEL_THRESHOLD
+) -> tuple[Fold, ...]:
     """Each fold's people, with the decisions fitted on the people of all other folds."""
     folds = []
     for fold in sorted(set(where.values())):
         others = [p for p in predictions if where[p.told.person] != fold]
         people = tuple(sorted(person for person, own in where.items() if own == fold))
-        folds.append(Fold(fold, people, decide(others)))
+        folds.append(Fold(fold, people, decide(others, voxel_threshold)))
     return tuple(folds)
 
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 
 from inference.findings import HaemorrhageType, ModelIdentity
-from inference.weights import Decisions, Figure, Fold, OperatingPoint, Platt, first_names
+from inference.weights import Decisions, Figure, Fold, OperatingPoint, Platt, VolumeError, first_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +81,18 @@ class Before:
     figures: tuple[Figure, ...]
 
 
-def card_text(
-    sha256: str,
-    networks: int,
-    decisions: Decisions,
-    points: Sequence[OperatingPoint],
-    figures: Sequence[Figure],
-    words: Words,
-    before: Before | None = None,
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a training has made: the networks, how they decide, and the folds that keep their judgement honest."""
+
+    networks: Sequence[torch.nn.Module]
+    decisions: Decisions
+    points: tuple[OperatingPoint, ...]
+    folds: tuple[Fold, ...]
+    volume_error: VolumeError | None = None
+
+
+def card_text(sha256: str, made: Made, figures: Sequence[Figure], words: Words, before: Before | None = None) -> str:
     """The model card as TOML."""
     lines = [
         "# Model card. Research use only; not a medical device.",
@@ -97,12 +100,13 @@ def card_text(
         f"version = {_text(words.version)}",
         'weights = "haemorrhage.safetensors"',
         f"sha256 = {_text(sha256)}",
-        f"networks = {networks}",
+        f"networks = {len(made.networks)}",
         "",
         "# Probabilities; a study is suspected from study_threshold on. Bodies under minimum_ml are not drawn.",
         "# Logistic calibration. Features: study = mean log-odds of the three highest planes;",
         "# slice = log-odds of the plane, and the study's feature; each type = mean of its three highest planes.",
-        *_decisions(decisions),
+        *_decisions(made.decisions),
+        *_volume_error(made.volume_error),
         "[words]",
         'summary = "Suspected intracranial haemorrhage on non-contrast head CT: five types; voxel, slice and study."',
         'intended_use = "Research only. Not a medical device; not for diagnosis, triage or any other use on patients."',
@@ -118,7 +122,7 @@ def card_text(
         "",
     ]
     lines += ["# Other thresholds of the study: the sensitivity aimed at, and what was measured out of fold."]
-    lines += [line for point in points for line in _operating_point(point)]
+    lines += [line for point in made.points for line in _operating_point(point)]
     lines += [line for figure in figures for line in _figure("figures", figure)]
     if before is not None:
         lines += ["# The model that this one replaces, measured by the same command on the same patients."]
@@ -132,6 +136,19 @@ def _figure(table: str, figure: Figure) -> list[str]:
         f"{name} = {value:.3f}" for name, value in (("value", figure.value), ("low", figure.low), ("high", figure.high))
     )
     return [f"[[{table}]]", f"name = {_text(figure.name)}", *numbers, ""]
+
+
+def _volume_error(error: VolumeError | None) -> list[str]:
+    if error is None:
+        return []
+    return [
+        "# Of simulated heads that no network saw: 95 % of true volumes lie between low and high times the drawn one.",
+        "[volume_error]",
+        f"heads = {error.heads}",
+        f"low = {error.low:.3f}",
+        f"high = {error.high:.3f}",
+        "",
+    ]
 
 
 def _operating_point(point: OperatingPoint) -> list[str]:
@@ -158,16 +175,6 @@ def folds_text(sha256: str, folds: Sequence[Fold]) -> str:
     return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What a training has made: the networks, how they decide, and the folds that keep their judgement honest."""
-
-    networks: Sequence[torch.nn.Module]
-    decisions: Decisions
-    points: tuple[OperatingPoint, ...]
-    folds: tuple[Fold, ...]
-
-
 def export(made: Made, figures: Sequence[Figure], words: Words, out: Path, before: Before | None = None) -> Path:
     """Writes haemorrhage.safetensors, haemorrhage.toml and haemorrhage.folds.toml into `out`; the card's path."""
     out.mkdir(parents=True, exist_ok=True)
@@ -175,7 +182,6 @@ def export(made: Made, figures: Sequence[Figure], words: Words, out: Path, befor
     (out / "haemorrhage.safetensors").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     card = out / "haemorrhage.toml"
-    text = card_text(digest, len(made.networks), made.decisions, made.points, figures, words, before)
-    card.write_text(text, encoding="utf-8")
+    card.write_text(card_text(digest, made, figures, words, before), encoding="utf-8")
     (out / "haemorrhage.folds.toml").write_text(folds_text(digest, made.folds), encoding="utf-8")
     return card

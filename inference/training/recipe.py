@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Recipe:
     """The numbers of a round; every fold of it has the same.
 
-    `propagate`: voxel labels are made from slice labels with the network that the round starts from. `classifier_share`
-    and `coarse_share` weigh the losses of the plane classifier and of deep supervision. `blind` names input channels
-    that the network does not get, for ablations.
+    `propagate`: voxel labels are made from slice labels with the network that the round starts from. The shares weigh
+    the losses: of voxels, of deep supervision, of the planes pooled from voxels, and of the plane classifier. `blind`
+    names input channels that the network does not get, for ablations.
     """
 
     seed: int = 2026
@@ -27,8 +27,10 @@ class Recipe:
     weight_decay: float = 1e-3
     ema: float = 0.998
     weak_weight: float = 0.5
-    classifier_share: float = 0.3
+    voxel_share: float = 1.0
     coarse_share: float = 0.3
+    pooled_share: float = 0.6
+    classifier_share: float = 0.3
     propagate: bool = False
     blind: tuple[int, ...] = ()
     keep_steps: int = 300

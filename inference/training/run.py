@@ -38,7 +38,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line decides. `start` is the card that is fine-tuned, if any; `minutes` end the training."""
+    """What the command line decides. `start` is the card that is fine-tuned, if any; `minutes` end the training.
+
+    `shared` is where the packed heads and the bank lie, if not in `out`.
+    """
 
     out: Path
     rounds: tuple[Recipe, ...]
@@ -48,6 +51,7 @@ class Options:
     device: str = "cpu"
     start: Path | None = None
     minutes: float = math.inf
+    shared: Path | None = None
 
 
 def heads_path(out: Path) -> Path:
@@ -135,7 +139,9 @@ def train_fold(options: Options, where: Mapping[str, int], number: int, until: f
     done = [_finished(options, where, number, round_) for round_ in rounds]
     if all(done):
         return True
-    heads = {c.told.study: c for c in unpack(heads_path(options.out)) if where[c.told.person] != number}
+    heads = {
+        c.told.study: c for c in unpack(heads_path(options.shared or options.out)) if where[c.told.person] != number
+    }
     return all(done[round_] or _train_round(options, where, number, round_, heads, until) for round_ in rounds)
 
 
@@ -159,7 +165,7 @@ def _train_round(
         normals,
         positives,
         synthetic_training_heads(recipe.synthetic_heads, recipe.synthetic_seed),
-        Bank(options.out / "bank", normals, recipe.seed),
+        Bank((options.shared or options.out) / "bank", normals, recipe.seed),
         recipe,
         np.random.default_rng([recipe.seed, number, round_]),
         torch.device(options.device),

@@ -70,8 +70,10 @@ def loss_of(answer: Answer, batch: Batch, recipe: Recipe) -> Losses:
         each = nnf.binary_cross_entropy_with_logits(odds, wanted, reduction="none") * weight
         return (each[:, 0] + 0.4 * each[:, 1:].mean(1)).mean()
 
-    planes = 0.6 * of_planes(plane_logits(answer.voxels.float())) + recipe.classifier_share * of_planes(answer.planes)
-    return Losses(shapes + recipe.coarse_share * coarse + planes, shapes.detach(), planes.detach())
+    pooled = of_planes(plane_logits(answer.voxels.float()))
+    planes = recipe.pooled_share * pooled + recipe.classifier_share * of_planes(answer.planes)
+    total = recipe.voxel_share * shapes + recipe.coarse_share * coarse + planes
+    return Losses(total, shapes.detach(), planes.detach())
 
 
 def _begin(pool: Pool, start: HeadNetwork | None) -> State:
