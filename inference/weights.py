@@ -95,24 +95,6 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class VolumeError:
-    """95 % of true volumes lie between `low` and `high` times the drawn one, measured on so many `heads`."""
-
-    heads: int
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class VolumeError:
-    """95 % of true volumes lie between `low` and `high` times the drawn one; measured on so many simulated heads."""
-
-    heads: int
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What a card says.
 
@@ -135,9 +117,7 @@ class ModelCard:
     place: Traversable
     kind: str = HAEMORRHAGE
     operating_points: tuple[OperatingPoint, ...] = ()
-    volume_error: VolumeError | None = None
     contract: Mapping[str, Any] = field(default_factory=dict)
-    volume_error: VolumeError | None = None
 
 
 def load_card(source: str | Path) -> ModelCard:
@@ -218,23 +198,12 @@ def _card(content: Mapping[str, Any], weights: Traversable, place: Traversable) 
         place=place,
         kind=kind,
         operating_points=tuple(_operating_point(each) for each in content.get("operating_points", [])),
-        volume_error=_volume_error(content.get("volume_error")),
         contract={} if own else {name: content[name] for name in ("network", "input", "output") if name in content},
-        volume_error=_volume_error(content["volume_error"]) if "volume_error" in content else None,
     )
 
 
 def _figure(name: str, content: Mapping[str, Any]) -> Figure:
     return Figure(name, float(content["value"]), float(content["low"]), float(content["high"]))
-
-
-def _volume_error(content: Mapping[str, Any] | None) -> VolumeError | None:
-    if content is None:
-        return None
-    error = VolumeError(int(content["heads"]), float(content["low"]), float(content["high"]))
-    if not 0 < error.low <= error.high < math.inf:
-        raise ValueError(f"volume_error: from {error.low:g} to {error.high:g} times is no range")
-    return error
 
 
 def _operating_point(content: Mapping[str, Any]) -> OperatingPoint:
@@ -249,13 +218,6 @@ def _operating_point(content: Mapping[str, Any]) -> OperatingPoint:
     if not all(0 <= number <= 1 for number in numbers):
         raise ValueError(f"an operating point has a number outside 0..1: {numbers}")
     return point
-
-
-def _volume_error(content: Mapping[str, Any]) -> VolumeError:
-    error = VolumeError(int(content["heads"]), float(content["low"]), float(content["high"]))
-    if error.heads < 1 or not 0 < error.low <= error.high < math.inf:
-        raise ValueError(f"volume_error is no range of factors: {error.low:g} to {error.high:g} on {error.heads} heads")
-    return error
 
 
 def study_threshold(card: ModelCard, sensitivity: float) -> float:
