@@ -95,6 +95,15 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeError:
+    """95 % of true volumes lie between `low` and `high` times the drawn one; measured on so many simulated heads."""
+
+    heads: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What a card says.
 
@@ -118,6 +127,7 @@ class ModelCard:
     kind: str = HAEMORRHAGE
     operating_points: tuple[OperatingPoint, ...] = ()
     contract: Mapping[str, Any] = field(default_factory=dict)
+    volume_error: VolumeError | None = None
 
 
 def load_card(source: str | Path) -> ModelCard:
@@ -198,6 +208,7 @@ def _card(content: Mapping[str, Any], weights: Traversable, place: Traversable) 
         place=place,
         kind=kind,
         operating_points=tuple(_operating_point(each) for each in content.get("operating_points", [])),
+        volume_error=_volume_error(content["volume_error"]) if "volume_error" in content else None,
         contract={} if own else {name: content[name] for name in ("network", "input", "output") if name in content},
     )
 
@@ -218,6 +229,13 @@ def _operating_point(content: Mapping[str, Any]) -> OperatingPoint:
     if not all(0 <= number <= 1 for number in numbers):
         raise ValueError(f"an operating point has a number outside 0..1: {numbers}")
     return point
+
+
+def _volume_error(content: Mapping[str, Any]) -> VolumeError:
+    error = VolumeError(int(content["heads"]), float(content["low"]), float(content["high"]))
+    if error.heads < 1 or not 0 < error.low <= error.high < math.inf:
+        raise ValueError(f"volume_error is no range of factors: {error.low:g} to {error.high:g} on {error.heads} heads")
+    return error
 
 
 def study_threshold(card: ModelCard, sensitivity: float) -> float:
