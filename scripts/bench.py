@@ -73,6 +73,18 @@ def measure(folder: Path, served: Served, orthanc: Orthanc) -> Turnaround:
     )
 
 
+def analysis_seconds(served: Served) -> list[float]:
+    """Of every study: from reading its series to its objects in the archive."""
+    with Database(served.data / "node.sqlite").read() as tx:
+        return [float(row["seconds"]) for row in tx.rows("SELECT seconds FROM analyses")]
+
+
+def worker_peak_gb(served: Served) -> float:
+    """The highest resident memory of the worker so far."""
+    lines = Path(f"/proc/{served.pids()['worker']}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e6
+
+
 def moment(text: str) -> float:
     """Seconds since the epoch."""
     return datetime.fromisoformat(text).timestamp()
@@ -90,6 +102,7 @@ def main() -> None:
             phantom.write_series(head, place / "scans" / str(number), number)
         with running_orthanc(place / "pacs") as orthanc, running_node(place / "node", pacs_peer(orthanc)) as served:
             measured = [measure(place / "scans" / str(number), served, orthanc) for number in range(repeats)]
+            seconds, peak_gb = analysis_seconds(served), worker_peak_gb(served)
     click.echo(f"{repeats} head CTs of 30 slices, seconds after the last C-STORE response: median (minimum to maximum)")
     for title, name in (
         ("taken as complete", "complete"),
@@ -98,6 +111,8 @@ def main() -> None:
     ):
         values = [getattr(each, name) for each in measured]
         click.echo(f"  {title:40} {median(values):6.2f}  ({min(values):.2f} to {max(values):.2f})")
+    click.echo(f"  {'the analysis alone':40} {median(seconds):6.2f}  ({min(seconds):.2f} to {max(seconds):.2f})")
+    click.echo(f"the worker's memory at its highest: {peak_gb:.2f} GB")
     share = median(each.complete / each.stored for each in measured)
     click.echo(f"  share of the wait for completeness in the whole {share:.0%}")
     click.echo(f"images received per second: {median(each.images_per_s for each in measured):.0f}")
