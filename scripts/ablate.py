@@ -15,7 +15,17 @@ import torch
 
 from inference.errors import InferenceError
 from inference.network import build_network
-from inference.training.ablation import WHOLE, Outcome, markdown, mean_of, mirrored, outcome, table, variants
+from inference.training.ablation import (
+    WHOLE,
+    Outcome,
+    aggregated,
+    markdown,
+    mean_of,
+    mirrored,
+    outcome,
+    table,
+    variants,
+)
 from inference.training.checkpoint import CheckpointError
 from inference.training.datasets.base import DatasetError
 from inference.training.datasets.recognise import open_dataset
@@ -48,6 +58,7 @@ def main(datasets: tuple[Path, ...], start: Path, out: Path, steps: int, jobs: i
         cases = prepare(opened, out)
         begun = load_networks(load_card(start), build_network, torch.device("cpu"))
         found: dict[str, Outcome] = {}
+        others: list[Outcome] = []
         for number, (name, variant) in enumerate(variants(whole).items()):
             own = out / f"variant{number}"
             own.mkdir(exist_ok=True)
@@ -59,13 +70,14 @@ def main(datasets: tuple[Path, ...], start: Path, out: Path, steps: int, jobs: i
             found[name] = outcome(name, variant, networks, folds, cases)
             if name == WHOLE:
                 found["mirrored too"] = mirrored("mirrored too", variant, networks, folds, cases)
+                others = aggregated(found[WHOLE], folds, cases)
     except (CheckpointError, DatasetError, InferenceError) as error:
         raise click.ClickException(str(error)) from error
     found["two networks: segmentation and classifier"] = mean_of(
         "two networks: segmentation and classifier", [found["segmentation only"], found["plane classifier only"]]
     )
     found["planes not smoothed"] = mean_of("planes not smoothed", [found[WHOLE]], smooth=False)
-    rows = table(list(found.values()), cases)
+    rows = table([*found.values(), *others], cases)
     (out / "ablation.json").write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
     (out / "ablation.md").write_text(markdown(rows), encoding="utf-8")
     click.echo(markdown(rows))

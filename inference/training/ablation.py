@@ -19,6 +19,7 @@ from inference.pipelines.reading import smoothed, top_mean
 from inference.preprocess import features, triplets
 from inference.training.cases import Case
 from inference.training.datasets.base import UNKNOWN
+from inference.training.decide import fit_platt
 from inference.training.evaluation.statistics import Resampling, auc_statistic, interval
 from inference.training.recipe import Recipe
 
@@ -26,6 +27,7 @@ Floats = NDArray[np.float64]
 Score = Callable[[Answer], torch.Tensor]
 BATCH = 16
 ROUNDS = 2000
+HIGHEST = 8
 WHOLE = "the whole method"
 
 
@@ -68,16 +70,23 @@ def variants(whole: Recipe) -> Mapping[str, Variant]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """A variant's out-of-fold scores: (plane, 6) of every case in order, not smoothed."""
+    """A variant's out-of-fold scores: (plane, 6) of every case in order, not smoothed. `studies` (case,) are the
+    studies' scores where they are not the mean of the highest planes."""
 
     name: str
     planes: tuple[Floats, ...]
     smooth: bool = True
+    studies: Floats | None = None
 
     @property
     def seen(self) -> tuple[Floats, ...]:
         """As the pipeline reads them."""
         return tuple(smoothed(each) for each in self.planes) if self.smooth else self.planes
+
+    @property
+    def of_studies(self) -> Floats:
+        """(case,)"""
+        return np.array([top_mean(seen[:, 0]) for seen in self.seen]) if self.studies is None else self.studies
 
 
 @torch.inference_mode()
@@ -119,6 +128,23 @@ def mean_of(name: str, outcomes: Sequence[Outcome], smooth: bool = True) -> Outc
     return Outcome(name, tuple(np.mean(each, axis=0) for each in pairs), smooth)
 
 
+def aggregated(whole: Outcome, folds: Sequence[int], cases: Sequence[Case]) -> list[Outcome]:
+    """Other ways from planes to a study; the learned one is fitted on the other folds' predictions."""
+    highest = np.array([np.sort(seen[:, 0])[-HIGHEST:][::-1] for seen in whole.seen])
+    chances = [1 / (1 + np.exp(-seen[:, 0])) for seen in whole.seen]
+    truth, fold = np.array([case.told.haemorrhage for case in cases]), np.array(folds)
+    learned = np.zeros(len(cases))
+    for own in np.unique(fold):
+        fit = fit_platt(highest[fold != own], truth[fold != own], ridge=1.0)
+        learned[fold == own] = highest[fold == own] @ np.array(fit.slopes) + fit.intercept
+    ways = {
+        "study: the highest plane alone": highest[:, 0],
+        "study: noisy-or of all planes": np.array([-np.log1p(-np.minimum(each, 1 - 1e-9)).sum() for each in chances]),
+        f"study: learned from the {HIGHEST} highest planes": learned,
+    }
+    return [replace(whole, name=name, studies=scores) for name, scores in ways.items()]
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A line of the table: AUC by slice and by study, and what is lost of each against the whole method."""
@@ -150,11 +176,10 @@ def _aucs(one: Outcome, cases: Sequence[Case], sampling: Resampling) -> tuple[Fl
     slices = np.concatenate([seen[known, 0] for seen, known in zip(one.seen, judged, strict=True)])
     marked = np.concatenate([case.head.labels[known, 0] == 1 for case, known in zip(cases, judged, strict=True)])
     owners = [person for person, known in zip(people, judged, strict=True) for _ in range(int(known.sum()))]
-    studies = np.array([top_mean(seen[:, 0]) for seen in one.seen])
     bleeding = np.array([case.told.haemorrhage for case in cases])
     return (
         sampling.values(owners, auc_statistic(slices, marked))[:, 0],
-        sampling.values(people, auc_statistic(studies, bleeding))[:, 0],
+        sampling.values(people, auc_statistic(one.of_studies, bleeding))[:, 0],
     )
 
 
