@@ -175,13 +175,18 @@ class ResultObject:
 
 @dataclass(frozen=True, slots=True)
 class FindingRow:
-    """One of a result's findings as the tables and pages need it."""
+    """One of a result's findings as the tables and pages need it.
+
+    95 % of true volumes lie between `low_ml` and `high_ml`; None where that was not measured.
+    """
 
     name: str
     code: str
     probability: float
     present: bool
     volume_ml: float
+    low_ml: float | None = None
+    high_ml: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ CT_OF_HEAD = Code("303653007", "SCT", "Computed tomography of head")
 
 VOLUME = Code("118565006", "SCT", "Volume")
 PROBABILITY = Code("122157", "DCM", "Probability")
+UPPER_UNCERTAINTY = Code("371886008", "SCT", "+, range of upper measurement uncertainty")
+LOWER_UNCERTAINTY = Code("371885007", "SCT", "-, range of lower measurement uncertainty")
 CUBIC_CENTIMETRE = Code("cm3", "UCUM", "cubic centimeter")
 NO_UNITS = Code("1", "UCUM", "no units")
 

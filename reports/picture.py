@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from inference.findings import Finding, volume_text
+from inference.findings import Finding
 from reports import words
 from reports.colours import COLOURS, RGB
 
@@ -131,8 +131,10 @@ def _draw_column(draw: ImageDraw.ImageDraw, page: Page) -> None:
         draw.rectangle([(_COLUMN, top + 3), (_COLUMN + 28, top + 31)], fill=colour)
         name = finding.name.capitalize()
         draw.text((_COLUMN + 40, top), name, font=_font(30), fill=_WHITE, stroke_width=1)
-        draw.text((_COLUMN + 40, top + 34), volume_text(finding.volume_ml), font=_font(34), fill=colour)
+        size = min(34, _largest_font(draw, finding.volume_text, width - 40, pitch))
+        draw.text((_COLUMN + 40, top + 34), finding.volume_text, font=_font(size), fill=colour)
         top += pitch
+    top = _write(draw, (_COLUMN, top), words.volume_note(page.legend), 20, _SOFT, (width, 80))
     top = _write(draw, (_COLUMN, top + 4), page.facts, 27, _WHITE, (width, 160)) + 14
     _write(draw, (_COLUMN, top), page.warnings, 24, _WARNING, (width, HEIGHT - _FOOTER - top - 4))
 

@@ -1,7 +1,8 @@
 """Result -> Comprehensive 3D SR (PS3.3 A.35.13) as an Imaging Measurement Report (PS3.16 TID 1500; IHE AI Results).
 
 One group (TID 1501) says whether intracranial haemorrhage is suspected or absent, how probable it is, and all of it
-once more in plain words; one group (TID 1411) per type found carries the volume and points at its segment.
+once more in plain words; one group (TID 1411) per type found carries the volume, with how far 95 % of true ones lie
+above and below it (TID 310, CID 225) where that was measured, and points at its segment.
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ from reports.common import (
 from reports.headers import is_multiframe, ordered_sources, slice_headers
 from reports.observer import observer_context
 from reports.seg import segmented_findings, tracking_uid
+
+HAS_PROPERTIES = sr.RelationshipTypeValues.HAS_PROPERTIES
 
 
 def build_sr(context: ReportContext, options: ReportOptions, seg: Dataset | None) -> Dataset:
@@ -126,11 +129,24 @@ def _type_group(
         algorithm_id=_algorithm(context, options),
         finding_sites=[sr.FindingSite(codes.finding_site(finding.name))],
         measurements=[
-            sr.Measurement(codes.VOLUME, round(finding.volume_ml, 3), codes.CUBIC_CENTIMETRE),
+            _volume(finding),
             sr.Measurement(codes.PROBABILITY, round(finding.probability, 4), codes.NO_UNITS),
         ],
         qualitative_evaluations=[sr.QualitativeEvaluation(code, codes.SUSPECTED)],
     )
+
+
+def _volume(finding: Finding) -> sr.Measurement:
+    """The volume with its uncertainty as distances from it, where the range holds it; highdicom gives them no unit."""
+    value = round(finding.volume_ml, 3)
+    low, high = finding.volume_range_ml or (value, value)
+    properties = sr.MeasurementProperties()
+    if low <= value <= high and low < high:
+        for code, distance in ((codes.UPPER_UNCERTAINTY, high - value), (codes.LOWER_UNCERTAINTY, value - low)):
+            properties.append(
+                sr.NumContentItem(code, round(distance, 3), codes.CUBIC_CENTIMETRE, relationship_type=HAS_PROPERTIES)
+            )
+    return sr.Measurement(codes.VOLUME, value, codes.CUBIC_CENTIMETRE, properties=properties)
 
 
 def _source_images(context: ReportContext, headers: Sequence[Dataset]) -> list[sr.SourceImageForMeasurementGroup]:

@@ -1,8 +1,9 @@
 """Every sentence that a result says to a reader, once, so that report, picture and key images agree."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from inference.findings import Finding, Result, volume_text
+from inference.findings import VOLUME_RANGE, Finding, Result
 from reports.common import Identity, Kind, Replaced, plain
 
 NOT_DIAGNOSTIC = "NOT FOR DIAGNOSTIC USE"
@@ -55,8 +56,13 @@ def finding_line(finding: Finding) -> str:
     """One finding in words."""
     if not finding.present:
         return f"{title(finding)}: not suspected (probability {finding.probability:.2f})."
-    size = f", about {volume_text(finding.volume_ml)}" if finding.mask is not None and finding.mask.any() else ""
+    size = f", about {finding.volume_text}" if finding.mask is not None and finding.mask.any() else ""
     return f"{title(finding)}: suspected (probability {finding.probability:.2f}){size}."
+
+
+def volume_note(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """What the ranges of volumes are, where there are any."""
+    return (VOLUME_RANGE,) if any(each.volume_range_ml for each in findings) else ()
 
 
 def basis(result: Result) -> str:
@@ -95,6 +101,7 @@ def account(result: Result, who: Identity, replaces: tuple[Replaced, ...]) -> tu
         f"{with_disclaimer(headline(result.suspected))}.",
         f"{basis(result)}.",
         *(finding_line(each) for each in result.findings),
+        *volume_note(result.findings),
         *(plain(f"Note: {each}") for each in result.warnings),
         *([f"{earlier}."] if earlier else []),
         f"Model {model(who)}, {clock(who.now)}.",

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -162,6 +163,15 @@ def result_for(
         key_slices=tuple(order),
         warnings=tuple(warnings),
     )
+
+
+def with_ranges(context: ReportContext, low: float, high: float) -> ReportContext:
+    """The same result, of a model whose card says how far its volumes are off."""
+    findings = tuple(
+        replace(each, measurements=tuple(replace(m, low=low * m.value, high=high * m.value) for m in each.measurements))
+        for each in context.result.findings
+    )
+    return replace(context, result=replace(context.result, findings=findings))
 
 
 def _volume_ml(stack: SliceStack, mask: NDArray[np.bool_]) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 from reports_support import MODEL, result_for
@@ -22,7 +23,7 @@ from dicom_node.steps.route import route_due
 from dicom_node.steps.rules import load_rules
 from dicom_node.steps.watch import expire_leases
 from dicom_node.tables import deliveries, jobs, results, worklist
-from inference.findings import HaemorrhageType, ModelIdentity, NotAnalysable, Result
+from inference.findings import Finding, HaemorrhageType, Measurement, ModelIdentity, NotAnalysable, Result
 from inference.stack import SliceStack
 
 LONG_AFTER = 1e12
@@ -96,6 +97,13 @@ def test_a_suspected_study_leaves_everything(node: Core) -> None:
     with node.database.read() as tx:
         assert len(deliveries.due(tx, "pacs", LONG_AFTER)) == 4
         assert [job.state for job in jobs.recent(tx, 9)] == [JobState.DONE]
+
+
+def test_a_finding_keeps_the_range_of_its_volume() -> None:
+    for range_ml in ((7.626, 20.91), (None, None)):
+        volume = Measurement("volume", 12.3, "mL", *range_ml)
+        kept = analyse.finding_row(Finding("subdural", 0.9, True, np.ones((1, 1, 1), bool), (volume,)))
+        assert (kept.volume_ml, kept.low_ml, kept.high_ml) == (12.3, *range_ml)
 
 
 def test_a_negative_study_gets_its_report(node: Core) -> None:

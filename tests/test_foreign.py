@@ -166,6 +166,15 @@ def test_a_bleed_is_found_and_drawn_on_its_own_voxels(found: Result, head: Synth
     assert truth[found.key_slices[0]].any()
 
 
+def test_a_volume_has_the_range_that_the_card_measured(bright: Path, head: SyntheticHead, found: Result) -> None:
+    card = card_for(bright, volume_error={"heads": 64, "low": 0.62, "high": 1.7})
+    (finding,) = ForeignPipeline(CPU, card).run(stack_of(head.hu)).findings
+    drawn = found.findings[0].volume_ml
+    assert finding.volume_ml == pytest.approx(drawn)
+    assert finding.volume_range_ml == pytest.approx((0.62 * drawn, 1.7 * drawn))
+    assert found.findings[0].volume_range_ml is None
+
+
 def test_a_head_without_a_bleed_is_not_suspected(bright: Path) -> None:
     result = ForeignPipeline(CPU, card_for(bright)).run(stack_of(above_the_base(synthetic_head(12)).hu))
     assert not result.suspected

@@ -27,6 +27,7 @@ from reports_support import (
     stack_of,
     suspected_context,
     validator_errors,
+    with_ranges,
     write_all,
 )
 
@@ -64,6 +65,13 @@ def assert_valid(objects: Sequence[Dataset], sources: Sequence[Path], folder: Pa
 
 def all_of(context: ReportContext, options: ReportOptions = ALL_PICTURES) -> list[Dataset]:
     return [each.dataset for each in build_reports(context, options)]
+
+
+@needs_dicom3tools
+def test_valid_with_ranges_of_volumes(tmp_path: Path) -> None:
+    sources = ct_series()
+    files = write_all(sources, tmp_path / "ct")
+    assert_valid(all_of(with_ranges(suspected_context(sources), 0.62, 1.7)), files, tmp_path / "results")
 
 
 @needs_dicom3tools

@@ -20,6 +20,7 @@ from reports_support import (
     second_version,
     stack_of,
     suspected_context,
+    with_ranges,
 )
 
 from inference.findings import HaemorrhageType, volume_text
@@ -233,9 +234,27 @@ def test_words_of_volumes_and_replacements() -> None:
         "7.3 ml",
         "48 ml",
     ]
+    ranges = ((0.04, 0.0248, 0.068), (0.31, 0.19, 0.53), (7.26, 4.5, 12.34), (12.3, 7.63, 20.9), (48.4, 30.0, 82.3))
+    assert [volume_text(*each) for each in ranges] == [
+        "< 0.1 ml (0.0 to 0.1)",
+        "0.3 ml (0.2 to 0.5)",
+        "7.3 ml (4 to 12)",
+        "12.3 ml (8 to 21)",
+        "48 ml (30 to 82)",
+    ]
     assert words.with_disclaimer(words.headline(True)) == (
         "AI: SUSPECTED INTRACRANIAL HAEMORRHAGE - NOT FOR DIAGNOSTIC USE"
     )
+
+
+def test_ranges_of_volumes_are_drawn() -> None:
+    context = suspected_context(ct_series())
+    plainly = pixels(reports(context)[Kind.SC])
+    ranged = pixels(reports(with_ranges(context, 0.62, 1.7))[Kind.SC])
+    for finding in (each for each in context.result.findings if each.present):
+        colour = COLOURS[finding.name]
+        assert near(ranged[:, 970:], colour).sum() > near(plainly[:, 970:], colour).sum()
+    assert (ranged[:, :960] == plainly[:, :960]).all()
 
 
 def test_replacement_is_drawn() -> None:

@@ -18,8 +18,10 @@ from reports_support import (
     second_version,
     stack_of,
     suspected_context,
+    with_ranges,
 )
 
+from inference.findings import VOLUME_RANGE
 from reports import codes
 from reports.common import Kind
 
@@ -82,6 +84,50 @@ def test_each_type_has_its_volume_and_segment() -> None:
         assert segment.ReferencedSegmentNumber == number
         tracking = named(group, "112040")[0].UID
         assert tracking == made[Kind.SEG].SegmentSequence[number - 1].TrackingUID
+
+
+def uncertainties(report: Dataset) -> list[dict[str, tuple[float, str]]]:
+    """Of each volume its uncertainties by code, with their units."""
+    return [
+        {
+            item.ConceptNameCodeSequence[0].CodeValue: (
+                float(item.MeasuredValueSequence[0].NumericValue),
+                str(item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue),
+            )
+            for item in volume.get("ContentSequence", ())
+            if item.RelationshipType == "HAS PROPERTIES"
+        }
+        for volume in named(report, "118565006")
+    ]
+
+
+def test_volumes_say_their_uncertainty_in_codes_and_words() -> None:
+    context = with_ranges(suspected_context(ct_series()), 0.62, 1.7)
+    report = read(as_bytes(reports(context)[Kind.SR]))
+    volumes = [each.volume_ml for each in context.result.findings if each.present]
+    for found, volume_ml in zip(uncertainties(report), volumes, strict=True):
+        above, below = found["371886008"], found["371885007"]
+        assert above == (pytest.approx(0.7 * volume_ml, abs=0.002), "cm3")
+        assert below == (pytest.approx(0.38 * volume_ml, abs=0.002), "cm3")
+    assert len(sr.Comprehensive3DSR.from_dataset(report).content.get_volumetric_roi_measurement_groups()) == 2
+    said = sentences(report)
+    drawn = next(each for each in context.result.findings if each.present)
+    low, high = drawn.volume_range_ml or (0, 0)
+    assert any(f"about {drawn.volume_ml:.0f} ml ({low:.0f} to {high:.0f})." in each for each in said)
+    assert said.count(VOLUME_RANGE) == 1
+
+
+def test_volumes_without_a_range_say_none() -> None:
+    report = reports(suspected_context(ct_series()))[Kind.SR]
+    assert uncertainties(report) == [{}, {}]
+    assert VOLUME_RANGE not in sentences(report)
+    assert not any("(" in each.split("about")[1] for each in sentences(report) if "about" in each)
+
+
+def test_a_range_beside_the_volume_is_said_in_words_only() -> None:
+    report = reports(with_ranges(suspected_context(ct_series()), 1.2, 1.7))[Kind.SR]
+    assert uncertainties(report) == [{}, {}]
+    assert VOLUME_RANGE in sentences(report)
 
 
 def test_algorithm_is_named_in_every_group() -> None:

@@ -1,5 +1,6 @@
 """The page as IT and browsers see it: what it says, what it refuses, and when it speaks up."""
 
+import json
 import re
 import subprocess
 import sys
@@ -15,11 +16,12 @@ from starlette.testclient import TestClient
 from web_support import SHA256, Node, make_node, picture_bytes, serving
 
 from dicom_node import clock
-from dicom_node.entities import ChoiceKind, ItemState, Study
+from dicom_node.entities import ChoiceKind, FindingRow, ItemState, Study
 from dicom_node.tables import deliveries, processes, results, worklist
 from dicom_node.web import words
 from dicom_node.web.app import build_app
 from dicom_node.web.events import Watcher
+from inference.findings import VOLUME_RANGE
 
 HERE = {"origin": "http://localhost"}
 
@@ -93,6 +95,29 @@ def test_list_in_reading_order_and_in_words(node: Node, client: TestClient) -> N
     assert "Analysis failed: MemoryError: none left" in rows[failed]
     assert "Receiving images" in rows[waiting] and "7 images so far" in rows[waiting]
     assert "<title>(1) suspected" in page
+
+
+def test_study_says_the_range_of_each_volume(node: Node, client: TestClient) -> None:
+    study_uid = node.analysed(1, suspected=True)
+    without = text_of(client.get(f"/studies/{study_uid}").text)
+    assert re.search(r"Subdural ?suspected ?0\.93 ?31 ml Sub", without) and VOLUME_RANGE not in without
+    node.result(study_uid, suspected=True, range_ml=(19.468, 53.38))
+    page = text_of(client.get(f"/studies/{study_uid}").text)
+    assert re.search(r"Subdural ?suspected ?0\.93 ?31 ml \(19 to 53\)", page)
+    assert page.count(VOLUME_RANGE) == 1, "only the result that has ranges explains them"
+    assert "subdural 31 ml (probability" in text_of(client.get("/").text), "the headline stays short"
+
+
+def test_results_from_before_ranges_are_still_read(node: Node, client: TestClient) -> None:
+    """Findings as the database held them when rows had five values."""
+    study_uid = node.analysed(1, suspected=True)
+    with node.other().write() as tx:
+        old = {"name": "subdural", "code": "35486000", "probability": 0.9, "present": True, "volume_ml": 31.4}
+        tx.run("UPDATE analyses SET findings = :old", old=json.dumps([old]))
+    with node.other().read() as tx:
+        (analysis,) = results.analyses_of_study(tx, study_uid)
+    assert analysis.findings == (FindingRow("subdural", "35486000", 0.9, True, 31.4, None, None),)
+    assert "31 ml" in text_of(client.get(f"/studies/{study_uid}").text)
 
 
 def test_a_flag_is_not_lowered_silently(node: Node, client: TestClient) -> None:

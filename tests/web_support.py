@@ -118,13 +118,20 @@ class Node:
             jobs.put_back(tx, job, "test", error, 0, 1)
             flag.refresh(tx, study_uid, clock.utc_now())
 
-    def result(self, study_uid: str, suspected: bool, picture: bytes | None = None, warning: str = "") -> int:
+    def result(
+        self,
+        study_uid: str,
+        suspected: bool,
+        picture: bytes | None = None,
+        warning: str = "",
+        range_ml: tuple[float, float] | tuple[()] = (),
+    ) -> int:
         """A result with its objects, all of them due at the PACS; its number."""
         with self.other().write() as tx:
             if job := jobs.claim(tx, "test", clock.monotonic(), 60):
                 jobs.finish(tx, job, "test", JobState.DONE)
             version = results.next_version(tx, study_uid)
-            results.add_analysis(tx, _analysis(study_uid, version, suspected, warning))
+            results.add_analysis(tx, _analysis(study_uid, version, suspected, warning, range_ml))
             self._object(tx, study_uid, version, "SR")
             if picture is not None:
                 self.archive.put(self._object(tx, study_uid, version, "SC").path, picture)
@@ -160,9 +167,11 @@ class Node:
                 processes.beat(tx, Beat(name, 100, clock.monotonic() + seconds, "waiting for work"))
 
 
-def _analysis(study_uid: str, version: int, suspected: bool, warning: str) -> Analysis:
+def _analysis(
+    study_uid: str, version: int, suspected: bool, warning: str, range_ml: tuple[float, float] | tuple[()]
+) -> Analysis:
     findings = tuple(
-        FindingRow(name, "1386000", 0.93, True, 31.4) if suspected and name == "subdural"
+        FindingRow(name, "1386000", 0.93, True, 31.4, *range_ml) if suspected and name == "subdural"
         else FindingRow(name, "1386000", 0.04, False, 0.0)
         for name in TYPES
     )  # fmt: skip

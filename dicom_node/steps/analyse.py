@@ -254,7 +254,8 @@ def analysis_of(job: Job, version: int, result: Result, seconds: float, now: dat
 def finding_row(finding: Finding) -> FindingRow:
     """What the tables keep of a finding."""
     code = codes.finding_code(finding.name)
-    return FindingRow(finding.name, code.value, finding.probability, finding.present, round(finding.volume_ml, 3))
+    volumes = (round(each, 3) for each in (finding.volume_ml, *(finding.volume_range_ml or ())))
+    return FindingRow(finding.name, code.value, finding.probability, finding.present, *volumes)
 
 
 def report_options(settings: Report) -> ReportOptions:

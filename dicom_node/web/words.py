@@ -1,14 +1,14 @@
 """How the page says things: names, ages, times and what a study's row means. Pure functions of rows."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from dicom_node.entities import ItemState, Study, Urgency
+from dicom_node.entities import FindingRow, ItemState, Study, Urgency
 from dicom_node.tables.overview import WorklistRow
-from inference.findings import volume_text
+from inference.findings import VOLUME_RANGE, volume_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +112,14 @@ def clock_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def volume(millilitres: float) -> str:
-    """A volume, or a dash where there is none."""
-    return volume_text(millilitres) if millilitres > 0 else "–"
+def volume(finding: FindingRow) -> str:
+    """A finding's volume with its range, or a dash where there is none."""
+    return volume_text(finding.volume_ml, finding.low_ml, finding.high_ml) if finding.volume_ml > 0 else "–"
+
+
+def volume_note(findings: Sequence[FindingRow]) -> str:
+    """What the ranges of volumes are; empty where there are none."""
+    return VOLUME_RANGE if any(finding.low_ml is not None for finding in findings) else ""
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -127,4 +132,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "since": since,
     "clock_time": clock_time,
     "volume": volume,
+    "volume_note": volume_note,
 }

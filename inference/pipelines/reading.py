@@ -15,7 +15,7 @@ from scipy import ndimage
 from inference.findings import INTRACRANIAL, Finding, HaemorrhageType, Measurement, NotAnalysable, Result
 from inference.preprocess import GRID_MM, HeadGrid, labels_to_source, to_grid
 from inference.stack import SliceStack
-from inference.weights import HAEMORRHAGE, Decisions, ModelCard
+from inference.weights import HAEMORRHAGE, Decisions, ModelCard, VolumeError
 
 KEY_SLICES = 4
 TOP_PLANES = 3
@@ -77,7 +77,7 @@ def answer(card: ModelCard, read: Callable[[HeadGrid], Reading], stack: SliceSta
         threshold=decide.study_threshold,
         suspected=suspected,
         probability=probability,
-        findings=_findings(reading, grid, decide, probability, stack),
+        findings=_findings(reading, grid, card, probability, stack),
         slice_probabilities=tuple(float(p) for p in by_slice),
         key_slices=key_slices(by_slice),
         warnings=_warnings(card, stack, grid),
@@ -107,9 +107,10 @@ def _kinds(reading: Reading, decide: Decisions, probability: float) -> list[_Kin
 
 
 def _findings(
-    reading: Reading, grid: HeadGrid, decide: Decisions, probability: float, stack: SliceStack
+    reading: Reading, grid: HeadGrid, card: ModelCard, probability: float, stack: SliceStack
 ) -> tuple[Finding, ...]:
     """One finding for each kind; drawn where the study is suspected and the network outlines."""
+    decide = card.decisions
     kinds = _kinds(reading, decide, probability)
     if probability < decide.study_threshold:
         return tuple(Finding(kind.name, kind.probability, present=False) for kind in kinds)
@@ -119,16 +120,23 @@ def _findings(
     if not labels.any():
         likeliest = max(kinds, key=lambda kind: kind.probability)
         return tuple(Finding(kind.name, kind.probability, present=kind is likeliest) for kind in kinds)
-    return tuple(_drawn(kind, labels == number, stack) for number, kind in enumerate(kinds, start=1))
+    return tuple(_drawn(kind, labels == number, card, stack) for number, kind in enumerate(kinds, start=1))
 
 
-def _drawn(kind: _Kind, mask: NDArray[np.bool_], stack: SliceStack) -> Finding:
+def _drawn(kind: _Kind, mask: NDArray[np.bool_], card: ModelCard, stack: SliceStack) -> Finding:
     """One kind's finding; its mask and volume on the source's own voxels."""
     if not mask.any():
         return Finding(kind.name, kind.probability, present=False)
     per_voxel = stack.pixel_spacing[0] * stack.pixel_spacing[1] * stack.extents_mm / 1000
     volume = float((mask.sum((1, 2)) * per_voxel).sum())
-    return Finding(kind.name, kind.probability, True, mask, (Measurement("volume", volume, "mL"),))
+    return Finding(kind.name, kind.probability, True, mask, (_volume(volume, card.volume_error),))
+
+
+def _volume(volume_ml: float, error: VolumeError | None) -> Measurement:
+    """A drawn volume, with its range where the card says how far volumes are off."""
+    if error is None:
+        return Measurement("volume", volume_ml, "mL")
+    return Measurement("volume", volume_ml, "mL", error.low * volume_ml, error.high * volume_ml)
 
 
 def _labels(
