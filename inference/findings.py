@@ -6,7 +6,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-VOLUME_RANGE = "In brackets: the range of 95 % of true volumes on simulated heads, all types together."
+VOLUME_RANGE = "In brackets: where 95 % of true volumes lay on simulated heads, all types together."
 
 
 def volume_text(volume_ml: float, low: float | None = None, high: float | None = None) -> str:
