@@ -53,8 +53,9 @@ class Figure:
 class Decisions:
     """How the networks' features become probabilities, and from which on something is said; types in their order.
 
-    Features: of the study the mean log-odds of its three highest planes; of a slice its plane's log-odds and the
-    study's feature; of each type the mean of its three highest planes. Bodies under `minimum_ml` are not drawn.
+    Features: of the study the log-odds that any of its planes shows blood (noisy-or); of a slice the log-odds of its
+    plane, smoothed over neighbours, and the study's feature; of each type the log-odds that any plane shows it. Bodies
+    under `minimum_ml` are not drawn.
     """
 
     study: Platt

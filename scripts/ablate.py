@@ -76,7 +76,7 @@ def main(datasets: tuple[Path, ...], start: Path, out: Path, steps: int, jobs: i
     found["two networks: segmentation and classifier"] = mean_of(
         "two networks: segmentation and classifier", [found["segmentation only"], found["plane classifier only"]]
     )
-    found["planes not smoothed"] = mean_of("planes not smoothed", [found[WHOLE]], smooth=False)
+    found["slices not smoothed"] = mean_of("slices not smoothed", [found[WHOLE]], smooth=False)
     rows = table([*found.values(), *others], cases)
     (out / "ablation.json").write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
     (out / "ablation.md").write_text(markdown(rows), encoding="utf-8")

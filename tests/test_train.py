@@ -129,7 +129,7 @@ def test_too_few_patients_are_said(made: tuple[Options, list[Case], Sequence[Dat
 def test_packed_heads_train_elsewhere(
     made: tuple[Options, list[Case], Sequence[Dataset], Path], site: Path, tmp_path: Path
 ) -> None:
-    options, cases, _, _ = made
+    _, cases, _, _ = made
     main = _script_main()
     packed = CliRunner().invoke(main, [str(site), "--out", str(tmp_path / "packed"), "--pack-only"])
     assert packed.exit_code == 0, packed.output

@@ -14,7 +14,7 @@ from inference.network import plane_logits
 from inference.pipelines.contract import Contract, Network, check_answer, check_network, read_bytes, read_contract
 from inference.pipelines.monai_network import load_monai
 from inference.pipelines.onnx_network import load_onnx
-from inference.pipelines.reading import Reading, answer, smoothed
+from inference.pipelines.reading import Reading, answer
 from inference.preprocess import HeadGrid
 from inference.stack import SliceStack
 from inference.weights import ModelCard
@@ -51,9 +51,9 @@ class ForeignPipeline:
             parts.append(logits[:, output.order])
         logits = torch.cat(parts)
         if output.gives == "planes":
-            return Reading(None, _smoothed(logits), output.kinds)
+            return Reading(None, _array(logits), output.kinds)
         whole, half = _both_sizes(logits, grid.image.shape[1:])
-        return Reading(whole.softmax(1), _smoothed(plane_logits(half)), output.kinds)
+        return Reading(whole.softmax(1), _array(plane_logits(half)), output.kinds)
 
 
 def _load(card: ModelCard, contract: Contract, device: torch.device, who: str) -> Network:
@@ -70,5 +70,5 @@ def _both_sizes(logits: torch.Tensor, size: torch.Size) -> tuple[torch.Tensor, t
     return nnf.interpolate(logits, size=size, mode="bilinear", align_corners=False), logits
 
 
-def _smoothed(planes: torch.Tensor) -> np.ndarray:
-    return smoothed(planes.numpy().astype(np.float64))
+def _array(planes: torch.Tensor) -> np.ndarray:
+    return planes.numpy().astype(np.float64)

@@ -11,7 +11,7 @@ import torch.nn.functional as nnf
 
 from inference.findings import ModelIdentity, Result
 from inference.network import Answer, HeadNetwork, build_network, plane_scores
-from inference.pipelines.reading import Reading, answer, smoothed
+from inference.pipelines.reading import Reading, answer
 from inference.preprocess import HeadGrid, features, triplets
 from inference.stack import SliceStack
 from inference.weights import ModelCard, load_card, load_networks
@@ -56,7 +56,7 @@ class HaemorrhagePipeline:
             logits = torch.stack([each.voxels.float() for each in answers]).mean(0)
             full = nnf.interpolate(logits, size=three.shape[2:], mode="bilinear", align_corners=False)
             voxels.append(full.softmax(1).cpu())
-        return Reading(torch.cat(voxels), smoothed(torch.cat(planes).numpy().astype(np.float64)))
+        return Reading(torch.cat(voxels), torch.cat(planes).numpy().astype(np.float64))
 
     def _ask(self, number: int, images: torch.Tensor, depths: torch.Tensor) -> Answer:
         """What a network says of planes; those of odd numbers see them mirrored."""

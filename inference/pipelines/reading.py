@@ -1,7 +1,8 @@
 """What a network says of a head -> the result of the haemorrhage question: the same decisions for every network.
 
-Log-odds per plane, smoothed over neighbouring planes and calibrated (Platt), are the probability of each slice, and the
-mean of the highest planes is the study's; voxels are exclusive among types. A reading without voxels outlines nothing.
+Log-odds of planes, calibrated (Platt), are the probabilities: of a slice those of its plane, smoothed over the
+neighbouring ones; of the study that any of its planes shows blood (noisy-or). Voxels are exclusive among types. A
+reading without voxels outlines nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +19,6 @@ from inference.stack import SliceStack
 from inference.weights import HAEMORRHAGE, Decisions, ModelCard, VolumeError
 
 KEY_SLICES = 4
-TOP_PLANES = 3
 MINORITY = 0.25
 FEWEST_PLANES = 8
 
@@ -26,7 +26,7 @@ FEWEST_PLANES = 8
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
     """What networks say of a head: `voxels` (plane, 1 + kind, row, column) probabilities at 1 mm on the grid, 0 none,
-    or None of a network that outlines nothing; `planes` (plane, 1 + kind) smoothed log-odds: any haemorrhage, then each
+    or None of a network that outlines nothing; `planes` (plane, 1 + kind) log-odds: any haemorrhage, then each
     of `kinds`: names of HaemorrhageType in its order, or INTRACRANIAL alone where no types are told."""
 
     voxels: torch.Tensor | None
@@ -40,9 +40,10 @@ def smoothed(planes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(0.25 * padded[:-2] + 0.5 * planes + 0.25 * padded[2:])
 
 
-def top_mean(values: NDArray[np.float64]) -> float:
-    """Mean of the TOP_PLANES highest."""
-    return float(np.sort(values)[-TOP_PLANES:].mean())
+def noisy_or(odds: NDArray[np.float64]) -> float:
+    """Log-odds that at least one of the planes shows it, from each plane's log-odds, as if planes were independent."""
+    none = max(float(np.logaddexp(0, odds).sum()), 1e-300)
+    return float(none + np.log(-np.expm1(-none)))
 
 
 def key_slices(probabilities: NDArray[np.float64], count: int = KEY_SLICES) -> tuple[int, ...]:
@@ -65,10 +66,10 @@ def answer(card: ModelCard, read: Callable[[HeadGrid], Reading], stack: SliceSta
     if len(grid.image) < FEWEST_PLANES:
         raise NotAnalysable("There are too few slices of the head to analyse.")
     reading, decide = read(grid), card.decisions
-    highest = top_mean(reading.planes[:, 0])
-    probability = decide.study(highest)
+    study = noisy_or(reading.planes[:, 0])
+    probability = decide.study(study)
     suspected = probability >= decide.study_threshold
-    by_plane = np.array([decide.slice(float(odds), highest) for odds in reading.planes[:, 0]])
+    by_plane = np.array([decide.slice(float(odds), study) for odds in smoothed(reading.planes)[:, 0]])
     in_order = by_plane[grid.plane_of_slice]
     by_slice = in_order[::-1] if grid.orientation.flip_slices else in_order
     return Result(
@@ -98,7 +99,7 @@ def _kinds(reading: Reading, decide: Decisions, probability: float) -> list[_Kin
     if reading.kinds == (INTRACRANIAL,):
         return [_Kind(INTRACRANIAL, probability, True)]
     places = [list(HaemorrhageType).index(HaemorrhageType(name)) for name in reading.kinds]
-    chances = [decide.types[at](top_mean(odds)) for at, odds in zip(places, reading.planes[:, 1:].T, strict=True)]
+    chances = [decide.types[at](noisy_or(odds)) for at, odds in zip(places, reading.planes[:, 1:].T, strict=True)]
     likeliest = int(np.argmax(chances))
     return [
         _Kind(name, chances[i], i == likeliest or chances[i] >= decide.type_thresholds[places[i]])

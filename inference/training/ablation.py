@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from inference.network import Answer, HeadNetwork, plane_logits
-from inference.pipelines.reading import smoothed, top_mean
+from inference.pipelines.reading import noisy_or, smoothed
 from inference.preprocess import features, triplets
 from inference.training.cases import Case
 from inference.training.datasets.base import UNKNOWN
@@ -71,7 +71,7 @@ def variants(whole: Recipe) -> Mapping[str, Variant]:
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
     """A variant's out-of-fold scores: (plane, 6) of every case in order, not smoothed. `studies` (case,) are the
-    studies' scores where they are not the mean of the highest planes."""
+    studies' scores where they are not the noisy-or of the planes."""
 
     name: str
     planes: tuple[Floats, ...]
@@ -86,7 +86,7 @@ class Outcome:
     @property
     def of_studies(self) -> Floats:
         """(case,)"""
-        return np.array([top_mean(seen[:, 0]) for seen in self.seen]) if self.studies is None else self.studies
+        return np.array([noisy_or(each[:, 0]) for each in self.planes]) if self.studies is None else self.studies
 
 
 @torch.inference_mode()
@@ -130,8 +130,7 @@ def mean_of(name: str, outcomes: Sequence[Outcome], smooth: bool = True) -> Outc
 
 def aggregated(whole: Outcome, folds: Sequence[int], cases: Sequence[Case]) -> list[Outcome]:
     """Other ways from planes to a study; the learned one is fitted on the other folds' predictions."""
-    highest = np.array([np.sort(seen[:, 0])[-HIGHEST:][::-1] for seen in whole.seen])
-    chances = [1 / (1 + np.exp(-seen[:, 0])) for seen in whole.seen]
+    highest = np.array([np.sort(each[:, 0])[-HIGHEST:][::-1] for each in whole.planes])
     truth, fold = np.array([case.told.haemorrhage for case in cases]), np.array(folds)
     learned = np.zeros(len(cases))
     for own in np.unique(fold):
@@ -139,7 +138,9 @@ def aggregated(whole: Outcome, folds: Sequence[int], cases: Sequence[Case]) -> l
         learned[fold == own] = highest[fold == own] @ np.array(fit.slopes) + fit.intercept
     ways = {
         "study: the highest plane alone": highest[:, 0],
-        "study: noisy-or of all planes": np.array([-np.log1p(-np.minimum(each, 1 - 1e-9)).sum() for each in chances]),
+        "study: mean of the three highest smoothed planes": np.array(
+            [np.sort(s[:, 0])[-3:].mean() for s in whole.seen]
+        ),
         f"study: learned from the {HIGHEST} highest planes": learned,
     }
     return [replace(whole, name=name, studies=scores) for name, scores in ways.items()]

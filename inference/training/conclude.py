@@ -128,9 +128,9 @@ def words(options: Options, release: Release, cases: Sequence[Case]) -> Words:
         f"Chosen for a sensitivity of {SENSITIVITY:g} on out-of-fold predictions of single networks. The figures are "
         "out of fold: each patient is judged by the one network that never saw the patient, with calibration and "
         "thresholds fitted on the predictions for the patients of the other folds (which came from networks that had "
-        "seen the patient). The smoothing over neighbouring planes was chosen on early predictions for two thirds of "
-        "the same patients. Intervals: 95 %, bootstrap by patient. The averaged networks themselves have no figures, "
-        "for no patient is new to all of them."
+        "seen the patient). The smoothing over neighbouring planes and the step from planes to the study (noisy-or, "
+        "not the mean of the highest) were chosen on out-of-fold predictions for the same patients. Intervals: 95 %, "
+        "bootstrap by patient. The averaged networks themselves have no figures, for no patient is new to all of them."
     )
     return Words(release.version, data, licence, training, point, ADULT_YEARS, children_words(cases), limits)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.pipelines.reading import top_mean
+from inference.pipelines.reading import noisy_or, smoothed
 from inference.training.data import TYPES
 from inference.training.evaluation.statistics import wilson
 from inference.training.predict import Floats, Prediction
@@ -57,7 +57,7 @@ def choose_threshold(scores: Floats, truth: NDArray[np.bool_], sensitivity: floa
 
 def study_scores(predictions: Sequence[Prediction]) -> Floats:
     """(study,) what the study's calibration is of."""
-    return np.array([top_mean(p.planes[:, 0]) for p in predictions])
+    return np.array([noisy_or(p.planes[:, 0]) for p in predictions])
 
 
 def study_truth(predictions: Sequence[Prediction]) -> NDArray[np.bool_]:
@@ -70,7 +70,7 @@ def calibrate_types(predictions: Sequence[Prediction]) -> tuple[tuple[Platt, ...
     calibrations, thresholds = [], []
     for t in range(len(TYPES)):
         known = [p for p in predictions if p.told.types[t] is not None]
-        highest = np.array([[top_mean(p.planes[:, 1 + t])] for p in known]).reshape(-1, 1)
+        highest = np.array([[noisy_or(p.planes[:, 1 + t])] for p in known]).reshape(-1, 1)
         truth = np.array([p.told.types[t] for p in known], bool)
         platt = fit_platt(highest, truth, ridge=0.1)
         chance = np.array([platt(float(v)) for v in highest[:, 0]])
@@ -84,7 +84,10 @@ def calibrate_slices(predictions: Sequence[Prediction]) -> tuple[Platt, float]:
 
     Without a single plane that somebody marked, a plane is calibrated as the study is.
     """
-    rows = [np.column_stack([p.planes[:, 0], np.full(len(p.planes), top_mean(p.planes[:, 0]))]) for p in predictions]
+    rows = [
+        np.column_stack([smoothed(p.planes)[:, 0], np.full(len(p.planes), noisy_or(p.planes[:, 0]))])
+        for p in predictions
+    ]
     inputs = np.concatenate([x[p.judged] for x, p in zip(rows, predictions, strict=True)])
     marked = np.concatenate([p.labels[p.judged, 0] == 1 for p in predictions])
     if not marked.any():

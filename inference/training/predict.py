@@ -1,4 +1,4 @@
-"""What a fold's networks say of a head on the grid, as the pipeline pools and smooths it."""
+"""What a fold's networks say of a head on the grid, as the pipeline pools it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from inference.network import HeadNetwork, plane_scores
-from inference.pipelines.reading import smoothed
 from inference.preprocess import features, triplets
 from inference.training.cases import Case, Told
 from inference.training.data import TrainingHead
@@ -34,7 +33,7 @@ class Prediction:
 
 @torch.inference_mode()
 def predict(networks: Sequence[HeadNetwork], head: TrainingHead) -> Floats:
-    """(plane, 6) smoothed log-odds of the averaged networks."""
+    """(plane, 6) log-odds of the averaged networks."""
     three = triplets(torch.from_numpy(head.image.astype(np.float32)))
     depth = torch.from_numpy(head.depth_mm)
     planes = []
@@ -42,7 +41,7 @@ def predict(networks: Sequence[HeadNetwork], head: TrainingHead) -> Floats:
         part = slice(start, start + BATCH)
         inputs = features(three[part], depth[part]).contiguous(memory_format=torch.channels_last)
         planes.append(torch.stack([plane_scores(net(inputs)) for net in networks]).mean(0))
-    return smoothed(torch.cat(planes).numpy().astype(np.float64))
+    return torch.cat(planes).numpy().astype(np.float64)
 
 
 def predict_cases(networks: Sequence[HeadNetwork], folds: Sequence[int], cases: Sequence[Case]) -> list[Prediction]:

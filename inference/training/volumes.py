@@ -79,4 +79,4 @@ def volume_error(drawn: Sequence[Drawn], threshold: float) -> VolumeError:
     place = THRESHOLDS.index(threshold)
     ratios = [each.true_ml / each.drawn_ml[place] for each in drawn if each.drawn_ml[place] > 0]
     low, high = np.percentile(ratios, [2.5, 97.5])
-    return VolumeError(len(drawn), float(low), float(high))
+    return VolumeError(len(ratios), float(low), float(high))
