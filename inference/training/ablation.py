@@ -91,7 +91,7 @@ class Outcome:
 
 @torch.inference_mode()
 def read(network: HeadNetwork, case: Case, variant: Variant, mirrored: bool = False) -> Floats:
-    """(plane, 6) what a network says of a case's planes."""
+    """(plane, 6) what a variant's network says of a case's planes, or of its mirror image's."""
     three, depth = triplets(torch.from_numpy(case.head.image.astype(np.float32))), torch.from_numpy(case.head.depth_mm)
     three = three.flip(-1) if mirrored else three
     found = []
@@ -100,26 +100,6 @@ def read(network: HeadNetwork, case: Case, variant: Variant, mirrored: bool = Fa
         inputs = features(three[part], depth[part], variant.recipe.blind).contiguous(memory_format=torch.channels_last)
         found.append(variant.score(network(inputs)))
     return torch.cat(found).numpy().astype(np.float64)
-
-
-def outcome(
-    name: str, variant: Variant, networks: Sequence[HeadNetwork], folds: Sequence[int], cases: Sequence[Case]
-) -> Outcome:
-    """Each case by the network of its own fold."""
-    return Outcome(name, tuple(read(networks[fold], case, variant) for case, fold in zip(cases, folds, strict=True)))
-
-
-def mirrored(
-    name: str, variant: Variant, networks: Sequence[HeadNetwork], folds: Sequence[int], cases: Sequence[Case]
-) -> Outcome:
-    """Each case and its mirror image by the network of its own fold, averaged."""
-    return Outcome(
-        name,
-        tuple(
-            (read(networks[fold], case, variant) + read(networks[fold], case, variant, mirrored=True)) / 2
-            for case, fold in zip(cases, folds, strict=True)
-        ),
-    )
 
 
 def mean_of(name: str, outcomes: Sequence[Outcome], smooth: bool = True) -> Outcome:

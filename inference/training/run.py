@@ -9,7 +9,7 @@ import logging
 import math
 import multiprocessing
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from inference.network import HeadNetwork, build_network
 from inference.training.bank import Bank, edition
 from inference.training.cases import Case, gather, pack, signature_of, unpack
 from inference.training.checkpoint import read_averaged, trained_steps
+from inference.training.data import TrainingHead
 from inference.training.datasets.base import Dataset, DatasetError
 from inference.training.folds import assign_folds
 from inference.training.pool import Pool, synthetic_training_heads
@@ -152,38 +153,64 @@ def _finished(options: Options, where: Mapping[str, int], number: int, round_: i
     return trained_steps(path, fold_named(options, where, number, round_)) >= options.rounds[round_].steps
 
 
-def _train_round(
-    options: Options, where: Mapping[str, int], number: int, round_: int, cases: Mapping[str, Case], until: float
-) -> bool:
-    recipe, fold = options.rounds[round_], fold_named(options, where, number, round_)
-    start = starting_network(options, where, number, round_)
-    normals = {study: case.head for study, case in cases.items() if not case.told.haemorrhage}
-    positives = [case.head for case in cases.values() if case.told.haemorrhage]
-    if recipe.propagate and start is not None:
-        positives = [propagated(head, voxel_probabilities(start, head)) for head in positives]
-    pool = Pool(
+def sides(cases: Iterable[Case]) -> tuple[dict[str, TrainingHead], list[TrainingHead]]:
+    """Heads without haemorrhage by study, and heads with."""
+    normals = {case.told.study: case.head for case in cases if not case.told.haemorrhage}
+    return normals, [case.head for case in cases if case.told.haemorrhage]
+
+
+def drawn_by(network: HeadNetwork, heads: Iterable[TrainingHead]) -> list[TrainingHead]:
+    """The heads with the voxel labels that a network is sure of."""
+    return [propagated(head, voxel_probabilities(network, head)) for head in heads]
+
+
+def pool_of(
+    options: Options,
+    recipe: Recipe,
+    normals: Mapping[str, TrainingHead],
+    positives: Sequence[TrainingHead],
+    luck: Sequence[int],
+) -> Pool:
+    """What a fold may see; `luck` seeds it beside the recipe's own seed."""
+    return Pool(
         normals,
         positives,
         synthetic_training_heads(recipe.synthetic_heads, recipe.synthetic_seed),
         Bank((options.shared or options.out) / "bank", normals, recipe.seed),
         recipe,
-        np.random.default_rng([recipe.seed, number, round_]),
+        np.random.default_rng([recipe.seed, *luck]),
         torch.device(options.device),
     )
-    folder = options.out / "log"
+
+
+def teller(folder: Path) -> Callable[[Progress], None]:
+    """Writes what it is told into the folder's files and the log."""
 
     def tell(progress: Progress) -> None:
         note(progress, folder)
         log.info("%s", progress.words)
 
-    return train(pool, fold, checkpoint_path(options.out, round_, number), start, until, tell)
+    return tell
+
+
+def _train_round(
+    options: Options, where: Mapping[str, int], number: int, round_: int, cases: Mapping[str, Case], until: float
+) -> bool:
+    recipe, fold = options.rounds[round_], fold_named(options, where, number, round_)
+    start = starting_network(options, where, number, round_)
+    normals, positives = sides(cases.values())
+    if recipe.propagate and start is not None:
+        positives = drawn_by(start, positives)
+    pool = pool_of(options, recipe, normals, positives, (number, round_))
+    checkpoint = checkpoint_path(options.out, round_, number)
+    return train(pool, fold, checkpoint, start, until, teller(options.out / "log"))
 
 
 def train_all(options: Options, where: Mapping[str, int]) -> bool:
     """Trains what is not trained yet, folds side by side; whether everything is finished. The page is kept up."""
     until = time.monotonic() + options.minutes * 60
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.jobs, mp_context=context, initializer=_log_to_console) as executor:
+    with ProcessPoolExecutor(options.jobs, mp_context=context, initializer=log_to_console) as executor:
         waiting: set[Future[bool]] = {
             executor.submit(train_fold, options, where, fold, until) for fold in range(options.folds)
         }
@@ -195,7 +222,8 @@ def train_all(options: Options, where: Mapping[str, int]) -> bool:
     return all(finished)
 
 
-def _log_to_console() -> None:
+def log_to_console() -> None:
+    """In each process that trains."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
 
