@@ -7,6 +7,7 @@ import click
 
 from dicom_node import listing
 from dicom_node.cli_models import models
+from dicom_node.cli_viewer import viewer
 from dicom_node.command_line import Group, Invocation, with_settings
 from dicom_node.errors import CommandError
 from dicom_node.logs import configure_logs
@@ -267,6 +268,7 @@ def config_check(settings: Settings) -> None:
 
 
 main.add_command(models)
+main.add_command(viewer)
 
 
 def own_node(settings: Settings) -> Peer:

@@ -15,7 +15,7 @@ from dicom_node import clock
 from dicom_node.archive import Archive
 from dicom_node.settings import Settings
 from dicom_node.tables.database import Database
-from dicom_node.web import events, pages, pictures, security, status
+from dicom_node.web import events, pages, pictures, security, status, viewer, viewer_files
 from dicom_node.web.site import HERE, Site, make_templates
 
 ROUTES = [
@@ -24,11 +24,15 @@ ROUTES = [
     Route("/events", events.events),
     Route("/studies/{study_uid}", pages.show_study),
     Route("/studies/{study_uid}/picture.png", pictures.picture),
+    Route("/studies/{study_uid}/viewer", viewer.open_viewer),
     Route("/studies/{study_uid}/acknowledge", pages.acknowledge, methods=["POST"]),
     Route("/studies/{study_uid}/close", pages.close, methods=["POST"]),
     Route("/status", status.show_status),
     Route("/health", status.health),
     Mount("/static", StaticFiles(directory=HERE / "static")),
+    Route("/viewer/{path:path}", viewer_files.show_viewer),
+    Route("/app-config.js", viewer_files.config),
+    Route("/{name:path}", viewer_files.file),  # the last: whatever is no page of the node may be a file of OHIF
 ]
 
 

@@ -1,0 +1,88 @@
+// What OHIF is told by this node: where the images are, and how a head CT is hung. The page that opened it names the
+// slice to start at (OHIF's own initialSOPInstanceUID) and the segmentation to lay over the images.
+"use strict";
+
+(() => {
+  const DICOMWEB = "/dicom-web";
+  const BRAIN = { windowWidth: 80, windowCenter: 40 };
+  const asked = new URLSearchParams(location.search);
+
+  const is = (attribute, value) => ({ weight: 10, attribute, constraint: { equals: { value } }, required: true });
+  const images = { attribute: "numImageFrames", constraint: { greaterThan: { value: 0 } }, required: true };
+  const chosen = { weight: 100, attribute: "isDisplaySetFromUrl", constraint: { equals: true } };
+  const ct = { seriesMatchingRules: [images, chosen, { ...is("Modality", "CT"), required: false }] };
+  const segmentation = asked.get("segmentation");
+  const selectors = segmentation
+    ? { ct, segmentation: { seriesMatchingRules: [is("SOPInstanceUID", segmentation)] } }
+    : { ct };
+
+  const viewportOptions = {
+    viewportType: "stack",
+    toolGroupId: "default",
+    allowUnmatchedView: true,
+    initialImageOptions: { custom: "sopInstanceLocation" },
+  };
+  const shown = [{ id: "ct", options: { voi: BRAIN } }];
+  const headCT = {
+    id: "head-ct",
+    name: "Head CT",
+    protocolMatchingRules: [],
+    toolGroupIds: ["default"],
+    numberOfPriorsReferenced: 0,
+    displaySetSelectors: selectors,
+    defaultViewport: { viewportOptions, displaySets: [{ id: "ct", matchedDisplaySetsIndex: -1 }] },
+    stages: [
+      {
+        name: "one",
+        viewportStructure: { layoutType: "grid", properties: { rows: 1, columns: 1 } },
+        viewports: [{ viewportOptions, displaySets: segmentation ? [...shown, { id: "segmentation" }] : shown }],
+      },
+    ],
+  };
+
+  const back = (React) =>
+    React.createElement("a", { href: "/", style: { color: "#fff", whiteSpace: "nowrap" } }, "‹ Worklist");
+
+  window.config = {
+    routerBasename: "/viewer",
+    showStudyList: false,
+    extensions: [
+      { id: "triage-node", getHangingProtocolModule: () => [{ name: headCT.id, protocol: headCT }] },
+    ],
+    modes: [],
+    modesConfiguration: {
+      "@ohif/mode-basic": { routeName: { $set: "study" }, hangingProtocol: { $set: headCT.id } },
+    },
+    customizationService: [{ "ohif.tours": { $set: [] } }],
+    investigationalUseDialog: { option: "never" },
+    whiteLabeling: { createLogoComponentFn: back },
+    disableConfirmationPrompts: true,
+    maxNumberOfWebWorkers: 3,
+    showWarningMessageForCrossOrigin: false,
+    showCPUFallbackMessage: true,
+    showLoadingIndicator: true,
+    strictZSpacingForVolumeViewport: true,
+    showErrorDetails: "always",
+    defaultDataSourceName: "node",
+    dataSources: [
+      {
+        namespace: "@ohif/extension-default.dataSourcesModule.dicomweb",
+        sourceName: "node",
+        configuration: {
+          friendlyName: "triage-node",
+          name: "node",
+          qidoRoot: DICOMWEB,
+          wadoRoot: DICOMWEB,
+          wadoUriRoot: DICOMWEB,
+          imageRendering: "wadors",
+          thumbnailRendering: "wadors",
+          enableStudyLazyLoad: true,
+          supportsFuzzyMatching: false,
+          supportsWildcard: true,
+          singlepart: "bulkdata,video,pdf",
+          bulkDataURI: { enabled: true },
+        },
+      },
+    ],
+  };
+})();
