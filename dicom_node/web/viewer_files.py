@@ -1,8 +1,9 @@
 """OHIF's own files, as installed, and the settings that this node gives it.
 
 OHIF's routes lie under /viewer, but its scripts ask for the root ("/89.bundle.js"): the last route of the node serves
-what of that is a file of OHIF. Everything here carries a policy of its own: OHIF compiles WebAssembly, starts workers
-and styles elements by script, and may speak with nobody but this node.
+what of that is a file of OHIF. Everything here carries a policy of its own: OHIF's decoders make functions from text
+(Emscripten's embind: without it neither compressed images nor segmentations are shown), it starts workers and styles
+elements by script; but it may speak with nobody except this node.
 """
 
 import re
@@ -13,8 +14,7 @@ from pathlib import Path
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.staticfiles import NotModifiedResponse, StaticFiles
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 from dicom_node.viewer_install import viewer_folder
 from dicom_node.web.site import HERE, site_of
@@ -33,8 +33,8 @@ TYPES = {
     ".woff2": "font/woff2",
 }
 POLICY = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'{scripts}; style-src 'self' 'unsafe-inline';"
-    " img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:;"
+    "default-src 'none'; script-src 'self' 'unsafe-eval'{scripts}; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; worker-src 'self';"
     " manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HASHED = re.compile(r"[.-]?[0-9a-f]{16}\.(js|wasm|woff2)$")
@@ -42,7 +42,9 @@ INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 def show_viewer(request: Request) -> Response:
-    """GET /viewer/...: OHIF's page, whichever of its routes is asked for."""
+    """GET /viewer/...: OHIF's page, whichever of its routes is asked for; the worklist where no study is named."""
+    if not request.path_params["path"]:
+        return RedirectResponse("/", 303)
     page = viewer_folder(site_of(request).settings.node.data) / "index.html"
     if not page.is_file():
         raise HTTPException(404, "No viewer is installed on this node. Install it with: triage-node viewer install")

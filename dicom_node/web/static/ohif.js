@@ -40,18 +40,39 @@
     ],
   };
 
+  // The bleed must stay visible under its colour: a thin line and a breath of fill.
+  const thin = ({ servicesManager }) =>
+    servicesManager.services.segmentationService.setStyle(
+      { type: "Labelmap" },
+      { outlineWidth: 2, outlineWidthInactive: 2, fillAlpha: 0.15, fillAlphaInactive: 0.15 },
+    );
+
   const back = (React) =>
-    React.createElement("a", { href: "/", style: { color: "#fff", whiteSpace: "nowrap" } }, "‹ Worklist");
+    React.createElement(
+      "div",
+      { style: { color: "#fff", lineHeight: 1.25, whiteSpace: "nowrap" } },
+      React.createElement("a", { href: "/" }, "‹ Worklist"),
+      React.createElement("div", { style: { fontSize: 11, color: "#ffd479" } }, "Research software, not for diagnostic use"),
+    );
 
   window.config = {
     routerBasename: "/viewer",
     showStudyList: false,
+    showPatientInfo: "visible",
     extensions: [
-      { id: "triage-node", getHangingProtocolModule: () => [{ name: headCT.id, protocol: headCT }] },
+      {
+        id: "triage-node",
+        getHangingProtocolModule: () => [{ name: headCT.id, protocol: headCT }],
+        onModeEnter: thin,
+      },
     ],
     modes: [],
     modesConfiguration: {
-      "@ohif/mode-basic": { routeName: { $set: "study" }, hangingProtocol: { $set: headCT.id } },
+      "@ohif/mode-basic": {
+        routeName: { $set: "study" },
+        hangingProtocol: { $set: headCT.id },
+        routes: { 0: { layoutInstance: { props: { rightPanelClosed: { $set: !segmentation } } } } },
+      },
     },
     customizationService: [{ "ohif.tours": { $set: [] } }],
     investigationalUseDialog: { option: "never" },
