@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from inference.findings import Finding, Result, volume_text
+from inference.growth import Growth, sentences
 from reports.common import Identity, Kind, Replaced, plain
 
 NOT_DIAGNOSTIC = "NOT FOR DIAGNOSTIC USE"
@@ -88,7 +89,9 @@ def replacement(replaces: tuple[Replaced, ...], who: Identity) -> str | None:
     return f"{earlier}, which suspected haemorrhage" if flagged else earlier
 
 
-def account(result: Result, who: Identity, replaces: tuple[Replaced, ...]) -> tuple[str, ...]:
+def account(
+    result: Result, who: Identity, replaces: tuple[Replaced, ...], growth: Growth | None = None
+) -> tuple[str, ...]:
     """The whole result in sentences, for readers that show a report as text."""
     earlier = replacement(replaces, who)
     return (
@@ -97,6 +100,7 @@ def account(result: Result, who: Identity, replaces: tuple[Replaced, ...]) -> tu
         *(finding_line(each) for each in result.findings),
         *(plain(f"Note: {each}") for each in result.warnings),
         *([f"{earlier}."] if earlier else []),
+        *sentences(growth),
         f"Model {model(who)}, {clock(who.now)}.",
         RESEARCH,
     )

@@ -128,6 +128,13 @@ def revive(tx: Transaction, job_id: int) -> bool:
     return bool(tx.run(f"{sql} AND state = 'failed'", id=job_id))
 
 
+def again(tx: Transaction, study_uid: str, pipeline: str) -> bool:
+    """Queue the study's last finished analysis once more: its report is out of date. False where there is none."""
+    sql = "UPDATE jobs SET state = 'queued', attempts = 0, not_before = 0, error = NULL WHERE job_id = ("
+    sql += "SELECT max(job_id) FROM jobs WHERE study_uid = :uid AND pipeline = :pipeline AND state = 'done')"
+    return bool(tx.run(sql, uid=study_uid, pipeline=pipeline))
+
+
 def study_of(tx: Transaction, job_id: int) -> str:
     """The study of a job."""
     return str((tx.row("SELECT study_uid FROM jobs WHERE job_id = :id", id=job_id) or {"study_uid": ""})["study_uid"])
