@@ -16,6 +16,8 @@ from dicom_node.archive import Archive
 from dicom_node.settings import Settings
 from dicom_node.tables.database import Database
 from dicom_node.web import events, pages, pictures, security, status, viewer, viewer_files
+from dicom_node.web.dicomweb.archived import Service, Storing
+from dicom_node.web.dicomweb.service import mount_at
 from dicom_node.web.site import HERE, Site, make_templates
 
 ROUTES = [
@@ -36,10 +38,12 @@ ROUTES = [
 ]
 
 
-def build_app(database: Database, archive: Archive, settings: Settings) -> Starlette:
-    """The page of one node as an ASGI application."""
+def build_app(database: Database, archive: Archive, settings: Settings, storing: Storing | None = None) -> Starlette:
+    """The page of one node as an ASGI application; `storing` is how STOW-RS makes an object durable."""
     site = Site(database, archive, settings, make_templates(settings))
     watcher = events.Watcher(database, lambda tx: hash(tuple(site.listed(tx, clock.utc_now()))))
+
+    service = Service(database, archive, storing)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -48,9 +52,10 @@ def build_app(database: Database, archive: Archive, settings: Settings) -> Starl
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
+        service.decoder.close()
 
     app = Starlette(
-        routes=ROUTES,
+        routes=[mount_at("/dicom-web"), *ROUTES],
         middleware=[
             Middleware(security.Guard),
             Middleware(
@@ -60,5 +65,5 @@ def build_app(database: Database, archive: Archive, settings: Settings) -> Starl
         exception_handlers={HTTPException: pages.refuse, 500: pages.refuse},
         lifespan=lifespan,
     )
-    app.state.site, app.state.watcher = site, watcher
+    app.state.site, app.state.watcher, app.state.dicomweb = site, watcher, service
     return app
