@@ -58,14 +58,13 @@ def worklist(settings: Settings) -> list[WorklistEntry]:
     wanted = settings.worklist
     with database(settings).read() as tx:
         entries = []
-        for item in worklist_table.listed(
-            tx,
+        order = worklist_table.ReadingOrder(
             clock.utc_now(),
             timedelta(minutes=wanted.ageing_cap_minutes),
             timedelta(hours=wanted.leave_after_hours),
             wanted.overdue_first,
-            LONGEST_LIST,
-        ):
+        )
+        for item in worklist_table.listed(tx, order, LONGEST_LIST):
             study = instances.get_study(tx, item.study_uid)
             made = results.objects_of_study(tx, item.study_uid, item.version)
             entries.append(

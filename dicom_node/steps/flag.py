@@ -55,7 +55,7 @@ def with_result(
     """The row of an analysed study. The same result and the same comparison seen again change nothing."""
     again, unseen = item.version == latest.version, item.state in (ItemState.UNREAD, ItemState.OPENED)
     urgency = Urgency.HIGH if latest.suspected else Urgency.LOW
-    if item.urgency is Urgency.HIGH and earlier and unseen or again:
+    if again or (item.urgency is Urgency.HIGH and earlier and unseen):
         urgency = item.urgency
     grown = compared is not None and compared.grown
     raised = urgency is Urgency.HIGH and (
@@ -68,6 +68,7 @@ def with_result(
         urgency=urgency,
         headline=with_growth(headline(latest, earlier, urgency), compared, lowered),
         state=item.state if keep else ItemState.UNREAD,
+        acted_at=item.acted_at if keep else None,
         flagged_at=now if raised else item.flagged_at,
         version=latest.version,
         grown=grown or lowered,
@@ -102,12 +103,17 @@ def without_result(item: WorklistItem, tx: Transaction, study_uid: str) -> Workl
     receiving = any(s.state is not SeriesState.ROUTED for s in instances.series_of_study(tx, study_uid))
     reason = not_analysed(standing, choices)
     if any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in standing):
-        return replace(item, urgency=Urgency.MEDIUM, headline="Waiting for analysis", state=ItemState.WAITING)
+        return waiting(item, "Waiting for analysis")
     if receiving or reason is None:
-        headline = f"Receiving images (so far: {reason})" if reason else "Receiving images"
-        return replace(item, urgency=Urgency.MEDIUM, headline=headline, state=ItemState.WAITING)
-    state = ItemState.UNREAD if item.state is ItemState.WAITING or item.headline != reason else item.state
-    return replace(item, urgency=Urgency.MEDIUM, headline=reason, state=state)
+        return waiting(item, f"Receiving images (so far: {reason})" if reason else "Receiving images")
+    if item.state is ItemState.WAITING or item.headline != reason:
+        item = replace(item, state=ItemState.UNREAD, acted_at=None)
+    return replace(item, urgency=Urgency.MEDIUM, headline=reason)
+
+
+def waiting(item: WorklistItem, headline: str) -> WorklistItem:
+    """The row of a study whose result is still to come."""
+    return replace(item, urgency=Urgency.MEDIUM, headline=headline, state=ItemState.WAITING, acted_at=None)
 
 
 def not_analysed(standing: list[Job], choices: list[Choice]) -> str | None:
