@@ -115,7 +115,8 @@ READING = (
     # by stage (to read 0, acknowledged 4, read 8) and kind (suspected 0, not analysed 1, in progress 2, negative 3)
     "ALTER TABLE worklist ADD COLUMN place INTEGER GENERATED ALWAYS AS ("
     " CASE state WHEN 'read' THEN 8 WHEN 'acknowledged' THEN 4 ELSE 0 END"
-    " + CASE WHEN urgency = 'HIGH' THEN 0 WHEN urgency = 'LOW' THEN 3 WHEN state = 'waiting' THEN 2 ELSE 1 END) VIRTUAL",
+    " + CASE WHEN urgency = 'HIGH' THEN 0 WHEN urgency = 'LOW' THEN 3 WHEN state = 'waiting' THEN 2 ELSE 1 END)"
+    " VIRTUAL",
     "CREATE INDEX worklist_places ON worklist (place, waiting_since, study_uid)",
     "CREATE INDEX worklist_of_reader ON worklist (reader, place, waiting_since, study_uid) WHERE reader <> ''",
     "CREATE INDEX worklist_to_read ON worklist (waiting_since, study_uid, place) WHERE place < 4",
