@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from hypothesis import given
@@ -27,7 +28,8 @@ from dicom_node.steps import analyse, growth
 from dicom_node.steps.complete import complete_due
 from dicom_node.steps.route import route_due
 from dicom_node.steps.rules import load_rules
-from dicom_node.tables import jobs, results, scans, worklist
+from dicom_node.tables import jobs, processes, results, scans, worklist
+from dicom_node.tables.database import Database, Transaction
 from inference.findings import INTRACRANIAL, HaemorrhageType, Result
 from inference.growth import Change, Growth, Kind, Volume, elapsed_text, phrase, sentences, total
 from inference.heads import synthetic_head
@@ -175,7 +177,7 @@ def test_contradictions(fields: dict[str, str], contradicts: bool) -> None:
     ("elements", "utc", "stated"),
     [
         ({"AcquisitionDateTime": "20260102030405.5+0100", "TimezoneOffsetFromUTC": "-0500"}, "02 02:04:05.5", True),
-        ({"AcquisitionDate": "20260102", "AcquisitionTime": "0304", "TimezoneOffsetFromUTC": "+0900"}, "01 18:04:00.0", True),
+        ({"SeriesTime": "1", "AcquisitionDate": "", "TimezoneOffsetFromUTC": "+0900"}, "01 18:04:00.0", True),
         ({"ContentDate": "20260102", "ContentTime": "0304", "TimezoneOffsetFromUTC": "-0330"}, "02 06:34:00.0", True),
         ({"AcquisitionDate": "20260103", "StudyTime": "0304", "TimezoneOffsetFromUTC": "+0000"}, "02 03:04:00.0", True),
         ({"StudyTime": "03:04:05", "TimezoneOffsetFromUTC": "+0000"}, "02 03:04:05.0", True),
@@ -271,7 +273,11 @@ def row(node: Core, study: int) -> WorklistItem:
 def reports(node: Core, study: int) -> list[Dataset]:
     """Every version of the study's structured report, oldest first."""
     with node.database.read() as tx:
-        found = results.objects_of_study(tx, str(ct(0, study=study).StudyInstanceUID))
+        return reports_of(tx, str(ct(0, study=study).StudyInstanceUID))
+
+
+def reports_of(tx: Transaction, study_uid: str) -> list[Dataset]:
+    found = results.objects_of_study(tx, study_uid)
     return [dcmread(each.path) for each in found if each.kind == "SR"]
 
 
@@ -530,14 +536,22 @@ def test_two_heads_of_one_patient_in_a_running_node(tmp_path: Path) -> None:
         entries = {entry["study_uid"]: entry for entry in served.worklist()}
         uids = [dcmread(next((tmp_path / hours).iterdir())).StudyInstanceUID for hours in ("0", "6", "9")]
         said = [entries[uid]["headline"] for uid in uids]
-        page = served.data / "results"
+        page = httpx.get(f"{address(served)}/studies/{uids[1]}").text
     assert " in " not in said[0]
     assert "in 6.0 h" in said[1] and "in 3.0 h" in said[2]
-    texts = [[words(dcmread(path)) for path in sorted(page.glob(f"{uid}/**/*SR*.dcm"))] for uid in uids]
+    with Database(served.data / "node.sqlite").read() as tx:
+        texts = [[words(report) for report in reports_of(tx, uid)] for uid in uids]
     assert [len(each) for each in texts] == [1, 2, 1], said
     assert "6.0 h earlier, as measured by the same model" not in texts[1][0]
     assert "6.0 h earlier, as measured by the same model" in texts[1][1]
     assert "3.0 h earlier, as measured by the same model" in texts[2][0]
+    assert "Since the last scan" in page and f'href="/studies/{uids[0]}"' in page
+
+
+def address(served) -> str:
+    """Where the node's pages are."""
+    with Database(served.data / "node.sqlite").read() as tx:
+        return f"http://127.0.0.1:{processes.published(tx, 'web_port')}"
 
 
 def settled(served) -> bool:
