@@ -15,7 +15,19 @@ from dicom_node.archive import Archive
 from dicom_node.settings import Settings
 from dicom_node.tables import worklist as table
 from dicom_node.tables.database import Database
-from dicom_node.web import actions, events, pages, pictures, quality, security, status, viewer, viewer_files, worklist
+from dicom_node.web import (
+    actions,
+    events,
+    feedback,
+    pages,
+    pictures,
+    quality,
+    security,
+    status,
+    viewer,
+    viewer_files,
+    worklist,
+)
 from dicom_node.web.dicomweb.archived import Service, Storing
 from dicom_node.web.dicomweb.service import mount_at
 from dicom_node.web.site import HERE, Site, make_templates
@@ -33,6 +45,8 @@ ROUTES = [
     Route("/studies/{study_uid}/read", actions.mark_read, methods=["POST"]),
     Route("/studies/{study_uid}/unread", actions.put_back, methods=["POST"]),
     Route("/reader", actions.name_reader, methods=["POST"]),
+    Route("/studies/{study_uid}/feedback", feedback.give, methods=["POST"]),
+    Route("/feedback.csv", feedback.export),
     Route("/quality", quality.show_quality),
     Route("/status", status.show_status),
     Route("/health", status.health),

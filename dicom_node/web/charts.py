@@ -12,7 +12,8 @@ from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 640, 230
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 34
-LABELS = 200  # width of the groups' names
+LABELS = 224  # width of the groups' names, which are cut after so many characters
+LONGEST_NAME = 30
 ROW = 26
 SHAPES = ("circle", "triangle", "square")
 MOST_DATES = 7
@@ -118,13 +119,20 @@ def by_group(caption: Caption, names: Sequence[str], lines: Sequence[Line], scal
         parts.append(_text(x(tick), height - 14, scale.label(tick), "middle"))
     for index, name in enumerate(names):
         middle = TOP + ROW * (index + 0.5)
-        parts.append(_text(LABELS - 12, middle + 4, name if len(name) <= 28 else f"{name[:27]}…", "end", "name"))
+        parts.append(
+            _text(
+                LABELS - 12,
+                middle + 4,
+                name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…",
+                "end",
+                "name",
+            )
+        )
         for number, line in enumerate(lines):
             if mark := line.marks[index]:
                 at = middle + (number - (len(lines) - 1) / 2) * 7
                 low, high = x(mark.low or 0), x(scale.top if mark.high is None else mark.high)
-                parts.append(f'<path class="{_reach(mark, number)}" d="M{low:.1f} {at:.1f}H{high:.1f}"/>')
-                parts.append(_shape(number, x(mark.value), at))
+                parts += [_reach(mark, number, f"M{low:.1f} {at:.1f}H{high:.1f}"), _shape(number, x(mark.value), at)]
     return _svg(caption, height, parts)
 
 
@@ -161,8 +169,7 @@ def _drawn(
         if mark:
             path += f"{'L' if drawing else 'M'}{at:.1f} {y(mark.value):.1f}"
             low, high = y(mark.low or 0), y(top if mark.high is None else mark.high)
-            parts.append(f'<path class="{_reach(mark, number)}" d="M{at:.1f} {low:.1f}V{high:.1f}"/>')
-            parts.append(_shape(number, at, y(mark.value)))
+            parts += [_reach(mark, number, f"M{at:.1f} {low:.1f}V{high:.1f}"), _shape(number, at, y(mark.value))]
         drawing = mark is not None
     return [f'<path class="line of-{number}" d="{path}"/>', *parts] if path else []
 
@@ -176,8 +183,12 @@ def _shape(number: int, x: float, y: float) -> str:
     return f'<path {kind} d="M{x:.1f} {y - 4.4:.1f}l4.4 7.8h-8.8z"/>'
 
 
-def _reach(mark: Mark, number: int) -> str:
-    return f"reach of-{number}" + (" open" if mark.low is None or mark.high is None else "")
+def _reach(mark: Mark, number: int, path: str) -> str:
+    """The interval as a bar, dotted where an end is not known; none where neither is."""
+    if mark.low is None and mark.high is None:
+        return ""
+    dotted = " open" if mark.low is None or mark.high is None else ""
+    return f'<path class="reach of-{number}{dotted}" d="{path}"/>'
 
 
 def _text(x: float, y: float, text: str, anchor: str, kind: str = "") -> str:

@@ -41,31 +41,32 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class TableRow:
-    """A group's row; `cells` as the head names them."""
-
-    group: Group
-    cells: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A plot and the table beside it."""
-
-    key: str
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[TableRow, ...]
-    svg: Markup
-
-
-@dataclass(frozen=True, slots=True)
 class Said:
     """A line's figure for the whole period, in words."""
 
     name: str
     value: str
     interval: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """A group's row: for each line its figure, and how many they stand on."""
+
+    group: Group
+    said: tuple[Said, ...]
+    count: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A plot and the table beside it."""
+
+    title: str
+    by_week: bool
+    head: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    svg: Markup
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,11 @@ class Section:
 def percent(share: float) -> str:
     """A share as people say it: 0.3 %, 7.5 %, 24 %."""
     return f"{100 * share:.0f} %" if share >= 0.0995 or share == 0 else f"{100 * share:.1f} %"
+
+
+def tick_percent(share: float) -> str:
+    """The same on an axis, without a needless decimal."""
+    return percent(share).replace(".0 %", " %")
 
 
 def taken(milliseconds: float) -> str:
@@ -112,8 +118,8 @@ def interval_text(measure: Measure, figure: Figure | None) -> str:
     if low is None and high is None:
         return "too few"
     if high is None:
-        return f"from {tell(low or 0)}, no upper bound"
-    return f"{tell(low)} to {tell(high)}" if low is not None else f"up to {tell(high)}"
+        return f"at least {tell(low or 0)}"
+    return f"{tell(low)} to {tell(high)}" if low is not None else f"at most {tell(high)}"
 
 
 def count_text(figures: Sequence[Figure | None]) -> str:
@@ -138,10 +144,7 @@ def section(
         )
     return Section(
         measure=measure,
-        whole=tuple(
-            Said(name, value_text(measure, figure), interval_text(measure, figure))
-            for name, figure in zip(measure.lines, figures, strict=True)
-        ),
+        whole=said_of(measure, figures),
         count=f"{count_text(figures)} {measure.of_what}",
         plots=plots,
         legend=charts.legend(measure.lines) if len(measure.lines) > 1 else Markup(""),
@@ -165,7 +168,12 @@ def plot(measure: Measure, kind: str, groups: Sequence[Group], compared: Change 
         svg = charts.by_week(caption, weeks, lines, scale, LATE if compared else 0, level)
     else:
         svg = charts.by_group(caption, [group.name for group in groups], lines, scale)
-    return Plot(caption.key, caption.title, _head(measure, kind), tuple(map(_row(measure), groups, found)), svg)
+    head = ("Week of" if kind == "week" else "Scanner", *measure.lines, measure.of_what)
+    rows = tuple(
+        TableRow(group, said_of(measure, figures), count_text(figures))
+        for group, figures in zip(groups, found, strict=True)
+    )
+    return Plot(caption.title, kind == "week", head, rows, svg)
 
 
 def description(measure: Measure, kind: str, groups: Sequence[Group], figures: Sequence[Figure | None]) -> str:
@@ -196,20 +204,15 @@ def _axis(measure: Measure, lines: Sequence[Line]) -> Axis:
     if measure.is_time:
         return charts.axis([highest * 1.1], MS_STEPS, tick_time)
     ends = [min(mark.high or 0, max(2 * highest, 0.05)) for mark in marks]
-    return charts.axis([highest, *ends], PERCENT_STEPS, percent)
+    return charts.axis([highest, *ends], PERCENT_STEPS, tick_percent)
 
 
-def _head(measure: Measure, kind: str) -> tuple[str, ...]:
-    columns = [column for name in measure.lines for column in (name, "95 % interval")]
-    return ("Week of" if kind == "week" else "Scanner", *columns, measure.of_what)
-
-
-def _row(measure: Measure) -> Callable[[Group, tuple[Figure | None, ...]], TableRow]:
-    def row(group: Group, figures: tuple[Figure | None, ...]) -> TableRow:
-        cells = [text for each in figures for text in (value_text(measure, each), interval_text(measure, each))]
-        return TableRow(group, (*cells, count_text(figures)))
-
-    return row
+def said_of(measure: Measure, figures: Sequence[Figure | None]) -> tuple[Said, ...]:
+    """Each line's figure in words."""
+    return tuple(
+        Said(name, value_text(measure, figure), interval_text(measure, figure))
+        for name, figure in zip(measure.lines, figures, strict=True)
+    )
 
 
 MEASURES = (

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from dicom_node import clock
 from dicom_node.entities import Analysis, Choice, Delivery, Job
 from dicom_node.steps import growth
-from dicom_node.tables import deliveries, instances, jobs, overview, results, worklist
+from dicom_node.tables import deliveries, feedback, instances, jobs, overview, results, worklist
 from dicom_node.tables.database import Transaction
 from dicom_node.web.site import render, site_of
 
@@ -28,6 +28,7 @@ class StudyPage:
     jobs: tuple[Job, ...]
     deliveries: tuple[Delivery, ...]
     comparison: growth.Comparison
+    feedback: tuple[feedback.Feedback, ...]
 
 
 def show_study(request: Request) -> Response:
@@ -55,6 +56,7 @@ def study_page(tx: Transaction, study_uid: str) -> StudyPage:
         jobs=tuple(reversed(jobs.of_study(tx, study_uid))),
         deliveries=tuple(deliveries.of_study(tx, study_uid)),
         comparison=growth.comparison(tx, study_uid),
+        feedback=tuple(feedback.of_study(tx, study_uid)),
     )
 
 
