@@ -152,12 +152,17 @@ def tinted(picture: NDArray[np.int16]) -> Mask:
     return np.ptp(picture, axis=-1) > 8
 
 
+def skull(picture: NDArray[np.int16]) -> Mask:
+    """Where bone is, white in a brain window."""
+    return picture.min(-1) > 240
+
+
 def filled_bone(bright: Mask) -> tuple[Mask, Mask]:
     """The head, as all that the skull encloses, and the inside of the skull."""
     parts, _ = ndimage.label(bright)
-    skull = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
-    head = ndimage.binary_fill_holes(skull)
-    return head, head & ~skull
+    largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    head = ndimage.binary_fill_holes(largest)
+    return head, head & ~largest
 
 
 def stretched(mask: Mask, head: Mask, onto: Mask) -> Mask:
@@ -199,7 +204,7 @@ def test_a_row_shows_ct_and_segmentation_at_the_flagged_slice(site: Site, page: 
     wait_until(lambda: of_colour(drawn(page), colour).sum() > 200, WITHIN_S, "the segmentation is drawn")
     picture = drawn(page)
     key = flagged_slice(site, "1")
-    head, inside = filled_bone(picture.min(-1) > 240)
+    head, inside = filled_bone(skull(picture))
     outline, overlay = of_colour(picture, colour), tinted(picture)
 
     assert not overlay[~head].any(), "colour outside the head"
@@ -233,12 +238,8 @@ def test_nothing_stands_between_the_reader_and_the_image(site: Site, page: Page)
 def test_a_study_without_finding_opens_in_a_brain_window_without_overlay(site: Site, page: Page) -> None:
     open_row(page, site, "2")
 
-    def brain() -> Mask:
-        picture = drawn(page)
-        _, inside = filled_bone(picture.min(-1) > 240) if (picture > 240).any() else (None, np.zeros((1, 1), bool))
-        return inside
-
-    wait_until(lambda: brain().sum() > 10_000, WITHIN_S, "a head is drawn")
+    wait_until(lambda: skull(drawn(page)).sum() > 5_000, WITHIN_S, "a head is drawn")
     picture = drawn(page)
+    _, inside = filled_bone(skull(picture))
+    assert inside.sum() > 20_000 and 60 < np.median(picture[inside]) < 180
     assert not tinted(picture).any()
-    assert 60 < np.median(picture[brain()]) < 180

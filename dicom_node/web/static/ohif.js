@@ -1,5 +1,5 @@
 // What OHIF is told by this node: where the images are, and how a head CT is hung. The page that opened it names the
-// slice to start at (OHIF's own initialSOPInstanceUID) and the segmentation to lay over the images.
+// slice to start at (OHIF's own initialSOPInstanceUID; otherwise the middle one) and the segmentation to lay over.
 "use strict";
 
 (() => {
@@ -20,7 +20,7 @@
     viewportType: "stack",
     toolGroupId: "default",
     allowUnmatchedView: true,
-    initialImageOptions: { custom: "sopInstanceLocation" },
+    initialImageOptions: asked.has("initialSOPInstanceUID") ? { custom: "sopInstanceLocation" } : { preset: "middle" },
   };
   const shown = [{ id: "ct", options: { voi: BRAIN } }];
   const headCT = {
