@@ -206,7 +206,7 @@ CREATE TABLE scanners (
     station TEXT NOT NULL, UNIQUE (aet, manufacturer, model, station));
 CREATE TABLE quality (
     study_uid TEXT PRIMARY KEY, week TEXT NOT NULL, scanner_id INTEGER NOT NULL REFERENCES scanners,
-    outcome TEXT NOT NULL, turnaround_ms INTEGER, judged TEXT NOT NULL) WITHOUT ROWID;
+    outcome TEXT NOT NULL, turnaround_ms INTEGER, judged TEXT NOT NULL);
 CREATE INDEX quality_counts ON quality (week, scanner_id, outcome, judged);
 CREATE INDEX quality_turnarounds ON quality (week, scanner_id, turnaround_ms) WHERE turnaround_ms IS NOT NULL;
 INSERT INTO scanners (aet, manufacturer, model, station) SELECT DISTINCT calling_aet, '', '', '' FROM series;

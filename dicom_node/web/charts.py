@@ -11,9 +11,9 @@ from datetime import date
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 640, 230
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 34
+LEFT, RIGHT, TOP, BOTTOM = 66, 12, 14, 34
 LABELS = 224  # width of the groups' names, which are cut after so many characters
-LONGEST_NAME = 30
+LONGEST_NAME = 27
 ROW = 26
 SHAPES = ("circle", "triangle", "square")
 MOST_DATES = 7
@@ -102,7 +102,7 @@ def by_week(
         shift = (number - (len(lines) - 1) / 2) * min(6.0, step / (len(lines) + 1))
         places = [LEFT + step * (index + 0.5) + shift for index in range(len(weeks))]
         parts += _drawn(number, places, line.marks, y, scale.top)
-    return _svg(caption, HEIGHT, parts)
+    return _svg(caption, HEIGHT, parts, "plot weeks")
 
 
 def by_group(caption: Caption, names: Sequence[str], lines: Sequence[Line], scale: Axis) -> Markup:
@@ -119,21 +119,13 @@ def by_group(caption: Caption, names: Sequence[str], lines: Sequence[Line], scal
         parts.append(_text(x(tick), height - 14, scale.label(tick), "middle"))
     for index, name in enumerate(names):
         middle = TOP + ROW * (index + 0.5)
-        parts.append(
-            _text(
-                LABELS - 12,
-                middle + 4,
-                name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…",
-                "end",
-                "name",
-            )
-        )
+        parts.append(_text(LABELS - 12, middle + 4, _short(name), "end", "name"))
         for number, line in enumerate(lines):
             if mark := line.marks[index]:
                 at = middle + (number - (len(lines) - 1) / 2) * 7
                 low, high = x(mark.low or 0), x(scale.top if mark.high is None else mark.high)
                 parts += [_reach(mark, number, f"M{low:.1f} {at:.1f}H{high:.1f}"), _shape(number, x(mark.value), at)]
-    return _svg(caption, height, parts)
+    return _svg(caption, height, parts, "plot")
 
 
 def legend(names: Sequence[str]) -> Markup:
@@ -151,10 +143,14 @@ def day_and_month(day: date) -> str:
     return f"{day.day} {day:%b}"
 
 
-def _svg(caption: Caption, height: float, parts: Sequence[str]) -> Markup:
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _svg(caption: Caption, height: float, parts: Sequence[str], kind: str) -> Markup:
     names = f"{caption.key}-title {caption.key}-description"
     return Markup(
-        f'<svg class="plot" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="{names}">'
+        f'<svg class="{kind}" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="{names}">'
         f'<title id="{caption.key}-title">{escape(caption.title)}</title>'
         f'<desc id="{caption.key}-description">{escape(caption.description)}</desc>{"".join(parts)}</svg>'
     )

@@ -112,7 +112,7 @@ def value_text(measure: Measure, figure: Figure | None) -> str:
 def interval_text(measure: Measure, figure: Figure | None) -> str:
     """The 95 % interval, and in words where there are too few for one of its ends."""
     if figure is None:
-        return "–"
+        return ""
     tell = taken if measure.is_time else percent
     low, high = figure.low, figure.high
     if low is None and high is None:
