@@ -103,9 +103,14 @@ class Growth:
 
     @property
     def most_telling(self) -> Change | None:
-        """What a headline speaks of: growth, else intraparenchymal blood, else all of it; None where there is none."""
+        """What a headline speaks of; None where neither scan shows blood.
+
+        Growth, else intraparenchymal blood, else all of it: also where the other scan has blood of other types only.
+        """
         found = [change for change in self.changes if change.kind is not Kind.NOTHING]
-        by_rank = sorted(found, key=lambda change: (not change.grown, change.name == INTRACRANIAL))
+        whole = {change.kind for change in found if change.name == INTRACRANIAL}
+        partial = {Kind.NEW, Kind.GONE} - whole if whole else set()
+        by_rank = sorted(found, key=lambda each: (not each.grown, each.kind in partial, each.name == INTRACRANIAL))
         return by_rank[0] if by_rank else None
 
 

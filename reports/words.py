@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from inference.findings import Finding, Result, volume_text
-from inference.growth import Growth, sentences
+from inference.growth import Growth, phrase, sentences
 from reports.common import Identity, Kind, Replaced, plain
 
 NOT_DIAGNOSTIC = "NOT FOR DIAGNOSTIC USE"
@@ -58,6 +58,12 @@ def finding_line(finding: Finding) -> str:
         return f"{title(finding)}: not suspected (probability {finding.probability:.2f})."
     size = f", about {volume_text(finding.volume_ml)}" if finding.mask is not None and finding.mask.any() else ""
     return f"{title(finding)}: suspected (probability {finding.probability:.2f}){size}."
+
+
+def change(growth: Growth | None) -> tuple[str, ...]:
+    """The change since the patient's last scan in one sentence, where there is one."""
+    said = phrase(growth) if growth else ""
+    return (f"{said[0].upper()}{said[1:]}.",) if said else ()
 
 
 def basis(result: Result) -> str:

@@ -19,6 +19,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from reports_support import MODEL, entity_errors, result_for, validator_errors
 from series import Core, core, ct, head
+from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
 from dicom_node import clock
@@ -30,6 +31,7 @@ from dicom_node.steps.route import route_due
 from dicom_node.steps.rules import load_rules
 from dicom_node.tables import jobs, processes, results, scans, worklist
 from dicom_node.tables.database import Database, Transaction
+from dicom_node.web.app import build_app
 from inference.findings import INTRACRANIAL, HaemorrhageType, Result
 from inference.growth import Change, Growth, Kind, Volume, elapsed_text, phrase, sentences, total
 from inference.heads import synthetic_head
@@ -132,6 +134,8 @@ def test_words() -> None:
     assert phrase(growth_of(Change(IPH, Volume(0), known(20)))) == "intraparenchymal new since the scan 5.5 h earlier"
     assert "no longer outlined" in phrase(growth_of(Change(IPH, known(20), Volume(0))))
     assert phrase(growth_of(Change(INTRACRANIAL, Volume(0), Volume(0)))) == ""
+    retyped = growth_of(Change(INTRACRANIAL, known(12), known(12)), Change(IPH, Volume(0), known(12)))
+    assert phrase(retyped).startswith("all haemorrhage 12.0 ml to 12.0 ml (+0.0 ml, +0 %) in 5.5 h, change not certain")
     other = growth_of(same_model=False)
     assert phrase(other) == "the scan 5.5 h earlier was measured by another model"
     assert ["different models" in each for each in sentences(other)] == [True]
@@ -220,12 +224,22 @@ class VolumeEngine:
     def __init__(self, *script: dict[HaemorrhageType, int]) -> None:
         self.script, self.model = list(script), MODEL
 
+    def wanted(self, stack: SliceStack) -> dict[HaemorrhageType, int]:
+        return self.script.pop(0)
+
     def run(self, pipeline: str, stack: SliceStack) -> Result:
-        wanted, masks = self.script.pop(0), {}
+        wanted, masks = self.wanted(stack), {}
         for kind, slices in wanted.items():
             masks[kind] = np.zeros(stack.hu.shape, bool)
             masks[kind][:slices] = True
         return replace(result_for(stack, masks, bool(masks)), model=self.model)
+
+
+class EngineByStudy(VolumeEngine):
+    """Draws as many slices as belong to a study, however often it is asked."""
+
+    def wanted(self, stack: SliceStack) -> dict[HaemorrhageType, int]:
+        return {IPH: {"1": 1, "2": 2, "3": 4}[stack.study_uid.rpartition(".")[2]]}
 
 
 @pytest.fixture
@@ -350,7 +364,7 @@ def test_an_acknowledged_growth_that_is_analysed_again_stays_acknowledged(node: 
     analysed(node, patient(1, hour=1), {IPH: 2}, {IPH: 4})
     with node.database.write() as tx:
         assert worklist.acknowledge(tx, row(node, 2).study_uid, clock.utc_now())
-        assert jobs.again(tx, row(node, 2).study_uid, "haemorrhage")
+        assert jobs.again(tx, row(node, 2).study_uid, "haemorrhage", 0)
     analysed(node, [], {IPH: 4})
     assert row(node, 2).version == 3 and row(node, 2).state is ItemState.ACKNOWLEDGED and row(node, 2).grown
 
@@ -366,7 +380,7 @@ def test_the_nearest_earlier_scan_counts(node: Core) -> None:
     assert row(node, 2).grown and "in 4.0 h" in row(node, 2).headline
     with node.database.write() as tx:
         worklist.acknowledge(tx, row(node, 3).study_uid, clock.utc_now())
-        jobs.again(tx, row(node, 3).study_uid, "haemorrhage")
+        jobs.again(tx, row(node, 3).study_uid, "haemorrhage", 0)
     analysed(node, [], {IPH: 4})
     assert not row(node, 3).grown and "found growth" not in row(node, 3).headline
 
@@ -517,6 +531,36 @@ def test_the_report_in_codes(node: Core, tmp_path: Path) -> None:
             paths += [each.path for each in made]
     assert [error for path in paths for error in validator_errors(path)] == []
     assert entity_errors(paths) == []
+
+
+@pytest.mark.parametrize("arrivals", [(3, 2, 1), (2, 3, 1), (3, 1, 2)])
+def test_in_whatever_order_they_come_the_last_reports_say_what_stands(node: Core, arrivals: tuple[int, ...]) -> None:
+    for study in arrivals:
+        node.receive(patient(study, hour=study))
+    complete_due(node.database, node.settings.complete, LONG_AFTER)
+    route_due(node.database, load_rules(), datetime.now(UTC))
+    engine = EngineByStudy()
+    while analyse.analyse_next(node.database, node.archive, node.settings, engine, "test", lambda job: None):
+        pass
+    for study, said in ((1, None), (2, "5.1 ml to 10.2 ml"), (3, "GROWTH")):
+        with node.database.read() as tx:
+            now_stands = growth.comparison(tx, row(node, study).study_uid)
+        report = words(reports(node, study)[-1])
+        assert all(sentence in report for sentence in now_stands.sentences)
+        assert bool(now_stands.sentences) is (said is not None)
+        assert (said or "") in report and row(node, study).grown is (study > 1)
+
+
+def test_pages(node: Core) -> None:
+    """The list says growth in a word, the study's page how much."""
+    analysed(node, patient(1, hour=1), {IPH: 2})
+    analysed(node, patient(2, hour=6), {IPH: 4})
+    client = TestClient(build_app(node.database, node.archive, node.settings), base_url="http://127.0.0.1")
+    assert "<span>Growth</span>" in client.get("/").text
+    page = client.get(f"/studies/{row(node, 2).study_uid}").text
+    assert "GROWTH of the intraparenchymal haemorrhage" in page
+    assert f'href="/studies/{row(node, 1).study_uid}">The earlier study</a>' in page
+    assert "Since the last scan" not in client.get(f"/studies/{row(node, 1).study_uid}").text
 
 
 # the whole node

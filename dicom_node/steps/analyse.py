@@ -161,7 +161,7 @@ def compare_later(tx: Transaction, scan: Scan, analysis: Analysis) -> None:
     for later in growth.later_scans(tx, scan):
         flag.refresh(tx, later.study_uid, analysis.made_at)
         if growth.as_reported(growth.of_study(tx, later.study_uid)) != later.compared:
-            jobs.again(tx, later.study_uid, analysis.pipeline)
+            jobs.again(tx, later.study_uid, analysis.pipeline, priority=route.LAST)
 
 
 def decline(database: Database, settings: Settings, job: Job, owner: str, reason: str) -> None:
