@@ -135,7 +135,7 @@ def open_row(page: Page, site: Site, accession: str) -> None:
 
 def drawn(page: Page) -> NDArray[np.int16]:
     """What stands on OHIF's canvas (row, column, RGB), without the texts and buttons that lie over it."""
-    canvas = page.locator("canvas.cornerstone-canvas")
+    canvas = page.locator(".viewport-element canvas.cornerstone-canvas")
     if canvas.count() != 1:
         return np.zeros((1, 1, 3), np.int16)
     data = canvas.evaluate("(canvas) => canvas.toDataURL('image/png').split(',')[1]")
@@ -231,6 +231,9 @@ def test_nothing_stands_between_the_reader_and_the_image(site: Site, page: Page)
     expect(page.get_by_text("Subdural haemorrhage")).to_be_visible()
     expect(page.get_by_text("Research software, not for diagnostic use")).to_be_visible()
     expect(page.get_by_text("Synthetic, Head 1")).to_be_visible()
+    page.get_by_role("link", name="Result and feedback").click()
+    expect(page.get_by_role("heading", name="Synthetic, Head 1")).to_be_visible()
+    page.go_back()
     page.get_by_role("link", name="Worklist").click()
     expect(page.locator("tr[data-key]")).to_have_count(2)
 

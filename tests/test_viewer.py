@@ -6,6 +6,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -98,7 +99,8 @@ def opened_by(node: Node, study_uid: str) -> str:
     """Where the worklist's row of a study leads."""
     with TestClient(build_app(node.database, node.archive, node.settings), "http://localhost:8080") as client:
         page = client.get("/").text
-    return page.split(f'data-key="{study_uid}"', 1)[1].split('data-open="', 1)[1].split('"', 1)[0]
+    row = page.split(f'data-key="{study_uid}"', 1)[1].split("</tr>", 1)[0]
+    return unescape(row.split('class="button open" href="', 1)[1].split('"', 1)[0])
 
 
 def with_viewer(node: Node, opens: str) -> Node:

@@ -47,12 +47,14 @@
       { outlineWidth: 2, outlineWidthInactive: 2, fillAlpha: 0.15, fillAlphaInactive: 0.15 },
     );
 
-  const back = (React) =>
+  const link = (React, href, text) => React.createElement("a", { href, style: { marginRight: 12 } }, text);
+  const header = (React) =>
     React.createElement(
       "div",
-      { style: { color: "#fff", lineHeight: 1.25, whiteSpace: "nowrap" } },
-      React.createElement("a", { href: "/" }, "‹ Worklist"),
-      React.createElement("div", { style: { fontSize: 11, color: "#ffd479" } }, "Research software, not for diagnostic use"),
+      { style: { color: "#fff", fontSize: 14, lineHeight: 1.3, whiteSpace: "nowrap" } },
+      link(React, "/", "‹ Worklist"),
+      link(React, `/studies/${encodeURIComponent(asked.get("StudyInstanceUIDs"))}`, "Result and feedback"),
+      React.createElement("div", { style: { color: "#ffd479", fontSize: 11 } }, "Research software, not for diagnostic use"),
     );
 
   window.config = {
@@ -76,7 +78,7 @@
     },
     customizationService: [{ "ohif.tours": { $set: [] } }],
     investigationalUseDialog: { option: "never" },
-    whiteLabeling: { createLogoComponentFn: back },
+    whiteLabeling: { createLogoComponentFn: header },
     disableConfirmationPrompts: true,
     maxNumberOfWebWorkers: 3,
     showWarningMessageForCrossOrigin: false,
