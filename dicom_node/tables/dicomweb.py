@@ -213,10 +213,9 @@ def _holds(column: str, condition: Condition, name: str) -> tuple[str, dict[str,
         return f"{column} <> ''{bounds}", {key: value for key, value in values.items() if value}
     if condition.path == (PATIENT_NAME,):
         likes = {key: _like(value.rstrip("^")) for key, value in values.items()}
-        forms = (
-            f"rtrim({column}, '^') LIKE :{key} ESCAPE '\\' OR {column} LIKE :{key} || '=%' ESCAPE '\\'" for key in likes
-        )
-        return f"({' OR '.join(forms)})", likes
+        groups = f"'=' || rtrim({column}, '^') || '='"
+        terms = [f"{groups} LIKE '%=' || :{key} || '=%' ESCAPE '\\'" for key in likes]
+        return f"({' OR '.join(terms)})", likes
     if condition.matching is Matching.WILDCARD:
         return f"{column} GLOB :{name}_0", {f"{name}_0": condition.values[0].replace("[", "[[]")}
     return f"{column} IN ({', '.join(f':{key}' for key in values)})", values

@@ -16,6 +16,7 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
+from dicom_node.errors import TriageNodeError
 from dicom_node.web.dicomweb import pixels
 from dicom_node.web.dicomweb.part10 import Gone
 from dicom_node.web.dicomweb.pixels import CannotDecode, Look
@@ -48,7 +49,7 @@ class Decoder:
         target = Path(name)
         try:
             self._run(pixels.transcode, path, target)
-        except BaseException:
+        except (TriageNodeError, OSError):
             target.unlink(missing_ok=True)
             raise
         return target

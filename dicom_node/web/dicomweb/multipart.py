@@ -55,18 +55,21 @@ async def received(stream: AsyncIterator[bytes], boundary: str) -> AsyncIterator
     inside = False
     async for chunk in stream:
         held += chunk
-        while (at := held.find(delimiter, max(0, looked - len(delimiter)))) >= 0:
-            rest = at + len(delimiter)
-            if len(held) < rest + 2:  # whether it is the last one is not known yet
+        while (at := held.find(delimiter, looked)) >= 0:
+            follows = bytes(held[at + len(delimiter) : at + len(delimiter) + 2])
+            if len(follows) < 2:  # whether it is the last one is not known yet
                 break
+            if not (follows == b"--" or follows == b"\r\n" or follows[:1] in b" \t"):
+                looked = at + 1  # the beginning of some other word
+                continue
             if inside:
                 yield _part(bytes(held[:at]))
-            if held[rest : rest + 2] == b"--":
+            if follows == b"--":
                 return
+            del held[: at + len(delimiter)]
             inside, looked = True, 0
-            del held[:rest]
-        else:
-            looked = len(held)
+        if at < 0:
+            looked = max(looked, len(held) - len(delimiter))
         if not inside and len(held) > LONGEST_HEADER:
             raise HTTPException(400, "The body does not begin with the boundary that the Content-Type announces.")
         if len(held) > LONGEST_PART:

@@ -91,11 +91,11 @@ def opened(path: Path) -> BinaryIO:
 
 
 def _read_header(file: BinaryIO, tags: Sequence[int] | None) -> Header:
-    seen: list[tuple[int, str, int]] = []
+    seen: list[tuple[int, str | None, int]] = []
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
         if tag in PIXEL_TAGS:
-            seen.append((int(tag), vr or "OW", length))
+            seen.append((int(tag), vr, length))
         return tag in PIXEL_TAGS
 
     wanted: list[BaseTag | int] | None = None if tags is None else list(tags)
@@ -104,9 +104,9 @@ def _read_header(file: BinaryIO, tags: Sequence[int] | None) -> Header:
     if not seen:
         return Header(dataset, syntax, None)
     tag, vr, length = seen[0]
-    head = 8 if syntax == ImplicitVRLittleEndian or vr not in LONG_FORM else 12
+    head = 12 if vr in LONG_FORM else 8  # no VR: implicit
     known = None if length == UNDEFINED_LENGTH else length
-    return Header(dataset, syntax, PixelElement(tag, vr, file.tell() + head, known))
+    return Header(dataset, syntax, PixelElement(tag, vr or "OW", file.tell() + head, known))
 
 
 def chunks(path: Path, offset: int = 0, length: int | None = None) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from dicom_node.errors import TriageNodeError
 from dicom_node.web.dicomweb.json_model import BINARY, little_endian
@@ -46,8 +46,8 @@ class Look:
 def frame_bytes(path: Path, index: int) -> bytes:
     """A frame (from 0) in little endian, colours as RGB by pixel; bits are packed again."""
     try:
-        found: Pixels = pixel_array(path, index=index)
-        return _packed(found, whole(dcmread(path, stop_before_pixels=True), "BitsAllocated"))
+        header = dcmread(path, stop_before_pixels=True)
+        return _packed(_values(path, header, index), whole(header, "BitsAllocated"))
     except (*UNREADABLE, NotImplementedError) as error:
         raise CannotDecode(str(error)) from None
 
@@ -71,7 +71,7 @@ def picture(path: Path, index: int, look: Look) -> bytes:
     """A frame (from 0) as JPEG or PNG, as large as it is or as fits the box."""
     try:
         header = dcmread(path, stop_before_pixels=True)
-        values = _shown(header, pixel_array(path, index=index), index, look.window)
+        values = _shown(header, _values(path, header, index), index, look.window)
         shown = Image.fromarray(values.clip(0, 255).astype(np.uint8))
     except (*UNREADABLE, NotImplementedError) as error:
         raise CannotDecode(str(error)) from None
@@ -82,6 +82,12 @@ def picture(path: Path, index: int, look: Look) -> bytes:
     buffer = BytesIO()
     shown.save(buffer, "PNG" if look.media_type == "image/png" else "JPEG", quality=look.quality)
     return buffer.getvalue()
+
+
+def _values(path: Path, header: FileDataset, index: int) -> Pixels:
+    """One frame; of a deflated file by way of the whole, which pydicom needs."""
+    deflated = header.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    return pixel_array(dcmread(path) if deflated else path, index=index)
 
 
 def _packed(values: Pixels, bits: int) -> bytes:
@@ -109,7 +115,7 @@ def _shown(header: FileDataset, values: Pixels, index: int, window: Window | Non
         coloured = apply_color_lut(values, header)
         return np.asarray(coloured * (255 / np.iinfo(coloured.dtype).max))
     if values.ndim == 3:
-        return values * (255 / (2 ** whole(header, "BitsStored", 8) - 1))
+        return np.asarray(values * (255 / (2 ** whole(header, "BitsStored", 8) - 1)))
     frame = _frame_attributes(header, index)
     grey = apply_modality_lut(values, frame)
     window = window or _own_window(frame)

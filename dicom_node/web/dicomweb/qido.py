@@ -34,6 +34,7 @@ FOR_SERIES = (
 FOR_INSTANCE = (
     *(0x00080005, 0x00080016, 0x00080018, 0x00080201, 0x00200013, 0x00280008, 0x00280010, 0x00280011, 0x00280100),
 )
+WHERE_KNOWN = (0x00080005, 0x00080201, 0x00280008, 0x00280010, 0x00280011, 0x00280100)  # no empty element without them
 T = TypeVar("T", StoredStudy, StoredSeries, StoredObject)
 Find = Callable[[int, int], list[T]]
 
@@ -208,7 +209,7 @@ def picked(path: Path | None, usual: Sequence[int], query: Query, level: set[int
     wanted = set(usual) | {tag for tag in query.include if level is None or tag in level}
     if query.include_all:
         wanted |= level if level is not None else set(map(int, dataset.keys()))
-    absent = {f"{tag:08X}": element_json(tag) for tag in usual if tag not in dataset}
+    absent = {f"{tag:08X}": element_json(tag) for tag in usual if tag not in dataset and tag not in WHERE_KNOWN}
     return absent | json_model.dataset_json(dataset, lambda place: "", only=wanted)
 
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from dicom_node.web.dicomweb import frames, qido, rendered, wado
+from dicom_node.web.dicomweb import frames, qido, rendered, stow, wado
 from dicom_node.web.dicomweb.part10 import Gone
 
 STUDY = "/studies/{study}"
@@ -15,6 +15,7 @@ SERIES = STUDY + "/series/{series}"
 INSTANCE = SERIES + "/instances/{instance}"
 ROUTES = [
     Route("/studies", qido.search_studies),
+    *(Route(place, stow.store_instances, methods=["POST"]) for place in ("/studies", STUDY)),
     Route("/series", qido.search_series),
     Route("/instances", qido.search_instances),
     Route(f"{STUDY}/series", qido.search_series),
