@@ -24,7 +24,7 @@ from dicom_node.tables.database import Transaction
 FAMILIES = ("MÜLLER", "SMITH", "GARCÍA", "ROSSI", "KOWALSKI", "JANSEN", "NOVAK", "SILVA", "YILMAZ", "DUBOIS")
 GIVEN = ("ANNA", "JOHN", "MARIA", "LUCA", "EWA", "PIETER", "JANA", "PEDRO", "AYSE", "LOUIS")
 REPEATS = 30
-STATES = (ItemState.UNREAD, ItemState.UNREAD, ItemState.OPENED, ItemState.UNREAD, ItemState.ACKNOWLEDGED, ItemState.READ)
+STATES = (*[ItemState.UNREAD] * 3, ItemState.OPENED, ItemState.ACKNOWLEDGED, ItemState.READ)
 
 
 def measure_pages(studies: int) -> None:

@@ -13,8 +13,10 @@ def find(
     tx: Transaction, text: str, date: str, limit: int, offset: int = 0, places: Collection[int] = (), reader: str = ""
 ) -> list[str]:
     """Study UIDs of one page; `date` as YYYYMMDD, empty for any; only those in `places` or of `reader` where given."""
-    tables, conditions = ["arrivals a"], []
-    if text.strip():
+    tables, conditions, match = ["arrivals a"], [], matching(text)
+    if text.strip() and not match:
+        return []
+    if match:
         tables = ["words f", "arrivals a ON a.number = f.rowid"]
         conditions.append("words MATCH :match")
     if date:
@@ -25,12 +27,12 @@ def find(
         conditions.append(f"w.place IN ({', '.join(str(place) for place in sorted(places))})")
     if reader:
         conditions.append("w.reader = :reader")
-    newest = "f.rowid" if text.strip() else "a.number"
+    newest = "f.rowid" if match else "a.number"
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     rows = tx.rows(
         f"SELECT a.study_uid FROM {' CROSS JOIN '.join(tables)} {where}"
         f" ORDER BY {newest} DESC LIMIT :limit OFFSET :offset",
-        match=matching(text),
+        match=match,
         date=date,
         reader=reader,
         limit=limit,
@@ -41,4 +43,5 @@ def find(
 
 def matching(text: str) -> str:
     """What a reader typed as an FTS5 expression: every term as a phrase whose last word may go on."""
-    return " ".join(f'"{term}" *' for term in text.replace('"', " ").replace("\0", " ").split())
+    terms = [term for term in text.replace('"', " ").replace("\0", " ").split() if any(each.isalnum() for each in term)]
+    return " ".join(f'"{term}" *' for term in terms)
