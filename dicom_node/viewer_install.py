@@ -6,12 +6,15 @@ rename of a symbolic link: a viewer is always whole, and an older one works unti
 """
 
 import base64
+import gzip
 import hashlib
 import os
 import shutil
 import subprocess
 import tarfile
 import tempfile
+import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -67,23 +70,24 @@ def viewer_folder(data: Path) -> Path:
 def installed_version(data: Path) -> str | None:
     """The version of the viewer in use."""
     folder = viewer_folder(data)
-    return folder.readlink().name.partition("+")[0] if (folder / "index.html").is_file() else None
+    return folder.resolve().name.partition("+")[0] if (folder / "index.html").is_file() else None
 
 
 def install_viewer(data: Path, package: Package, given: Path | None, say: Callable[[str], None]) -> None:
     """Fetch the package, or take the `given` .tgz of it, and put it in use. CommandError says what is wrong."""
     home = data / "viewer"
-    home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=home) as scratch:
-        if given is None:
-            say(f"npm fetches {package.wanted} (about 50 MB) ...")
-        tgz = given or fetch(package, Path(scratch))
-        check_integrity(tgz, package)
-        fresh = Path(scratch) / "files"
-        unpack(tgz, fresh)
-        home_of_fresh = home / f"{package.version}+{Path(scratch).name.removeprefix('.new-')}"
-        fresh.rename(home_of_fresh)
-    _use(home, home_of_fresh)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=home) as scratch:
+            if given is None:
+                say(f"npm fetches {package.wanted} (about 50 MB) ...")
+            tgz = given or fetch(package, Path(scratch))
+            check_integrity(tgz, package)
+            fresh = Path(scratch) / "files"
+            unpack(tgz, fresh)
+            _use(home, fresh.rename(home / f"{package.version}+{uuid.uuid4().hex[:8]}"))
+    except OSError as error:
+        raise CommandError(f"{home}: {error.strerror or error}") from None
     say(f"OHIF {package.version} is installed; a row of the worklist opens it")
 
 
@@ -132,7 +136,7 @@ def unpack(tgz: Path, folder: Path) -> None:
                 if total > LARGEST_BYTES:
                     raise CommandError(f"{tgz.name}: more than {LARGEST_BYTES >> 30} GB; not installed")
                 _write(tar, member, folder / inside)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise CommandError(f"{tgz.name} cannot be unpacked: {error}") from None
     if not (folder / "index.html").is_file():
         raise CommandError(f"{tgz.name} holds no viewer ({FILES}/index.html is missing)")
