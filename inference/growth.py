@@ -92,11 +92,6 @@ class Growth:
     changes: tuple[Change, ...]
 
     @property
-    def hours(self) -> float:
-        """Between the acquisitions."""
-        return self.elapsed / timedelta(hours=1)
-
-    @property
     def grown(self) -> bool:
         """Whether this is to be read first."""
         return any(change.grown for change in self.changes)

@@ -11,7 +11,7 @@ from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from inference.findings import Finding
+from inference.findings import INTRACRANIAL, Finding
 from reports import codes, words
 from reports.common import (
     Identity,
@@ -24,7 +24,7 @@ from reports.common import (
     identify,
     plain,
 )
-from reports.earlier import earlier_evidence, earlier_groups
+from reports.earlier import difference, earlier_evidence, earlier_groups
 from reports.headers import is_multiframe, ordered_sources, slice_headers
 from reports.observer import observer_context
 from reports.seg import segmented_findings, tracking_uid
@@ -102,7 +102,8 @@ def _study_group(
         qualitative_evaluations=[
             sr.QualitativeEvaluation(
                 codes.INTRACRANIAL_HAEMORRHAGE, codes.SUSPECTED if result.suspected else codes.ABSENT
-            )
+            ),
+            *difference(context, INTRACRANIAL),
         ],
         source_images=_source_images(context, headers),
     )
@@ -131,7 +132,7 @@ def _type_group(
             sr.Measurement(codes.VOLUME, round(finding.volume_ml, 3), codes.CUBIC_CENTIMETRE),
             sr.Measurement(codes.PROBABILITY, round(finding.probability, 4), codes.NO_UNITS),
         ],
-        qualitative_evaluations=[sr.QualitativeEvaluation(code, codes.SUSPECTED)],
+        qualitative_evaluations=[sr.QualitativeEvaluation(code, codes.SUSPECTED), *difference(context, finding.name)],
     )
 
 

@@ -518,10 +518,14 @@ def test_the_report_in_codes(node: Core, tmp_path: Path) -> None:
         by_name = {each.ConceptNameCodeSequence[0].CodeValue: each for each in items(group)}
         assert by_name["121071"].ConceptCodeSequence[0].CodeValue == finding.value
         assert float(by_name[codes.VOLUME.value].MeasuredValueSequence[0].NumericValue) == pytest.approx(2 * SLICE_ML)
-        assert by_name[codes.DIFFERENCE_IN_SIZE.value].ConceptCodeSequence[0].CodeValue == codes.INCREASE_IN_SIZE.value
+        assert codes.DIFFERENCE_IN_SIZE.value not in by_name
         pointed = by_name[codes.PRIOR_REPORT.value].ReferencedSOPSequence[0]
         assert pointed.ReferencedSOPInstanceUID == before.SOPInstanceUID
         assert any("2026-01-02 01:00 UTC" in each.TextValue for each in items(group) if each.ValueType == "TEXT")
+    present = [[each.ConceptNameCodeSequence[0].CodeValue for each in items(group)] for group in groups[:-2]]
+    assert [codes.DIFFERENCE_IN_SIZE.value in names for names in present] == [True, True]
+    said = [each for each in items(report) if each.ConceptNameCodeSequence[0].CodeValue == "442714003"]
+    assert {each.ConceptCodeSequence[0].CodeValue for each in said} == {codes.INCREASE_IN_SIZE.value}
     other = report.PertinentOtherEvidenceSequence[0]
     assert other.StudyInstanceUID == before.StudyInstanceUID
     paths = []
