@@ -168,7 +168,7 @@ def plot(measure: Measure, kind: str, groups: Sequence[Group], compared: Change 
         svg = charts.by_week(caption, weeks, lines, scale, LATE if compared else 0, level)
     else:
         svg = charts.by_group(caption, [group.name for group in groups], lines, scale)
-    head = ("Week of" if kind == "week" else "Scanner", *measure.lines, measure.of_what)
+    head = ("Week of" if kind == "week" else "Scanner", *measure.lines, "Studies")
     rows = tuple(
         TableRow(group, said_of(measure, figures), count_text(figures))
         for group, figures in zip(groups, found, strict=True)
