@@ -60,12 +60,6 @@ def finding_line(finding: Finding) -> str:
     return f"{title(finding)}: suspected (probability {finding.probability:.2f}){size}."
 
 
-def change(growth: Growth | None) -> tuple[str, ...]:
-    """The change since the patient's last scan in one sentence, where there is one."""
-    said = phrase(growth) if growth else ""
-    return (f"{said[0].upper()}{said[1:]}.",) if said else ()
-
-
 def basis(result: Result) -> str:
     """What the flag rests on."""
     return f"Probability {result.probability:.2f}, threshold {result.threshold:.2f}"
@@ -76,6 +70,12 @@ def model(who: Identity) -> str:
     if who.model is None:
         return who.software_versions[0]
     return plain(f"{who.model.name} {who.model.version} ({who.model.sha256[:12]})")
+
+
+def change(growth: Growth | None) -> tuple[str, ...]:
+    """The change since the patient's last scan in one sentence, where there is one."""
+    said = phrase(growth) if growth else ""
+    return (f"{said[0].upper()}{said[1:]}.",) if said else ()
 
 
 def clock(moment: datetime) -> str:
