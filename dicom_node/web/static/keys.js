@@ -4,7 +4,7 @@
 async function send(form) {
   const row = form.closest("tr");
   const who = row?.querySelector(".name")?.textContent;
-  const place = row && row.contains(document.activeElement) ? rowsOnPage().indexOf(row) : -1;
+  leaving = row && { row, looks: row.className };
   try {
     const said = await post(form.action);
     toast(who ? `${who}: ${said}` : said);
@@ -12,8 +12,7 @@ async function send(form) {
     toast("Not done: the server does not answer. Please try again.");
   }
   settledAt = Date.now() + SETTLE_MS;
-  await refresh();
-  if (place >= 0 && rowsOnPage()[place] !== row) focusAt(place);
+  refresh();
 }
 
 function focusAt(place) {

@@ -17,6 +17,7 @@ let lost = false;
 let settledAt = 0;
 let serverAhead = 0; // ms that the server's clock is ahead of this one
 let source = null;
+let leaving = null; // the row that its reader has just acted on, and its looks before: what takes its place gets the focus
 
 function duration(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
@@ -64,11 +65,15 @@ function show(text) {
   tick();
   const rows = rowsOnPage();
   if (rows.map((row) => row.dataset.key).join() !== before.join()) settledAt = Date.now() + SETTLE_MS;
-  if (focused && focused !== document.body && document.activeElement !== focused) {
+  const place = focusedKey && rows[Math.min(before.indexOf(focusedKey), rows.length - 1)];
+  const left = leaving && (!leaving.row.isConnected || leaving.row.className !== leaving.looks);
+  if (left && leaving.row.contains(focused) && place !== leaving.row) {
+    (place || live).focus();
+  } else if (focused && focused !== document.body && document.activeElement !== focused) {
     const same = focusedKey && rows.find((row) => row.dataset.key === focusedKey);
-    const place = focusedKey && rows[Math.min(before.indexOf(focusedKey), rows.length - 1)];
     (focused.isConnected ? focused : same || place || live).focus({ preventScroll: true });
   }
+  if (left) leaving = null;
   for (const each of shown) each();
   entitle();
 }
