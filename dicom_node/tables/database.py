@@ -248,6 +248,15 @@ def growth_tables(db: SqliteDatabase) -> None:
             db.conn.execute(statement)
 
 
+@migrations()
+def dicomweb_indices(db: SqliteDatabase) -> None:
+    """A study's objects, and studies in the order in which QIDO-RS pages through them."""
+    db.conn.execute("CREATE INDEX instances_of_study ON instances (study_uid, current)")
+    db.conn.execute("CREATE INDEX studies_by_date ON studies (study_date DESC, study_uid)")
+    db.conn.execute("CREATE INDEX studies_of_patient ON studies (patient_id)")
+    db.conn.execute("CREATE INDEX studies_by_accession ON studies (accession)")
+
+
 class Transaction:
     """What the table functions are given: one connection, inside a transaction or for reading only."""
 

@@ -5,6 +5,7 @@ Each part is stored as soon as it is whole, by the function that the node hands 
 """
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -26,7 +27,13 @@ from dicom_node.web.dicomweb.part10 import LONG_FORM, UNREADABLE
 CALLING_AET = "STOW-RS"  # stands where the sender's AE title would
 DICOM = "application/dicom"
 OUT_OF_RESOURCES = 0xA700
-IDENTITY = {0x00020002: "sop_class_uid", 0x00020003: "sop_uid", 0x00020010: "transfer_syntax_uid"}
+TRANSFER_SYNTAX = b"\x10\x00"  # (0002,0010)
+IDENTITY = {
+    "SOPClassUID": "sop_class_uid",
+    "SOPInstanceUID": "sop_uid",
+    "StudyInstanceUID": "study_uid",
+    "SeriesInstanceUID": "series_uid",
+}
 FAILED, STORED, OTHER_FAILURES, REASON = "00081198", "00081199", "0008119A", "00081197"
 log = structlog.get_logger()
 
@@ -84,49 +91,53 @@ def store_part(
     identity: dict[str, str] = {}
     status = 0
     try:
-        data = split(part.content, identity)
-        read_place(part.content, identity)
+        syntax, data = split(part.content)
+        for name, found in identify(part.content):
+            identity[name] = found
         if study_uid not in (None, identity["study_uid"]):
             raise NotAsNegotiated(f"the study is {identity['study_uid']}, announced was {study_uid}")
-        named = {name: identity[name] for name in IDENTITY.values()}
         storing.store(
-            Incoming(data=data, calling_aet=CALLING_AET, called_aet=storing.called_aet, association=number, **named)
+            Incoming(
+                data=data,
+                sop_class_uid=identity["sop_class_uid"],
+                sop_uid=identity["sop_uid"],
+                transfer_syntax_uid=syntax,
+                calling_aet=CALLING_AET,
+                called_aet=storing.called_aet,
+                association=number,
+            )
         )
     except (Refused, OSError, sqlite3.Error) as error:
         status = error.status if isinstance(error, Refused) else OUT_OF_RESOURCES
         log.warning("not stored", sop_uid=identity.get("sop_uid", ""), reason=str(error))
         storing.refused(CALLING_AET, storing.called_aet, address, f"object 0x{status:04X}: {error}")
-    identity.pop("transfer_syntax_uid", "")
     return Outcome(status, **identity)
 
 
-def split(part10: bytes, identity: dict[str, str]) -> bytes:
-    """The data set behind the file meta information (PS3.10 7.1), whose UIDs go into `identity`.
+def split(part10: bytes) -> tuple[str, bytes]:
+    """The transfer syntax that the file meta information (PS3.10 7.1) names, and the data set behind it.
 
-    The preamble may be missing: some clients leave it out.
+    The preamble may be missing: some clients leave it out. The UIDs that stand there do not count, the data set's do.
     """
-    at = 132 if part10[128:132] == b"DICM" else 0
-    if part10[at : at + 2] != b"\x02\x00":
-        raise CannotUnderstand("a part is no DICOM file")
+    at, syntax = 132 if part10[128:132] == b"DICM" else 0, ""
     while part10[at : at + 2] == b"\x02\x00":
-        tag = int.from_bytes(part10[at : at + 2], "little") << 16 | int.from_bytes(part10[at + 2 : at + 4], "little")
         long = part10[at + 4 : at + 6].decode("latin-1") in (*LONG_FORM, "UT", "UC", "UR", "SQ")
         head = 12 if long else 8
         length = int.from_bytes(part10[at + (8 if long else 6) : at + head], "little")
-        if tag in IDENTITY:
-            identity[IDENTITY[tag]] = checked_uid(part10[at + head : at + head + length].decode("latin-1"))
+        if part10[at + 2 : at + 4] == TRANSFER_SYNTAX:
+            syntax = checked_uid(part10[at + head : at + head + length].decode("latin-1"))
         at += head + length
-    if missing := IDENTITY.values() - identity.keys():
-        raise CannotUnderstand(f"the file meta information lacks {', '.join(sorted(missing))}")
-    return part10[at:]
+    if not syntax:
+        raise CannotUnderstand("a part is no DICOM file, or one without transfer syntax")
+    return syntax, part10[at:]
 
 
-def read_place(part10: bytes, identity: dict[str, str]) -> None:
-    """Put the study and series that the instance belongs to into `identity`."""
-    tags = {"study_uid": "StudyInstanceUID", "series_uid": "SeriesInstanceUID"}
+def identify(part10: bytes) -> Iterator[tuple[str, str]]:
+    """The UIDs of the data set, one after the other, so that those before a wrong one are known."""
     try:
-        dataset = dcmread(BytesIO(part10), stop_before_pixels=True, force=True, specific_tags=list(tags.values()))
-        identity |= {name: checked_uid(dataset.get(keyword)) for name, keyword in tags.items()}
+        dataset = dcmread(BytesIO(part10), stop_before_pixels=True, force=True, specific_tags=list(IDENTITY))
+        for keyword, name in IDENTITY.items():
+            yield name, checked_uid(dataset.get(keyword))
     except UNREADABLE as error:
         raise CannotUnderstand(f"the data set cannot be read: {error}") from error
 
