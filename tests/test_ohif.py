@@ -1,10 +1,11 @@
 """OHIF itself, as a reader meets it: a head arrives at a running node, its row is opened, and Chromium draws it.
 
 The pixels that OHIF drew are compared with the files: the segmentation's colour must lie where the segmentation lies.
-Without npm, network or Chromium this is skipped, with the reason.
+Without npm, network or Chromium this is skipped, with the reason. KEEP_PICTURES=1 makes the README's picture anew.
 """
 
 import base64
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from scipy import ndimage
 
 from dicom_node import phantom
 from dicom_node.errors import CommandError
-from dicom_node.tables import processes
+from dicom_node.serving import answering_page
+from dicom_node.settings import load_settings
 from dicom_node.tables.database import Database
 from dicom_node.viewer_install import OHIF, fetch
 from inference.findings import HaemorrhageType
@@ -39,9 +41,9 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-WITHIN_S = 120.0
+WITHIN_S = 240.0
 BLEEDING, NORMAL = phantom.PATIENTS[3], phantom.PATIENTS[0]
-PICTURES = Path(__file__).parent / "pictures"
+PICTURES = Path(__file__).parent / "pictures"  # of the README
 Mask = NDArray[np.bool_]
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 expect.set_options(timeout=WITHIN_S * 1000)
@@ -83,16 +85,18 @@ def site(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     with running_node(place / "node") as served:
         assert f"OHIF {OHIF.version} is installed" in served.command("viewer", "install", "--from", str(package))
         served.command("submit", str(place / "heads"))
-        wait_until(lambda: analysed(served) == 2, WITHIN_S, "both heads are analysed")
-        with Database(served.data / "node.sqlite").read() as tx:
-            port = processes.published(tx, "web_port")
-        studies = {entry["accession"]: entry["study_uid"] for entry in served.worklist()}
-        yield Site(served, f"http://127.0.0.1:{port}", studies)
+        database = Database(served.data / "node.sqlite")
+        studies = wait_until(lambda: analysed(database, 2), WITHIN_S, "both heads are analysed")
+        settings = load_settings(served.site)
+        address = wait_until(lambda: answering_page(settings, database), WITHIN_S, "the page answers")
+        yield Site(served, address.rstrip("/"), studies)
 
 
-def analysed(served: Served) -> int:
-    """How many studies have a result."""
-    return sum(entry["state"] != "waiting" for entry in served.worklist())
+def analysed(database: Database, wanted: int) -> dict[str, str] | None:
+    """The studies by accession number, once so many have a result."""
+    with database.read() as tx:
+        rows = tx.rows("SELECT accession, study_uid FROM studies JOIN analyses USING (study_uid)")
+    return {row["accession"]: row["study_uid"] for row in rows} if len(rows) == wanted else None
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +139,7 @@ def open_row(page: Page, site: Site, accession: str) -> None:
 
 def drawn(page: Page) -> NDArray[np.int16]:
     """What stands on OHIF's canvas (row, column, RGB), without the texts and buttons that lie over it."""
-    canvas = page.locator(".viewport-element canvas.cornerstone-canvas")
+    canvas = page.locator("#viewerLayoutResizableViewportGridPanel canvas.cornerstone-canvas")
     if canvas.count() != 1:
         return np.zeros((1, 1, 3), np.int16)
     data = canvas.evaluate("(canvas) => canvas.toDataURL('image/png').split(',')[1]")
@@ -218,6 +222,9 @@ def test_a_row_shows_ct_and_segmentation_at_the_flagged_slice(site: Site, page: 
     assert 60 < np.median(picture[brain]) < 180, "the brain is not in a brain window"
     said = "".join(page.locator("body").inner_text().split())
     assert "W:80L:40" in said and f"I:{key.InstanceNumber}(" in said
+    if os.environ.get("KEEP_PICTURES"):
+        page.mouse.move(0, 0)
+        page.screenshot(path=PICTURES / "viewer.png")
 
 
 def test_nothing_stands_between_the_reader_and_the_image(site: Site, page: Page) -> None:
