@@ -222,7 +222,7 @@ def feedback(settings: Settings, as_csv: bool, limit: int) -> None:
         click.echo(listing.feedback_text(listing.feedback(settings, limit)))
         return
     for page in csv_pages(listing.database(settings)):
-        click.get_binary_stream("stdout").write(page.encode())
+        click.echo(page.encode(), nl=False)
 
 
 @main.command()

@@ -12,8 +12,10 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import urlencode
 
+import bench_quality
 import click
 import httpx
+import numpy as np
 from web_support import SHA256, Node, make_node, serving
 
 from dicom_node import clock
@@ -34,6 +36,7 @@ def measure_pages(studies: int) -> None:
         node.beat("node", "worker", seconds=3600)
         began = time.perf_counter()
         fill(node, studies)
+        bench_quality.fill(node.database, studies, np.random.default_rng(0))
         click.echo(f"{studies:,} studies written in {time.perf_counter() - began:.0f} s")
         number = studies // 2
         day = (clock.utc_now() - timedelta(days=7)).date().isoformat()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Page, expect, sync_playwright
 from starlette.testclient import TestClient
@@ -253,12 +253,14 @@ def test_formulas_are_made_harmless(text: str) -> None:
     assert harmless(text) == f"'{text}"
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_begins_like_a_formula(text: str) -> None:
     assert not harmless(text).lstrip().startswith(("=", "+", "-", "@"))
     assert harmless(text).endswith(text)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_comments_are_plain_text(text: str) -> None:
     plain = plain_text(text)
