@@ -37,7 +37,7 @@ function press(verb, none) {
   if (!within) toast("Choose a study first, with j and k.");
   else if (!button) toast(none);
   else if (Date.now() < settledAt && isList) toast("The list has just moved: please press again.");
-  else button.form.requestSubmit();
+  else button.form.requestSubmit(button);
 }
 
 function follow(link) {
