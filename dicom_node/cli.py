@@ -7,6 +7,7 @@ import click
 
 from dicom_node import listing
 from dicom_node.cli_models import models
+from dicom_node.cli_viewer import viewer
 from dicom_node.command_line import Group, Invocation, with_settings
 from dicom_node.errors import CommandError
 from dicom_node.logs import configure_logs
@@ -207,6 +208,24 @@ def retry(settings: Settings, job_id: str) -> None:
 
 
 @main.command()
+@click.option("--csv", "as_csv", is_flag=True, help="Print all of it as CSV (UTF-8), with the results it is about.")
+@click.option("--limit", default=50, show_default=True, help="How much of it without --csv, the newest first.")
+@with_settings
+def feedback(settings: Settings, as_csv: bool, limit: int) -> None:
+    """Print what readers said of results.
+
+    Example: triage-node feedback --csv > feedback.csv
+    """
+    from dicom_node.feedback_csv import csv_pages
+
+    if not as_csv:
+        click.echo(listing.feedback_text(listing.feedback(settings, limit)))
+        return
+    for page in csv_pages(listing.database(settings)):
+        click.echo(page.encode(), nl=False)
+
+
+@main.command()
 @click.argument("peer", required=False)
 @with_settings
 def echo(settings: Settings, peer: str | None) -> None:
@@ -267,6 +286,7 @@ def config_check(settings: Settings) -> None:
 
 
 main.add_command(models)
+main.add_command(viewer)
 
 
 def own_node(settings: Settings) -> Peer:

@@ -57,8 +57,9 @@ class ItemState(StrEnum):
 
     WAITING = "waiting"  # no result yet
     UNREAD = "unread"
-    ACKNOWLEDGED = "acknowledged"
-    CLOSED = "closed"
+    OPENED = "opened"  # somebody looks at it; it keeps its place
+    ACKNOWLEDGED = "acknowledged"  # somebody has taken it; it gives way
+    READ = "read"  # done: it leaves the list
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +211,25 @@ class Analysis:
 
 
 @dataclass(frozen=True, slots=True)
+class Scan:
+    """Whose head an analysed result was measured in, and when it was scanned (UTC; None where no time is stated).
+
+    `issuer` is the Patient ID's; `zone_stated` says whether the images name their time zone; `compared` is what the
+    result's report says of the patient's earlier scan.
+    """
+
+    study_uid: str
+    version: int
+    patient_id: str
+    issuer: str
+    patient_name: str
+    birth_date: str
+    acquired_at: datetime | None
+    zone_stated: bool
+    compared: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """One object on its way to one destination. `next_at` is monotonic seconds."""
 
@@ -238,7 +258,11 @@ class SendStatus:
 
 @dataclass(frozen=True, slots=True)
 class WorklistItem:
-    """A study as the reader sees it. Times are UTC; `waiting_since` is the arrival of its last image."""
+    """A study as the reader sees it. Times are UTC; `waiting_since` is the arrival of its last image.
+
+    `reader` is the name that whoever brought it to its state had typed, `acted_at` when that was; `grown` says that the
+    haematoma has grown since the patient's last scan, which is read before all else.
+    """
 
     study_uid: str
     urgency: Urgency
@@ -249,6 +273,9 @@ class WorklistItem:
     flagged_at: datetime | None = None
     acknowledged_at: datetime | None = None
     version: int = 0
+    reader: str = ""
+    acted_at: datetime | None = None
+    grown: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,12 @@ from dicom_node.errors import CommandError
 from dicom_node.settings import Settings
 from dicom_node.steps import flag
 from dicom_node.tables import deliveries as delivery_table
+from dicom_node.tables import feedback as feedback_table
 from dicom_node.tables import instances, processes, results
 from dicom_node.tables import jobs as job_table
 from dicom_node.tables import worklist as worklist_table
 from dicom_node.tables.database import Database, open_database
+from dicom_node.tables.feedback import Feedback
 
 if TYPE_CHECKING:
     from dicom_node.offline import Answer
@@ -58,14 +60,13 @@ def worklist(settings: Settings) -> list[WorklistEntry]:
     wanted = settings.worklist
     with database(settings).read() as tx:
         entries = []
-        for item in worklist_table.listed(
-            tx,
+        order = worklist_table.ReadingOrder(
             clock.utc_now(),
             timedelta(minutes=wanted.ageing_cap_minutes),
             timedelta(hours=wanted.leave_after_hours),
             wanted.overdue_first,
-            LONGEST_LIST,
-        ):
+        )
+        for item in worklist_table.listed(tx, order, LONGEST_LIST):
             study = instances.get_study(tx, item.study_uid)
             made = results.objects_of_study(tx, item.study_uid, item.version)
             entries.append(
@@ -118,6 +119,12 @@ def retry(settings: Settings, job_id: str) -> None:
             flag.refresh(tx, study_uid, clock.utc_now())
     if not revived:
         raise CommandError(f"{job_id} is not failed (or does not exist); `triage-node jobs` lists them")
+
+
+def feedback(settings: Settings, limit: int) -> list[Feedback]:
+    """What readers said last, the newest first."""
+    with database(settings).read() as tx:
+        return feedback_table.recent(tx, limit)
 
 
 def dicom_port(settings: Settings) -> int:
@@ -184,6 +191,21 @@ def jobs_text(entries: list[JobEntry]) -> str:
     """The jobs as a table."""
     rows = [(e.id, e.state, str(e.attempts), e.what, e.study_uid, e.error or "") for e in entries]
     return table(("id", "state", "attempts", "what", "study", "error"), rows) if rows else "there are no jobs"
+
+
+def feedback_text(entries: list[Feedback]) -> str:
+    """What readers said as a table."""
+    rows = [
+        (
+            each.given_at.isoformat(timespec="seconds"),
+            each.reader,
+            each.verdict if each.in_force else f"{each.verdict}, changed since",
+            f"{each.study_uid} result {each.version}",
+            "; ".join(part for part in (*each.right_types, " ".join(each.comment.split())) if part),
+        )
+        for each in entries
+    ]
+    return table(("given", "reader", "verdict", "about", "types and comment"), rows) if rows else "there is no feedback"
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -170,11 +170,14 @@ def run_web(settings: Settings, supervisor: int | None = None) -> None:
     import uvicorn
 
     from dicom_node.web.app import build_app
+    from dicom_node.web.dicomweb.archived import Storing
 
     database, archive = open_database(settings.database_path), Archive(settings.node.data)
     life, ticker = Life(database, "web", supervisor), clock.Ticker()
+    receiver = Receiver(database, archive)
+    storing = Storing(receiver.store, receiver.ended, partial(note_refusal, database), settings.node.ae_title)
     config = uvicorn.Config(
-        build_app(database, archive, settings),
+        build_app(database, archive, settings, storing),
         host=settings.web.host,
         port=settings.web.port,
         log_level="warning",

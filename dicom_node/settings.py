@@ -4,6 +4,7 @@ An unknown key, a wrong type or a peer without an address is a `SettingsError` t
 """
 
 import os
+import re
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,9 @@ Seconds = Annotated[float, Field(ge=0)]
 Kind = Literal["SEG", "SR", "SC", "KO"]
 SITE_FILES = (Path("triage-node.toml"), Path("/etc/triage-node/triage-node.toml"))
 PREFIX = "TRIAGE_NODE__"
+VIEWERS = ("node", "page", "weasis")  # anything else is a URL template
+PLACEHOLDERS = ("study_uid", "accession", "patient_id")
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 class Section(BaseModel):
@@ -116,6 +120,19 @@ class Web(Section):
     port: Port
 
 
+class Viewer(Section):
+    """[viewer]: what a row of the worklist opens."""
+
+    opens: str
+
+    @field_validator("opens")
+    @classmethod
+    def _is_known(cls, opens: str) -> str:
+        if opens not in VIEWERS:
+            _check_template(opens)
+        return opens
+
+
 class Retention(Section):
     """[retention]"""
 
@@ -154,6 +171,7 @@ class Settings(Section):
     deliver: Deliver
     worklist: Worklist
     web: Web
+    viewer: Viewer
     retention: Retention
     peer: tuple[Peer, ...] = ()
 
@@ -209,6 +227,19 @@ def load_settings(path: Path | None = None, changes: dict[str, Any] | None = Non
         return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(_say(error, where)) from None
+
+
+def _check_template(template: str) -> None:
+    """ValueError where it is no URL, asks for what it is not given, or would be the same for every study."""
+    scheme = template.partition(":")[0]
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"]+", template) or scheme.lower() in ("javascript", "data"):
+        raise ValueError(f"{template!r} is none of {', '.join(VIEWERS)} and no URL")
+    names = PLACEHOLDER.findall(template)
+    known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+    if unknown := [name for name in names if name not in PLACEHOLDERS]:
+        raise ValueError(f"{{{unknown[0]}}} is not known in a viewer's address (known: {known})")
+    if not names or set("{}") & set(PLACEHOLDER.sub("", template)):
+        raise ValueError(f"a viewer's address holds at least one of {known}, and no other brace")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -32,6 +32,11 @@ LOWER_UNCERTAINTY = Code("371885007", "SCT", "-, range of lower measurement unce
 CUBIC_CENTIMETRE = Code("cm3", "UCUM", "cubic centimeter")
 NO_UNITS = Code("1", "UCUM", "no units")
 
+DIFFERENCE_IN_SIZE = Code("442714003", "SCT", "Difference in size")
+INCREASE_IN_SIZE = Code("15454001", "SCT", "Increase in size")
+DECREASE_IN_SIZE = Code("19776001", "SCT", "Decrease in size")
+PRIOR_REPORT = Code("122075", "DCM", "Prior report for current patient")
+
 COMMENT = Code("121106", "DCM", "Comment")
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")

@@ -22,6 +22,7 @@ from pydicom.valuerep import DT
 
 from inference.elements import UNREADABLE, text
 from inference.findings import ModelIdentity, Result
+from inference.growth import Growth
 from inference.stack import SliceStack
 from reports import codes
 
@@ -82,7 +83,8 @@ class ReportContext:
     `sources` are the headers of the series' instances in any order (one data set where it is multi-frame); slice i of
     the stack is frame `stack.frames[i]` of the source `stack.sop_uids[i]`. `now` is timezone-aware and is written in
     the zone it carries, or in the source's own where that states one. `version` counts from 1 and becomes the Instance
-    Number; `replaces` are the objects of the version before.
+    Number; `replaces` are the objects of the version before. `growth` is the change since the patient's last scan,
+    whose own report is `earlier_report`.
     """
 
     sources: tuple[Dataset, ...]
@@ -91,6 +93,8 @@ class ReportContext:
     now: datetime
     version: int
     replaces: tuple[Replaced, ...] = ()
+    growth: Growth | None = None
+    earlier_report: Replaced | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def _page(context: ReportContext, who: Identity, shown: Sequence[int]) -> pictur
             f"Probability {result.probability:.2f}",
             f"Threshold {result.threshold:.2f}",
         ),
-        warnings=(*([earlier] if earlier else []), *(plain(each) for each in result.warnings)),
+        warnings=(*words.change(context.growth), *([earlier] if earlier else []), *map(plain, result.warnings)),
         small_print=(
             f"Model {words.model(who)}, threshold {result.threshold:.2f}. Analysed {words.clock(who.now)}. "
             f"{_series(context)}",

@@ -12,7 +12,7 @@ from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from inference.findings import Finding
+from inference.findings import INTRACRANIAL, Finding
 from reports import codes, words
 from reports.common import (
     Identity,
@@ -25,6 +25,7 @@ from reports.common import (
     identify,
     plain,
 )
+from reports.earlier import difference, earlier_evidence, earlier_groups
 from reports.headers import is_multiframe, ordered_sources, slice_headers
 from reports.observer import observer_context
 from reports.seg import segmented_findings, tracking_uid
@@ -39,7 +40,7 @@ def build_sr(context: ReportContext, options: ReportOptions, seg: Dataset | None
     evidence = list({str(each.SOPInstanceUID): each for each in headers}.values())
     predecessors = [_predecessor(each, context) for each in context.replaces if each.kind is Kind.SR]
     made = sr.Comprehensive3DSR(
-        evidence=[*evidence, *([seg] if seg is not None else [])],
+        evidence=[*evidence, *([seg] if seg is not None else []), *earlier_evidence(context)],
         content=_report(context, who, options, headers, seg),
         series_instance_uid=who.series_uid,
         series_number=who.series_number,
@@ -66,6 +67,7 @@ def _report(
             _type_group(finding, number, seg, seg_who, context, options)
             for number, finding in enumerate(segmented_findings(context), start=1)
         ]
+    groups += earlier_groups(context, who, _algorithm(context, options))
     return sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer_context(who, options)),
         procedure_reported=codes.CT_OF_HEAD,
@@ -103,11 +105,12 @@ def _study_group(
         qualitative_evaluations=[
             sr.QualitativeEvaluation(
                 codes.INTRACRANIAL_HAEMORRHAGE, codes.SUSPECTED if result.suspected else codes.ABSENT
-            )
+            ),
+            *difference(context, INTRACRANIAL),
         ],
         source_images=_source_images(context, headers),
     )
-    for sentence in words.account(result, who, context.replaces):
+    for sentence in words.account(result, who, context.replaces, context.growth):
         group[0].ContentSequence.append(sr.TextContentItem(codes.COMMENT, sentence, sr.RelationshipTypeValues.CONTAINS))
     return group
 
@@ -132,7 +135,7 @@ def _type_group(
             _volume(finding),
             sr.Measurement(codes.PROBABILITY, round(finding.probability, 4), codes.NO_UNITS),
         ],
-        qualitative_evaluations=[sr.QualitativeEvaluation(code, codes.SUSPECTED)],
+        qualitative_evaluations=[sr.QualitativeEvaluation(code, codes.SUSPECTED), *difference(context, finding.name)],
     )
 
 

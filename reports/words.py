@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from inference.findings import VOLUME_RANGE, Finding, Result
+from inference.growth import Growth, phrase, sentences
 from reports.common import Identity, Kind, Replaced, plain
 
 NOT_DIAGNOSTIC = "NOT FOR DIAGNOSTIC USE"
@@ -77,6 +78,12 @@ def model(who: Identity) -> str:
     return plain(f"{who.model.name} {who.model.version} ({who.model.sha256[:12]})")
 
 
+def change(growth: Growth | None) -> tuple[str, ...]:
+    """The change since the patient's last scan in one sentence, where there is one."""
+    said = phrase(growth) if growth else ""
+    return (f"{said[0].upper()}{said[1:]}.",) if said else ()
+
+
 def clock(moment: datetime) -> str:
     """A time with its zone."""
     zone = moment.strftime("%z")
@@ -94,7 +101,9 @@ def replacement(replaces: tuple[Replaced, ...], who: Identity) -> str | None:
     return f"{earlier}, which suspected haemorrhage" if flagged else earlier
 
 
-def account(result: Result, who: Identity, replaces: tuple[Replaced, ...]) -> tuple[str, ...]:
+def account(
+    result: Result, who: Identity, replaces: tuple[Replaced, ...], growth: Growth | None = None
+) -> tuple[str, ...]:
     """The whole result in sentences, for readers that show a report as text."""
     earlier = replacement(replaces, who)
     return (
@@ -104,6 +113,7 @@ def account(result: Result, who: Identity, replaces: tuple[Replaced, ...]) -> tu
         *volume_note(result.findings),
         *(plain(f"Note: {each}") for each in result.warnings),
         *([f"{earlier}."] if earlier else []),
+        *sentences(growth),
         f"Model {model(who)}, {clock(who.now)}.",
         RESEARCH,
     )

@@ -1,7 +1,8 @@
 """Turnaround: from the last C-STORE response to the flag on the worklist and to all results stored in Orthanc.
 
 Synthetic head CTs with a bleed (30 slices of 512 x 512) are sent one after another to `triage-node serve` with its
-default settings. The wait for completeness is part of the turnaround and is stated apart.
+default settings. The wait for completeness is part of the turnaround and is stated apart. With `--worklist 100000` the
+pages of a node that holds so many studies are measured instead.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import click
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from bench_worklist import measure_pages
 from peers import Orthanc, Served, pacs_peer, running_node, running_orthanc, wait_until
 
 from dicom_node import phantom
@@ -94,7 +96,12 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--worklist", type=int, metavar="STUDIES", help="measure the pages with so many studies")
+    asked = parser.parse_args()
+    if asked.worklist:
+        measure_pages(asked.worklist)
+        return
+    repeats = asked.repeats
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         for number in range(repeats):

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 START_S = 120.0
+DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 def needs(program: str) -> str:
@@ -76,9 +77,11 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(folder: Path) -> Iterator[Orthanc]:
-    """Start Orthanc on loopback with an empty storage."""
+def running_orthanc(folder: Path, dicomweb: bool = False) -> Iterator[Orthanc]:
+    """Start Orthanc on loopback with an empty storage; with its DICOMweb plug-in at /dicom-web if that is wanted."""
     program = needs("Orthanc")
+    if dicomweb and not DICOMWEB_PLUGIN.exists():
+        pytest.skip("orthanc-dicomweb is not installed")
     folder.mkdir(parents=True, exist_ok=True)
     dicom_port, http_port = free_port(), free_port()
     configuration = {
@@ -93,7 +96,8 @@ def running_orthanc(folder: Path) -> Iterator[Orthanc]:
         "DicomCheckCalledAet": False,
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
-        "Plugins": [],
+        "Plugins": [str(DICOMWEB_PLUGIN)] if dicomweb else [],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "StudiesMetadata": "Full", "SeriesMetadata": "Full"},
         "OverwriteInstances": True,
     }
     path = folder / "orthanc.json"

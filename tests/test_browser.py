@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from web_support import Node, make_node, picture_bytes, serving
 
-from dicom_node.entities import ItemState
+from dicom_node import clock
+from dicom_node.entities import ChoiceKind, ItemState
 from dicom_node.tables import worklist
 
 CHROMIUM = shutil.which("chromium")
@@ -21,6 +23,14 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+LISTENING = """
+window.told = [];
+window.Notification = class { constructor(title, options) { told.push(title, options.body); } };
+Notification.permission = "default";
+Notification.requestPermission = async () => Notification.permission = "granted";
+const Tone = OscillatorNode;
+window.OscillatorNode = class extends Tone { constructor(...all) { super(...all); told.push("tone"); } };
+"""  # what is sounded and notified, where nobody hears it
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 expect.set_options(timeout=20_000)
 
@@ -70,6 +80,10 @@ def open_live(page: Page, address: str, path: str = "/") -> None:
     page.evaluate("window.opened = true")
 
 
+def row_of(page: Page, study_uid: str) -> Locator:
+    return page.locator(f'tr[data-key="{study_uid}"]')
+
+
 def keys(page: Page) -> list[str | None]:
     return [row.get_attribute("data-key") for row in page.locator("tr[data-key]").all()]
 
@@ -80,10 +94,10 @@ def test_a_study_appears_and_changes_without_reload(node: Node, address: str, pa
     study_uid = node.receive(1, name="NEW^Patient")
     expect(page.get_by_role("row", name="NEW, Patient")).to_contain_text("Receiving images")
     node.result(study_uid, suspected=True, picture=picture_bytes())
-    expect(page.get_by_role("row", name="NEW, Patient")).to_contain_text("Suspected intracranial haemorrhage")
-    picture = page.get_by_role("img", name="Picture of result 1 of NEW, Patient")
+    expect(page.get_by_role("row", name="NEW, Patient")).to_contain_text("Subdural 31 ml")
+    picture = page.get_by_role("img", name="Most telling slice of NEW, Patient")
     expect(picture).to_be_visible()
-    assert picture.evaluate("async (image) => { await image.decode(); return image.naturalWidth; }") == 400
+    assert picture.evaluate("async (image) => { await image.decode(); return image.naturalWidth; }") == 320
     assert page.evaluate("window.opened") is True
 
 
@@ -94,46 +108,136 @@ def test_a_new_suspicion_is_titled_announced_and_on_top(node: Node, address: str
     expect(page.locator("#announce")).to_be_empty()
     second = node.analysed(2, suspected=True, name="URGENT^Case", minutes_ago=1)
     expect(page).to_have_title("(1) suspected – triage-node worklist")
-    expect(page.locator("#announce")).to_have_text(re.compile("New suspected: URGENT, Case: Suspected intracranial"))
+    expect(page.locator("#announce")).to_have_text("New suspected: URGENT, Case: Subdural 31 ml")
     expect(page.locator("link[rel=icon]")).to_have_attribute("href", "/static/alert.svg")
     assert keys(page) == [second, first]
 
 
 def test_worked_by_keyboard(node: Node, address: str, page: Page) -> None:
     top = node.analysed(1, suspected=True, name="TOP^One", minutes_ago=9)
-    node.analysed(2, suspected=True, name="NEXT^Two", minutes_ago=5)
+    second = node.analysed(2, suspected=True, name="NEXT^Two", minutes_ago=5)
     low = node.analysed(3, suspected=False, minutes_ago=30)
     open_live(page, address)
     page.keyboard.press("a")
     expect(page.locator("#toast")).to_contain_text("Choose a study first")
     for key in "jjk":
         page.keyboard.press(key)
-    expect(page.locator(f'tr[data-key="{top}"]')).to_be_focused()
+    expect(row_of(page, top)).to_be_focused()
     page.keyboard.press("a")
-    row = page.locator(f'tr[data-key="{top}"]')
-    expect(row).to_contain_text("Acknowledged")
+    expect(row_of(page, top)).to_contain_text("Acknowledged")
     assert state(node, top) is ItemState.ACKNOWLEDGED
     expect(page).to_have_title("(1) suspected – triage-node worklist")
-    assert keys(page) == ["1.2.826.2", low, top]
-    expect(row).to_be_focused()
+    assert keys(page) == [second, low, top]
+    expect(row_of(page, second)).to_be_focused()  # what comes next, not what has moved to the end
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.evaluate("settledAt = 0")
+    page.keyboard.press("r")
+    expect(row_of(page, top)).to_have_count(0)
+    assert state(node, top) is ItemState.READ
+    expect(row_of(page, low)).to_be_focused()
+    page.keyboard.press("k")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="TOP, One")).to_be_visible()
+    expect(page.get_by_role("heading", name="NEXT, Two")).to_be_visible()
     expect(page.locator("#link")).to_have_attribute("data-state", "live")  # the page's script listens
     page.keyboard.press("Escape")
-    expect(row).to_be_focused()
+    expect(row_of(page, second)).to_be_focused()
+    expect(row_of(page, second)).to_contain_text("Opened")
+    assert state(node, second) is ItemState.OPENED
 
 
-def test_acknowledge_and_close_with_the_mouse(node: Node, address: str, page: Page) -> None:
+def test_acknowledge_and_read_with_the_mouse(node: Node, address: str, page: Page) -> None:
     study_uid = node.analysed(1, suspected=True, name="TOP^One")
     open_live(page, address, f"/studies/{study_uid}")
     page.get_by_role("button", name="Acknowledge").click()
-    close = page.get_by_role("button", name="Close")
-    expect(close).to_be_visible()
+    expect(page.get_by_role("button", name="Mark as read")).to_be_visible()
     assert state(node, study_uid) is ItemState.ACKNOWLEDGED
     open_live(page, address)
-    page.get_by_role("button", name="Close TOP, One").click()
+    page.get_by_role("button", name="Mark as read: TOP, One").click()
     expect(page.get_by_role("heading", name="No study is waiting")).to_be_visible()
-    assert state(node, study_uid) is ItemState.CLOSED
+    assert state(node, study_uid) is ItemState.READ
+
+
+def test_help_says_the_keys(address: str, page: Page) -> None:
+    open_live(page, address)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="How this list works")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("button", name="Help and keys").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.get_by_role("button", name="Close").click()
+    page.keyboard.press("/")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.type("ja?")
+    expect(page.get_by_role("searchbox")).to_have_value("ja?")
+
+
+def test_filter_search_and_typing_outlast_updates(node: Node, address: str, page: Page) -> None:
+    first = node.analysed(1, suspected=True, name="MUELLER^Anna", minutes_ago=9)
+    node.analysed(2, suspected=True, name="OTHER^Bob")
+    open_live(page, address)
+    page.get_by_role("link", name=re.compile("^Suspected")).click()
+    page.get_by_role("searchbox").fill("muel")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"\?show=suspected&q=muel&date=$"))
+    expect(page.locator("#link")).to_have_attribute("data-state", "live")
+    assert keys(page) == [first]
+    page.evaluate("window.opened = true")
+    box = page.get_by_role("searchbox")
+    box.focus()
+    page.keyboard.press("End")
+    page.keyboard.type("ler")
+    node.analysed(3, suspected=True, name="ELSE^Cy")
+    newer = node.analysed(4, suspected=True, name="MUELLER^Dora")
+    expect(row_of(page, newer)).to_be_visible()
+    assert keys(page) == [newer, first]
+    expect(box).to_be_focused()
+    expect(box).to_have_value("mueller")
+    expect(page).to_have_title("(4) suspected – triage-node worklist")
+    expect(page.locator("#announce")).to_contain_text("MUELLER, Dora")
+    row_of(page, first).get_by_role("link", name="Open").click()
+    expect(page.get_by_role("heading", name="MUELLER, Anna")).to_be_visible()
+    expect(page.locator("#link")).to_have_attribute("data-state", "live")
+    page.keyboard.press("Escape")
+    expect(page).to_have_url(re.compile(r"\?show=suspected&q=muel"))
+    expect(row_of(page, first)).to_be_focused()
+
+
+def test_a_name_stands_beside_what_its_reader_does(node: Node, address: str, page: Page) -> None:
+    study_uid = node.analysed(1, suspected=True)
+    open_live(page, address)
+    page.get_by_text("Your name?").click()
+    expect(page.get_by_text("This is no login")).to_be_visible()
+    page.get_by_label("Your name").fill("Dr Wéber")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#reader summary")).to_contain_text("Dr Wéber")
+    expect(page.locator("#link")).to_have_attribute("data-state", "live")
+    page.get_by_role("button", name="Acknowledge").click()
+    expect(row_of(page, study_uid)).to_contain_text("Acknowledged by Dr Wéber")
+    expect(page.get_by_role("link", name="Mine 1")).to_be_visible()
+
+
+def test_sound_and_notification_are_off_until_switched_on(node: Node, address: str, page: Page) -> None:
+    page.add_init_script(LISTENING)
+    open_live(page, address)
+    node.analysed(1, suspected=True, name="FIRST^One")
+    expect(page.locator("#announce")).to_contain_text("FIRST, One")
+    assert page.evaluate("told") == []
+    page.get_by_text("Alerts off").click()
+    page.get_by_label("a short sound").check()
+    page.get_by_label("a notification of the browser").check()
+    expect(page.locator("#alerts summary")).to_have_text("Alerts on")
+    assert page.evaluate("told.splice(0)") == ["tone", "tone"], "how it sounds"
+    node.analysed(2, suspected=True, name="SECOND^Two")
+    expect(page.locator("#announce")).to_contain_text("SECOND, Two")
+    told = ["Suspected intracranial haemorrhage", "Subdural 31 ml · 70 y F", "tone", "tone"]
+    assert page.evaluate("told.splice(0)") == told, "and no name"
+    node.analysed(3, suspected=False)
+    expect(row_of(page, "1.2.826.3")).to_be_visible()
+    assert page.evaluate("told") == []
+    page.reload()
+    expect(page.locator("#alerts summary")).to_have_text("Alerts on")
 
 
 def test_a_button_that_has_just_moved_is_not_pressed(node: Node, address: str, page: Page) -> None:
@@ -166,7 +270,7 @@ def test_rows_end_in_the_servers_order_whatever_moved(node: Node, address: str, 
         node.analysed(number, suspected=number % 2 == 0, minutes_ago=number * 4)
     open_live(page, address)
     with node.other().write() as tx:
-        tx.run("UPDATE worklist SET state = 'closed' WHERE study_uid IN ('1.2.826.3', '1.2.826.8')")
+        tx.run("UPDATE worklist SET state = 'read' WHERE study_uid IN ('1.2.826.3', '1.2.826.8')")
         tx.run("UPDATE worklist SET state = 'acknowledged' WHERE study_uid IN ('1.2.826.6', '1.2.826.1')")
         tx.run("UPDATE worklist SET urgency = 'HIGH', headline = 'now' WHERE study_uid = '1.2.826.5'")
     expect(page.locator('tr[data-key="1.2.826.3"]')).to_have_count(0)
@@ -177,7 +281,7 @@ def test_a_newer_result_shows_on_an_open_study(node: Node, address: str, page: P
     study_uid = node.analysed(1, suspected=False)
     open_live(page, address, f"/studies/{study_uid}")
     node.result(study_uid, suspected=True, picture=picture_bytes())
-    expect(page.get_by_role("heading", name="Result 2")).to_be_visible()
+    expect(page.get_by_role("heading", name="Result 2", exact=True)).to_be_visible()
     expect(page.get_by_role("img", name="The most telling slices")).to_be_visible()
     assert page.evaluate("window.opened") is True
 
@@ -193,6 +297,7 @@ def test_says_when_the_connection_is_lost_and_when_it_is_back(node: Node, page: 
     node.analysed(2, suspected=True)
     with serving(node, port=int(address.rsplit(":", 1)[1])):
         expect(notice).to_be_hidden()
+        expect(page.locator("#toast")).to_contain_text("Connected again at")
         expect(page).to_have_title("(2) suspected – triage-node worklist")
         page.goto("about:blank")
 
@@ -206,7 +311,7 @@ def test_a_study_in_a_background_tab_gives_its_connection_back(node: Node, addre
     assert page.evaluate("source") is None
     node.result(study_uid, suspected=True)
     page.evaluate((hide % "false") + change)
-    expect(page.get_by_role("heading", name="Result 2")).to_be_visible()
+    expect(page.get_by_role("heading", name="Result 2", exact=True)).to_be_visible()
 
 
 def test_status_follows_the_processes(node: Node, address: str, page: Page) -> None:
@@ -231,7 +336,51 @@ def test_works_without_its_script(node: Node, address: str, browser: Browser) ->
     study_uid = node.analysed(1, suspected=True, name="TOP^One")
     page = browser.new_page(java_script_enabled=False)
     page.goto(address)
-    page.get_by_role("button", name="Acknowledge TOP, One").click()
-    expect(page.get_by_role("button", name="Close TOP, One")).to_be_visible()
+    page.get_by_role("button", name="Acknowledge: TOP, One").click()
+    expect(page.get_by_role("button", name="Mark as read: TOP, One")).to_be_visible()
     assert state(node, study_uid) is ItemState.ACKNOWLEDGED
+    page.get_by_text("Your name?").click()
+    page.get_by_label("Your name").fill("Dr Weber")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#reader summary")).to_contain_text("Dr Weber")
+    page.get_by_role("searchbox").fill("nobody")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("heading", name="No study matches")).to_be_visible()
     page.close()
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+def test_axe_finds_no_serious_fault(
+    node: Node, address: str, browser: Browser, scheme: str, width: int, height: int
+) -> None:
+    suspected = node.analysed(1, suspected=True)
+    node.analysed(2, suspected=False, minutes_ago=90)
+    node.choose(node.receive(3), ChoiceKind.DECLINED, "Contrast was given.")
+    node.receive(4)
+    seen = node.analysed(5, suspected=True)
+    with node.other().write() as tx:
+        worklist.acknowledge(tx, seen, clock.utc_now(), "Dr Weber")
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    for path in ("/", "/?q=doe", "/?show=mine", f"/studies/{suspected}", "/status"):
+        open_live(page, address, path)
+        for menu in page.locator("details.menu summary").all():
+            menu.click()
+            assert faults(page) == [], path
+    open_live(page, address)
+    page.keyboard.press("?")
+    assert faults(page) == [], "help"
+    page.evaluate("document.getElementById('help').close(); disconnected()")
+    assert faults(page) == [], "connection lost"
+    page.close()
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core calls serious or critical."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{each['id']}: {node['html']}: {node['failureSummary']}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]

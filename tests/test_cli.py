@@ -20,7 +20,7 @@ from dicom_node.tables import deliveries, processes, results, worklist
 from dicom_node.tables.deliveries import ResultObject
 
 COMMANDS = ["demo", "serve", "node", "worker", "web", "analyse", "submit", "worklist", "jobs", "retry", "echo"]
-COMMANDS += ["config check", "config show"]
+COMMANDS += ["feedback", "config check", "config show"]
 COMMANDS += ["models list", "models install", "models use", "models remove", "models points"]
 GROUPS = ("config", "models")
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("dicom_node", "inference", "reports", "config")
 EVERYONE = {"dicom_node.node", "dicom_node.cli", "dicom_node.__main__"}
-PLAIN = ("inference.findings", "inference.geometry", "inference.stack", "inference.elements")  # never import torch
+PLAIN = tuple(f"inference.{name}" for name in ("findings", "growth", "geometry", "stack", "elements"))  # no torch
 STEP_EXTRAS = {
     "deliver": ("dicom_node.network",),
     "analyse": ("inference", "reports"),

@@ -20,16 +20,18 @@ from dicom_node.entities import (
 )
 from dicom_node.steps import flag
 from dicom_node.tables import instances, jobs, results, worklist
+from dicom_node.tables.worklist import Counts, ReadingOrder, Show
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 CAP, LEAVE = timedelta(minutes=60), timedelta(hours=24)
 STUDY, SERIES = str(ct(0).StudyInstanceUID), str(ct(0).SeriesInstanceUID)
 HIGH, MEDIUM, LOW = Urgency.HIGH, Urgency.MEDIUM, Urgency.LOW
-UNREAD, WAITING, ACKNOWLEDGED, CLOSED = (
+UNREAD, OPENED, WAITING, ACKNOWLEDGED, READ = (
     ItemState.UNREAD,
+    ItemState.OPENED,
     ItemState.WAITING,
     ItemState.ACKNOWLEDGED,
-    ItemState.CLOSED,
+    ItemState.READ,
 )
 
 
@@ -51,31 +53,79 @@ def fill(node: Core, *rows: tuple[str, Urgency, ItemState, float]) -> None:
             worklist.put(tx, WorklistItem(name, urgency, "", state, since, since))
 
 
-def order(node: Core, overdue_first: bool = False, now: datetime = NOON, limit: int = 100) -> list[str]:
+def order(
+    node: Core,
+    overdue_first: bool = False,
+    now: datetime = NOON,
+    limit: int = 100,
+    offset: int = 0,
+    show: Show = Show.TO_READ,
+    reader: str = "",
+) -> list[str]:
     """The names in reading order."""
+    wanted = ReadingOrder(now, CAP, LEAVE, overdue_first)
     with node.database.read() as tx:
-        return [item.study_uid for item in worklist.listed(tx, now, CAP, LEAVE, overdue_first, limit)]
+        return [item.study_uid for item in worklist.listed(tx, wanted, limit, offset, show, reader)]
 
 
-def test_suspected_then_overdue_then_by_waiting_time(node: Core) -> None:
-    """A missed bleed is not starved by flags, and what was acknowledged gives way."""
-    fill(
-        node,
-        ("quick low", LOW, UNREAD, 5),
-        ("suspected new", HIGH, UNREAD, 1),
-        ("overdue low", LOW, UNREAD, 60),
-        ("seen", HIGH, ACKNOWLEDGED, 30),
-        ("suspected old", HIGH, UNREAD, 90),
-        ("overdue waiting", MEDIUM, WAITING, 70),
-        ("almost overdue", MEDIUM, UNREAD, 59.9),
-        ("closed", HIGH, CLOSED, 10),
-        ("seen long ago", LOW, ACKNOWLEDGED, 200),
-    )
-    suspected, overdue = ["suspected old", "suspected new"], ["overdue waiting", "overdue low"]
-    rest = ["seen long ago", "almost overdue", "seen", "quick low"]
-    assert order(node) == [*suspected, *overdue, *rest]
-    assert order(node, overdue_first=True) == ["suspected old", *overdue, "suspected new", *rest]
-    assert order(node, limit=3) == [*suspected, "overdue waiting"]
+MANY = (
+    ("quick low", LOW, UNREAD, 5),
+    ("slow low", LOW, OPENED, 55),
+    ("suspected new", HIGH, OPENED, 1),
+    ("overdue low", LOW, UNREAD, 60),
+    ("seen", HIGH, ACKNOWLEDGED, 30),
+    ("suspected old", HIGH, UNREAD, 90),
+    ("overdue waiting", MEDIUM, WAITING, 70),
+    ("not analysed", MEDIUM, UNREAD, 4),
+    ("in progress", MEDIUM, WAITING, 20),
+    ("read", HIGH, READ, 10),
+    ("seen long ago", LOW, ACKNOWLEDGED, 200),
+    ("seen, not analysed", MEDIUM, ACKNOWLEDGED, 3),
+)
+SUSPECTED, OVERDUE = ["suspected old", "suspected new"], ["overdue waiting", "overdue low"]
+REST = ["not analysed", "in progress", "slow low", "quick low", "seen", "seen, not analysed", "seen long ago"]
+
+
+def test_by_urgency_then_waiting_time_with_the_ageing_cap(node: Core) -> None:
+    """A missed bleed is not starved by flags; what somebody has opened stays, what is acknowledged gives way."""
+    fill(node, *MANY)
+    assert order(node) == [*SUSPECTED, *OVERDUE, *REST]
+    assert order(node, overdue_first=True) == ["suspected old", *OVERDUE, "suspected new", *REST]
+
+
+@pytest.mark.parametrize("overdue_first", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_pages_put_together_are_the_list(node: Core, overdue_first: bool, size: int) -> None:
+    """Nothing is left out or shown twice where a page ends within a kind."""
+    fill(node, *MANY)
+    whole = order(node, overdue_first)
+    pages = [order(node, overdue_first, limit=size, offset=offset) for offset in range(0, len(whole) + size, size)]
+    assert [name for page in pages for name in page] == whole and pages[-1] == []
+
+
+def test_filters_and_their_counts(node: Core) -> None:
+    """Each in reading order; what is read is on none but the reader's own."""
+    fill(node, *MANY)
+    with node.database.write() as tx:
+        tx.run("UPDATE worklist SET reader = 'Dr A' WHERE study_uid IN ('seen', 'slow low', 'read', 'suspected new')")
+        tx.run("UPDATE worklist SET reader = 'Dr B' WHERE study_uid = 'seen long ago'")
+        counts = worklist.counts(tx, ReadingOrder(NOON, CAP, LEAVE, False), "Dr A")
+    assert order(node, show=Show.SUSPECTED) == [*SUSPECTED, "seen"]
+    assert order(node, show=Show.NOT_ANALYSED) == ["not analysed", "seen, not analysed"]
+    assert order(node, show=Show.MINE, reader="Dr A") == ["suspected new", "slow low", "seen", "read"]
+    assert order(node, show=Show.MINE) == [], "nobody has no studies"
+    assert counts == Counts(unseen=2, to_read=11, suspected=3, not_analysed=2, mine=4)
+
+
+def test_the_latest_flags_come_first_for_the_announcement(node: Core) -> None:
+    """Only what nobody has acknowledged."""
+    fill(node, *MANY)
+    with node.database.write() as tx:
+        for name, minutes in (("suspected old", 3), ("suspected new", 1), ("seen", 0), ("quick low", 0)):
+            at = (NOON - timedelta(minutes=minutes)).isoformat(timespec="milliseconds")
+            tx.run("UPDATE worklist SET flagged_at = :at WHERE study_uid = :name", at=at, name=name)
+        flagged = worklist.last_flagged(tx, ReadingOrder(NOON, CAP, LEAVE, False), 10)
+    assert [item.study_uid for item in flagged] == ["suspected new", "suspected old"]
 
 
 def test_studies_leave_after_a_day_counted_from_the_last_image(node: Core) -> None:
@@ -85,18 +135,32 @@ def test_studies_leave_after_a_day_counted_from_the_last_image(node: Core) -> No
     assert order(node, now=NOON + timedelta(minutes=1)) == []
 
 
-def test_acknowledge_and_close(node: Core) -> None:
-    """Only what has a result can be acknowledged, only what is acknowledged can be closed; each once."""
+def test_opened_acknowledged_read_and_put_back(node: Core) -> None:
+    """Only what has a result can be acted on, only what is acknowledged can be read; each says who and when."""
     fill(node, ("result", HIGH, UNREAD, 1), ("none yet", MEDIUM, WAITING, 1))
-    with node.database.write() as tx:
-        assert not worklist.acknowledge(tx, "none yet", NOON)
-        assert not worklist.close(tx, "result")
-        assert worklist.acknowledge(tx, "result", NOON)
-        assert not worklist.acknowledge(tx, "result", NOON)
+    later = NOON + timedelta(minutes=1)
+
+    def stands() -> tuple[ItemState, str, datetime | None]:
         item = worklist.get(tx, "result")
-        assert item is not None and (item.state, item.acknowledged_at) == (ACKNOWLEDGED, NOON)
-        assert worklist.close(tx, "result")
+        assert item is not None
+        return item.state, item.reader, item.acted_at
+
+    with node.database.write() as tx:
+        for act in (worklist.opened, worklist.acknowledge, worklist.mark_read):
+            assert not act(tx, "none yet", NOON, "Dr A")
+        assert not worklist.put_back(tx, "none yet") and not worklist.put_back(tx, "result")
+        assert not worklist.mark_read(tx, "result", NOON, "Dr A")
+        assert worklist.opened(tx, "result", NOON, "Dr A") and stands() == (OPENED, "Dr A", NOON)
+        assert not worklist.opened(tx, "result", later, "Dr B") and stands() == (OPENED, "Dr A", NOON)
+        assert worklist.acknowledge(tx, "result", later, "Dr B") and stands() == (ACKNOWLEDGED, "Dr B", later)
+        assert not worklist.acknowledge(tx, "result", NOON, "Dr A")
+        assert worklist.mark_read(tx, "result", later) and stands() == (READ, "", later)
+        item = worklist.get(tx, "result")
+        assert item is not None and item.acknowledged_at == later
     assert order(node) == ["none yet"]
+    with node.database.write() as tx:
+        assert worklist.put_back(tx, "result") and stands() == (UNREAD, "", None)
+    assert order(node) == ["result", "none yet"]
 
 
 def answer(node: Core, version: int, suspected: bool, now: datetime = NOON) -> WorklistItem:
@@ -178,17 +242,17 @@ def test_acknowledged_stays_acknowledged_when_nothing_rises(node: Core) -> None:
     assert lower.headline == "No haemorrhage suspected (probability 0.07); an earlier result suspected it"
 
 
-@pytest.mark.parametrize("closed", [False, True])
-def test_flag_that_rises_calls_again(node: Core, closed: bool) -> None:
-    """A better series shows blood: even a closed study comes back to the top."""
+@pytest.mark.parametrize("read", [False, True])
+def test_flag_that_rises_calls_again(node: Core, read: bool) -> None:
+    """A better series shows blood: even a study that was read comes back to the top."""
     answer(node, 1, suspected=False)
     acknowledge(node)
-    if closed:
+    if read:
         with node.database.write() as tx:
-            worklist.close(tx, STUDY)
+            worklist.mark_read(tx, STUDY, NOON, "Dr A")
     later = NOON + timedelta(minutes=5)
     row = answer(node, 2, suspected=True, now=later)
-    assert (row.urgency, row.state, row.flagged_at) == (HIGH, UNREAD, later)
+    assert (row.urgency, row.state, row.flagged_at, row.acted_at) == (HIGH, UNREAD, later, None)
 
 
 def test_same_result_seen_again_changes_nothing(node: Core) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -29,11 +30,14 @@ from dicom_node.entities import (
     SeriesState,
     Study,
 )
+from dicom_node.node import note_refusal
 from dicom_node.settings import Settings, load_settings
 from dicom_node.steps import flag
+from dicom_node.steps.receive import Receiver
 from dicom_node.tables import deliveries, instances, jobs, processes, results
 from dicom_node.tables.database import Database, Transaction, open_database
 from dicom_node.web.app import build_app
+from dicom_node.web.dicomweb.archived import Storing
 
 SHA256 = "3f9a" * 16
 TYPES = ("epidural", "subdural", "subarachnoid", "intraparenchymal", "intraventricular")
@@ -206,7 +210,10 @@ def make_node(folder: Path, **web: object) -> Node:
 @contextmanager
 def serving(node: Node, port: int = 0) -> Iterator[tuple[str, uvicorn.Server]]:
     """The page on a real socket of this machine; its address."""
-    app = build_app(node.database, node.archive, node.settings)
+    receiver = Receiver(node.database, node.archive)
+    refused = partial(note_refusal, node.database)
+    storing = Storing(receiver.store, receiver.ended, refused, node.settings.node.ae_title)
+    app = build_app(node.database, node.archive, node.settings, storing)
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

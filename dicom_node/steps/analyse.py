@@ -19,14 +19,25 @@ from pydicom.dataset import Dataset
 
 from dicom_node import clock
 from dicom_node.archive import Archive
-from dicom_node.entities import NOT_ANALYSED, Analysis, ChoiceKind, FindingRow, ItemState, Job, JobState, ResultObject
+from dicom_node.entities import (
+    NOT_ANALYSED,
+    Analysis,
+    ChoiceKind,
+    FindingRow,
+    ItemState,
+    Job,
+    JobState,
+    ResultObject,
+    Scan,
+)
 from dicom_node.errors import TriageNodeError
 from dicom_node.settings import Report, Settings
-from dicom_node.steps import flag, route
-from dicom_node.tables import deliveries, instances, jobs, results, worklist
+from dicom_node.steps import flag, growth, route
+from dicom_node.tables import deliveries, instances, jobs, results, scans, worklist
 from dicom_node.tables.database import Database, Transaction
 from inference.engine import Engine
 from inference.findings import Finding, NotAnalysable, Result
+from inference.growth import Growth
 from inference.stack import SliceStack, build_stack, read_series
 from reports import codes
 from reports.build import build_not_analysed, build_reports
@@ -88,10 +99,15 @@ def perform(database: Database, archive: Archive, settings: Settings, engine: En
         paths = [instance.path for instance in instances.of_series(tx, job.series_uid)]
     examined = examine(paths, job.pipeline, engine)
     done = False
-    while not done:  # again only if another result of the study was numbered meanwhile
+    while not done:  # again only if another result of the study was numbered or its last scan measured meanwhile
         now = clock.utc_now()
         with database.read() as tx:
             version, replaced = results.next_version(tx, job.study_uid), predecessors(tx, job.study_uid)
+            analysis = analysis_of(job, version, examined.result, 0.0, now)
+            scan = growth.scan_of(examined.headers, job.study_uid, version)
+            compared = growth.compare(tx, scan, analysis)
+            earlier_report = report_of(tx, compared)
+            growth.log_contradictions(tx, scan)
         context = ReportContext(
             sources=examined.headers,
             stack=examined.stack,
@@ -99,19 +115,33 @@ def perform(database: Database, archive: Archive, settings: Settings, engine: En
             now=now.astimezone(),
             version=version,
             replaces=replaced,
+            growth=compared,
+            earlier_report=earlier_report,
         )
         made = store(archive, job.study_uid, version, build_reports(context, report_options(settings.report)))
-        analysis = analysis_of(job, version, examined.result, perf_counter() - began, now)
-        done = finish(database, settings, job, owner, analysis, made)
+        analysis = replace(analysis, seconds=perf_counter() - began)
+        scan = replace(scan, compared=growth.as_reported(compared))
+        done = finish(database, settings, job, owner, analysis, scan, made)
     log.info("analysed", job=job.job_id, suspected=examined.result.suspected, seconds=round(perf_counter() - began, 2))
 
 
 def finish(
-    database: Database, settings: Settings, job: Job, owner: str, analysis: Analysis, made: Sequence[ResultObject]
+    database: Database,
+    settings: Settings,
+    job: Job,
+    owner: str,
+    analysis: Analysis,
+    scan: Scan,
+    made: Sequence[ResultObject],
 ) -> bool:
-    """Commit a result; False when its number was taken meanwhile. LeaseLost when the job is no longer ours."""
+    """Commit a result. LeaseLost when the job is no longer ours.
+
+    False when the result's number was taken meanwhile, or what it was compared with is no longer what stands.
+    """
     with database.write() as tx:
         if results.next_version(tx, job.study_uid) != analysis.version:
+            return False
+        if growth.as_reported(growth.compare(tx, scan, analysis)) != scan.compared:
             return False
         newer = [other for other in jobs.of_study(tx, job.study_uid) if other.job_id > job.job_id]
         overtaken = any(other.state is JobState.DONE and other.pipeline == job.pipeline for other in newer)
@@ -119,9 +149,19 @@ def finish(
             raise LeaseLost(f"job {job.job_id}")
         if not overtaken:
             results.add_analysis(tx, analysis)
+            scans.add(tx, scan)
             send_out(tx, settings, job.study_uid, analysis.version, made, analysis.made_at)
+            compare_later(tx, scan, analysis)
         flag.refresh(tx, job.study_uid, analysis.made_at)
     return True
+
+
+def compare_later(tx: Transaction, scan: Scan, analysis: Analysis) -> None:
+    """Bring the patient's later scans up to this result: their rows at once, by a new version their reports."""
+    for later in growth.later_scans(tx, scan):
+        flag.refresh(tx, later.study_uid, analysis.made_at)
+        if growth.as_reported(growth.of_study(tx, later.study_uid)) != later.compared:
+            jobs.again(tx, later.study_uid, analysis.pipeline, priority=route.LAST)
 
 
 def decline(database: Database, settings: Settings, job: Job, owner: str, reason: str) -> None:
@@ -229,6 +269,16 @@ def predecessors(tx: Transaction, study_uid: str) -> tuple[Replaced, ...]:
         Replaced(Kind(each.kind), each.sop_class_uid, each.sop_uid, each.series_uid, made_at.astimezone())
         for each in results.objects_of_study(tx, study_uid, version)
     )
+
+
+def report_of(tx: Transaction, compared: Growth | None) -> Replaced | None:
+    """The report of the result that this one is compared with."""
+    if compared is None:
+        return None
+    for each in results.objects_of_study(tx, compared.earlier_study_uid, compared.earlier_version):
+        if each.kind == Kind.SR:
+            return Replaced(Kind.SR, each.sop_class_uid, each.sop_uid, each.series_uid, compared.earlier_at)
+    return None
 
 
 def analysis_of(job: Job, version: int, result: Result, seconds: float, now: datetime) -> Analysis:

@@ -20,9 +20,11 @@ from dicom_node.entities import (
     Urgency,
     WorklistItem,
 )
-from dicom_node.tables import instances, jobs, results, worklist
+from dicom_node.steps import growth
+from dicom_node.tables import instances, jobs, quality, results, worklist
 from dicom_node.tables.database import Transaction
 from inference.findings import volume_text
+from inference.growth import Growth, phrase
 
 
 def received(tx: Transaction, study_uid: str, now: datetime) -> None:
@@ -40,35 +42,58 @@ def refresh(tx: Transaction, study_uid: str, now: datetime) -> None:
         return
     analyses = results.analyses_of_study(tx, study_uid)
     if analyses:
-        item = with_result(item, analyses[-1], analyses[:-1], now)
+        item = with_result(item, analyses[-1], analyses[:-1], growth.of_study(tx, study_uid), now)
     else:
         item = without_result(item, tx, study_uid)
     worklist.put(tx, item)
+    quality.note(tx, study_uid)
 
 
-def with_result(item: WorklistItem, latest: Analysis, earlier: list[Analysis], now: datetime) -> WorklistItem:
-    """The row of an analysed study. The same result seen again changes nothing."""
-    if item.version == latest.version:
-        return item
-    urgency, headline = Urgency.LOW, f"No haemorrhage suspected (probability {latest.probability:.2f})"
-    if latest.suspected:
-        urgency, headline = Urgency.HIGH, suspicion(latest.findings, latest.probability)
-    elif item.urgency is Urgency.HIGH and earlier and item.state is ItemState.UNREAD:
-        urgency = Urgency.HIGH
-        raised_by = next((analysis for analysis in reversed(earlier) if analysis.suspected), earlier[-1])
-        headline = f"Result {raised_by.version} suspected haemorrhage, result {latest.version} does not: please look"
-    elif any(analysis.suspected for analysis in earlier):
-        headline += "; an earlier result suspected it"
-    raised = urgency is Urgency.HIGH and (item.urgency is not Urgency.HIGH or item.flagged_at is None)
-    keep = item.state in (ItemState.ACKNOWLEDGED, ItemState.CLOSED) and not raised
+def with_result(
+    item: WorklistItem, latest: Analysis, earlier: list[Analysis], compared: Growth | None, now: datetime
+) -> WorklistItem:
+    """The row of an analysed study. The same result and the same comparison seen again change nothing."""
+    again, unseen = item.version == latest.version, item.state in (ItemState.UNREAD, ItemState.OPENED)
+    urgency = Urgency.HIGH if latest.suspected else Urgency.LOW
+    if again or (item.urgency is Urgency.HIGH and earlier and unseen):
+        urgency = item.urgency
+    grown = compared is not None and compared.grown
+    raised = urgency is Urgency.HIGH and (
+        item.urgency is not Urgency.HIGH or item.flagged_at is None or (grown and not item.grown)
+    )
+    keep = not raised and (again or item.state in (ItemState.ACKNOWLEDGED, ItemState.READ))
+    lowered = item.grown and not grown and unseen
     return replace(
         item,
         urgency=urgency,
-        headline=headline,
+        headline=with_growth(headline(latest, earlier, urgency), compared, lowered),
         state=item.state if keep else ItemState.UNREAD,
+        acted_at=item.acted_at if keep else None,
         flagged_at=now if raised else item.flagged_at,
         version=latest.version,
+        grown=grown or lowered,
     )
+
+
+def headline(latest: Analysis, earlier: list[Analysis], urgency: Urgency) -> str:
+    """What the study's results say."""
+    if latest.suspected:
+        return suspicion(latest.findings, latest.probability)
+    if urgency is Urgency.HIGH:
+        raised_by = next((analysis for analysis in reversed(earlier) if analysis.suspected), earlier[-1])
+        return f"Result {raised_by.version} suspected haemorrhage, result {latest.version} does not: please look"
+    said = f"No haemorrhage suspected (probability {latest.probability:.2f})"
+    suspected_once = any(analysis.suspected for analysis in earlier)
+    return f"{said}; an earlier result suspected it" if suspected_once else said
+
+
+def with_growth(said: str, compared: Growth | None, lowered: bool) -> str:
+    """A headline with the change since the patient's last scan: growth before all else, anything else behind."""
+    change = phrase(compared) if compared else ""
+    if compared and compared.grown:
+        return f"{change}. {said}"
+    parts = [said, change, "an earlier comparison found growth: please look" if lowered else ""]
+    return "; ".join(part for part in parts if part)
 
 
 def without_result(item: WorklistItem, tx: Transaction, study_uid: str) -> WorklistItem:
@@ -78,12 +103,17 @@ def without_result(item: WorklistItem, tx: Transaction, study_uid: str) -> Workl
     receiving = any(s.state is not SeriesState.ROUTED for s in instances.series_of_study(tx, study_uid))
     reason = not_analysed(standing, choices)
     if any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in standing):
-        return replace(item, urgency=Urgency.MEDIUM, headline="Waiting for analysis", state=ItemState.WAITING)
+        return waiting(item, "Waiting for analysis")
     if receiving or reason is None:
-        headline = f"Receiving images (so far: {reason})" if reason else "Receiving images"
-        return replace(item, urgency=Urgency.MEDIUM, headline=headline, state=ItemState.WAITING)
-    state = ItemState.UNREAD if item.state is ItemState.WAITING or item.headline != reason else item.state
-    return replace(item, urgency=Urgency.MEDIUM, headline=reason, state=state)
+        return waiting(item, f"Receiving images (so far: {reason})" if reason else "Receiving images")
+    if item.state is ItemState.WAITING or item.headline != reason:
+        item = replace(item, state=ItemState.UNREAD, acted_at=None)
+    return replace(item, urgency=Urgency.MEDIUM, headline=reason)
+
+
+def waiting(item: WorklistItem, headline: str) -> WorklistItem:
+    """The row of a study whose result is still to come."""
+    return replace(item, urgency=Urgency.MEDIUM, headline=headline, state=ItemState.WAITING, acted_at=None)
 
 
 def not_analysed(standing: list[Job], choices: list[Choice]) -> str | None:

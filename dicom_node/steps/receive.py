@@ -24,7 +24,7 @@ from dicom_node.entities import Incoming, Instance, Study
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused
 from dicom_node.steps import flag, retain
 from dicom_node.steps.compare import NOT_IMAGES, UNREADABLE, same_image
-from dicom_node.tables import instances, results
+from dicom_node.tables import instances, quality, results
 from dicom_node.tables.database import Database, Transaction
 from inference import elements
 from inference.geometry import SliceGeometry, slice_geometry
@@ -105,6 +105,7 @@ def record(
         if changed:
             instances.touch_series(tx, instance, clock.monotonic())
         instances.add_instance(tx, instance)
+        quality.note_equipment(tx, instance.series_uid, instance.study_uid, equipment_of(dataset))
         if changed and not own and instance.modality not in NOT_IMAGES:
             flag.received(tx, instance.study_uid, now)
     if known and changed:
@@ -178,6 +179,13 @@ def study_of(dataset: Dataset) -> Study:
         description=text_of(dataset, "StudyDescription"),
         study_date=text_of(dataset, "StudyDate"),
         age=text_of(dataset, "PatientAge"),
+    )
+
+
+def equipment_of(dataset: Dataset) -> quality.Equipment:
+    """What made the images."""
+    return quality.Equipment(
+        *(text_of(dataset, name) for name in ("Manufacturer", "ManufacturerModelName", "StationName"))
     )
 
 

@@ -6,7 +6,7 @@ import structlog
 
 from dicom_node.archive import Archive
 from dicom_node.entities import JobState, SeriesState
-from dicom_node.tables import deliveries, instances, jobs, results, worklist
+from dicom_node.tables import deliveries, instances, jobs, quality, results, scans, worklist
 from dicom_node.tables.database import Database, Transaction
 
 BYTES_PER_GB = 1e9
@@ -48,5 +48,5 @@ def is_finished(tx: Transaction, study_uid: str, destinations: Sequence[str]) ->
 
 def forget(tx: Transaction, study_uid: str) -> None:
     """Drop every row of a study."""
-    for table in (deliveries, results, jobs, worklist, instances):
+    for table in (deliveries, scans, results, jobs, worklist, quality, instances):
         table.forget_study(tx, study_uid)

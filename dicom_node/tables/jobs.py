@@ -128,6 +128,26 @@ def revive(tx: Transaction, job_id: int) -> bool:
     return bool(tx.run(f"{sql} AND state = 'failed'", id=job_id))
 
 
+def again(tx: Transaction, study_uid: str, pipeline: str, priority: int) -> bool:
+    """Queue the study's last finished analysis once more: its report is out of date.
+
+    False where there is none, or where the next analysis is under way or the series has changed, since a new report
+    then comes anyway.
+    """
+    rows = tx.rows(
+        "UPDATE jobs SET state = 'queued', attempts = 0, not_before = 0, error = NULL, priority = :priority"
+        " WHERE job_id = (SELECT max(job_id) FROM jobs WHERE study_uid = :uid AND pipeline = :pipeline"
+        " AND state = 'done') AND EXISTS (SELECT 1 FROM series WHERE series.series_uid = jobs.series_uid"
+        " AND series.revision = jobs.revision) AND NOT EXISTS (SELECT 1 FROM jobs AS other"
+        " WHERE other.study_uid = :uid AND other.pipeline = :pipeline AND other.state IN ('queued', 'running'))"
+        " RETURNING job_id",
+        uid=study_uid,
+        pipeline=pipeline,
+        priority=priority,
+    )
+    return bool(rows)
+
+
 def study_of(tx: Transaction, job_id: int) -> str:
     """The study of a job."""
     return str((tx.row("SELECT study_uid FROM jobs WHERE job_id = :id", id=job_id) or {"study_uid": ""})["study_uid"])

@@ -1,27 +1,93 @@
-"""The radiologist's list: one row a study, and the order in which they are read.
+"""The radiologist's list: one row a study, where it stands with its readers, and the order in which studies are read.
 
-Suspected and not yet acknowledged studies come first; then what waits longer than the ageing cap, so that a missed
-bleed is not starved by flags (PMC8128725); then by waiting time. `overdue_first` swaps the first two.
+Suspected studies that nobody has acknowledged come first, on top those where the haematoma has grown since the last
+scan; then what waits longer than the ageing cap, so that a missed bleed is not starved by flags (PMC8128725); then what
+was not analysed, what is in progress and what is not suspected; last what is acknowledged. Within each by waiting time.
+`overdue_first` puts all that is overdue, suspected or not, before the suspected ones that have not grown. The column
+`place` (database.py) holds stage and kind of a row, and indices on it give any page of the list.
 """
 
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from dicom_node.entities import ItemState, Urgency, WorklistItem
 from dicom_node.tables.database import Row, Transaction
 
+COLUMNS = (
+    "study_uid, urgency, headline, state, received_at, waiting_since, flagged_at, acknowledged_at, version, reader,"
+    " acted_at, grown"
+)
+TIMES = ("received_at", "waiting_since", "flagged_at", "acknowledged_at", "acted_at")
+SUSPECTED, NOT_ANALYSED, IN_PROGRESS, NEGATIVE = 0, 1, 2, 3  # kinds
+TO_READ, ACKNOWLEDGED, READ = 0, 4, 8  # stages; a place is stage + kind
+MAY_ACT_FROM = {
+    ItemState.OPENED: (ItemState.UNREAD,),
+    ItemState.ACKNOWLEDGED: (ItemState.UNREAD, ItemState.OPENED),
+    ItemState.READ: (ItemState.ACKNOWLEDGED,),
+    ItemState.UNREAD: (ItemState.OPENED, ItemState.ACKNOWLEDGED, ItemState.READ),
+}
+
+
+class Show(StrEnum):
+    """Which studies are shown: those to read or acknowledged, some of them, or every study that is stored."""
+
+    TO_READ = "to-read"
+    SUSPECTED = "suspected"
+    NOT_ANALYSED = "not-analysed"
+    MINE = "mine"  # the last to act was this reader; also what is read
+    ALL = "all"
+
+
+KINDS = {Show.SUSPECTED: (SUSPECTED,), Show.NOT_ANALYSED: (NOT_ANALYSED,)}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingOrder:
+    """What the order depends on. What waits longer than `leave_after` is not on the list, read or not."""
+
+    now: datetime
+    ageing_cap: timedelta
+    leave_after: timedelta
+    overdue_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many studies each filter shows; `unseen` are suspected and not acknowledged."""
+
+    unseen: int
+    to_read: int
+    suspected: int
+    not_analysed: int
+    mine: int
+
 
 def get(tx: Transaction, study_uid: str) -> WorklistItem | None:
     """The study's row, or None."""
-    row = tx.row("SELECT * FROM worklist WHERE study_uid = :uid", uid=study_uid)
+    row = tx.row(f"SELECT {COLUMNS} FROM worklist WHERE study_uid = :uid", uid=study_uid)
     return _item(row) if row else None
 
 
+def of_studies(tx: Transaction, study_uids: Sequence[str]) -> list[WorklistItem]:
+    """The rows of these studies, in this order."""
+    rows = tx.rows(
+        f"SELECT {COLUMNS} FROM json_each(:uids) u JOIN worklist ON study_uid = u.value ORDER BY u.key",
+        uids=json.dumps(study_uids),
+    )
+    return [_item(row) for row in rows]
+
+
 def put(tx: Transaction, item: WorklistItem) -> None:
-    """Insert or replace the study's row."""
+    """Insert the study's row or bring it up to date."""
     tx.run(
-        "INSERT OR REPLACE INTO worklist (study_uid, urgency, headline, state, received_at, waiting_since, flagged_at,"
-        " acknowledged_at, version) VALUES (:uid, :urgency, :headline, :state, :received, :waiting, :flagged,"
-        " :acknowledged, :version)",
+        f"INSERT INTO worklist ({COLUMNS}) VALUES (:uid, :urgency, :headline, :state, :received, :waiting, :flagged,"
+        " :acknowledged, :version, :reader, :acted, :grown) ON CONFLICT (study_uid) DO UPDATE SET urgency = :urgency,"
+        " headline = :headline, state = :state, received_at = :received, waiting_since = :waiting,"
+        " flagged_at = :flagged, acknowledged_at = :acknowledged, version = :version, reader = :reader,"
+        " acted_at = :acted, grown = :grown",
         uid=item.study_uid,
         urgency=item.urgency,
         headline=item.headline,
@@ -31,41 +97,124 @@ def put(tx: Transaction, item: WorklistItem) -> None:
         flagged=_text(item.flagged_at),
         acknowledged=_text(item.acknowledged_at),
         version=item.version,
+        reader=item.reader,
+        acted=_text(item.acted_at),
+        grown=item.grown,
     )
 
 
 def listed(
-    tx: Transaction, now: datetime, ageing_cap: timedelta, leave_after: timedelta, overdue_first: bool, limit: int
+    tx: Transaction, order: ReadingOrder, limit: int, offset: int = 0, show: Show = Show.TO_READ, reader: str = ""
 ) -> list[WorklistItem]:
-    """The list in reading order, without what is closed or older than `leave_after`."""
-    suspected, overdue = "urgency = 'HIGH' AND state = 'unread'", "state <> 'acknowledged' AND waiting_since <= :cap"
-    first, second = (overdue, suspected) if overdue_first else (suspected, overdue)
+    """One page of the list in reading order."""
+    known = {
+        "cap": _text(order.now - order.ageing_cap),
+        "oldest": _text(order.now - order.leave_after),
+        "reader": reader,
+    }
+    of_reader = "INDEXED BY worklist_of_reader WHERE reader = :reader AND reader <> ''"
+    table = f"worklist {of_reader if show is Show.MINE else 'WHERE true'}"
+    found: list[str] = []
+    for part in _parts(order, show):
+        where = f"FROM {table} AND {part} AND waiting_since > :oldest"
+        rows = tx.rows(
+            f"SELECT study_uid {where} ORDER BY waiting_since, study_uid LIMIT :limit OFFSET :offset",
+            **known | {"limit": limit - len(found), "offset": offset},
+        )
+        found += [row["study_uid"] for row in rows]
+        if len(found) == limit:
+            break
+        if offset:
+            offset = max(0, offset - tx.number(f"SELECT count(*) {where}", **known))
+    return of_studies(tx, found)
+
+
+def _parts(order: ReadingOrder, show: Show) -> list[str]:
+    """The conditions whose rows, each by waiting time, are the list from top to bottom."""
+    kinds = KINDS.get(show, (SUSPECTED, NOT_ANALYSED, IN_PROGRESS, NEGATIVE))
+    overdue, fresh = "waiting_since <= :cap", "waiting_since > :cap"
+    grown, flagged = "place = 0 AND grown", "place = 0 AND NOT grown"
+    if show is Show.SUSPECTED:
+        parts = [grown, flagged]
+    elif show is Show.NOT_ANALYSED:
+        parts = ["place = 1"]
+    else:
+        first, second = f"place < 4 AND {overdue} AND NOT ({grown})", f"{flagged} AND {fresh}"
+        if not order.overdue_first:
+            first, second = flagged, f"place < 4 AND place > 0 AND {overdue}"
+        parts = [grown, first, second, *(f"place = {kind} AND {fresh}" for kind in kinds[1:])]
+    stages = (ACKNOWLEDGED, READ) if show is Show.MINE else (ACKNOWLEDGED,)
+    return parts + [f"place = {stage + kind}" for stage in stages for kind in kinds]
+
+
+def places_of(show: Show) -> tuple[int, ...]:
+    """The places of what a filter shows in a search, where read studies count too; none where any will do."""
+    if show is Show.TO_READ:
+        return tuple(range(READ))
+    return tuple(stage + kind for stage in (TO_READ, ACKNOWLEDGED, READ) for kind in KINDS.get(show, ()))
+
+
+def counts(tx: Transaction, order: ReadingOrder, reader: str) -> Counts:
+    """How many studies are on the list, and how many of them each filter shows."""
+    oldest = _text(order.now - order.leave_after)
+    found = tx.rows(
+        "SELECT place, count(*) AS n FROM worklist WHERE place < :read AND waiting_since > :oldest GROUP BY place",
+        read=READ,
+        oldest=oldest,
+    )
+    by_place = {row["place"]: row["n"] for row in found}
+    mine = "SELECT count(*) FROM worklist WHERE reader = :reader AND reader <> '' AND waiting_since > :oldest"
+    return Counts(
+        unseen=by_place.get(SUSPECTED, 0),
+        to_read=sum(by_place.values()),
+        suspected=by_place.get(SUSPECTED, 0) + by_place.get(ACKNOWLEDGED + SUSPECTED, 0),
+        not_analysed=by_place.get(NOT_ANALYSED, 0) + by_place.get(ACKNOWLEDGED + NOT_ANALYSED, 0),
+        mine=tx.number(mine, reader=reader, oldest=oldest),
+    )
+
+
+def last_flagged(tx: Transaction, order: ReadingOrder, limit: int) -> list[WorklistItem]:
+    """The suspected studies that nobody has acknowledged, the latest flag first."""
     rows = tx.rows(
-        "SELECT * FROM worklist WHERE state <> 'closed' AND waiting_since > :oldest"
-        f" ORDER BY ({first}) DESC, ({second}) DESC, waiting_since, study_uid LIMIT :limit",
-        cap=_text(now - ageing_cap),
-        oldest=_text(now - leave_after),
+        f"SELECT {COLUMNS} FROM worklist WHERE place = 0 AND waiting_since > :oldest AND flagged_at IS NOT NULL"
+        " ORDER BY flagged_at DESC LIMIT :limit",
+        oldest=_text(order.now - order.leave_after),
         limit=limit,
     )
     return [_item(row) for row in rows]
 
 
-def acknowledge(tx: Transaction, study_uid: str, now: datetime) -> bool:
+def changes(tx: Transaction) -> int:
+    """A number that grows with every change of what the list shows."""
+    return tx.number("SELECT number FROM changes")
+
+
+def opened(tx: Transaction, study_uid: str, now: datetime, reader: str = "") -> bool:
+    """A reader looks at the study; False when somebody has already."""
+    return _act(tx, study_uid, ItemState.OPENED, now, reader)
+
+
+def acknowledge(tx: Transaction, study_uid: str, now: datetime, reader: str = "") -> bool:
     """A reader has seen the result; False when there is none to see."""
-    return bool(
-        tx.run(
-            "UPDATE worklist SET state = 'acknowledged', acknowledged_at = :now"
-            " WHERE study_uid = :uid AND state = 'unread'",
-            uid=study_uid,
-            now=_text(now),
-        )
-    )
+    return _act(tx, study_uid, ItemState.ACKNOWLEDGED, now, reader)
 
 
-def close(tx: Transaction, study_uid: str) -> bool:
+def mark_read(tx: Transaction, study_uid: str, now: datetime, reader: str = "") -> bool:
     """A reader is done with an acknowledged study: it leaves the list."""
-    sql = "UPDATE worklist SET state = 'closed' WHERE study_uid = :uid AND state = 'acknowledged'"
-    return bool(tx.run(sql, uid=study_uid))
+    return _act(tx, study_uid, ItemState.READ, now, reader)
+
+
+def put_back(tx: Transaction, study_uid: str) -> bool:
+    """It was a mistake: the study is unread again, and nobody's."""
+    return _act(tx, study_uid, ItemState.UNREAD, None, "")
+
+
+def _act(tx: Transaction, study_uid: str, state: ItemState, now: datetime | None, reader: str) -> bool:
+    at_acknowledging = ", acknowledged_at = :now" if state is ItemState.ACKNOWLEDGED else ""
+    sql = f"UPDATE worklist SET state = :state, reader = :reader, acted_at = :now{at_acknowledging}"
+    before = ", ".join(f"'{each}'" for each in MAY_ACT_FROM[state])
+    where = f" WHERE study_uid = :uid AND state IN ({before})"
+    return bool(tx.run(sql + where, uid=study_uid, state=state, reader=reader, now=_text(now)))
 
 
 def forget_study(tx: Transaction, study_uid: str) -> None:
@@ -78,8 +227,6 @@ def _text(moment: datetime | None) -> str | None:
 
 
 def _item(row: Row) -> WorklistItem:
-    times = {
-        name: datetime.fromisoformat(row[name]) if row[name] else None
-        for name in ("received_at", "waiting_since", "flagged_at", "acknowledged_at")
-    }
-    return WorklistItem(**row | times | {"urgency": Urgency(row["urgency"]), "state": ItemState(row["state"])})
+    times = {name: datetime.fromisoformat(row[name]) if row[name] else None for name in TIMES}
+    kinds = {"urgency": Urgency(row["urgency"]), "state": ItemState(row["state"]), "grown": bool(row["grown"])}
+    return WorklistItem(**row | times | kinds)

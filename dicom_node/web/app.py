@@ -11,31 +11,58 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from dicom_node import clock
 from dicom_node.archive import Archive
 from dicom_node.settings import Settings
+from dicom_node.tables import worklist as table
 from dicom_node.tables.database import Database
-from dicom_node.web import events, pages, pictures, security, status
+from dicom_node.web import (
+    actions,
+    events,
+    feedback,
+    pages,
+    pictures,
+    quality,
+    security,
+    status,
+    viewer,
+    viewer_files,
+    worklist,
+)
+from dicom_node.web.dicomweb.archived import Service, Storing
+from dicom_node.web.dicomweb.service import mount_at
 from dicom_node.web.site import HERE, Site, make_templates
 
 ROUTES = [
-    Route("/", pages.show_worklist),
-    Route("/rows", pages.show_rows),
+    Route("/", worklist.show_worklist),
+    Route("/rows", worklist.show_rows),
     Route("/events", events.events),
     Route("/studies/{study_uid}", pages.show_study),
     Route("/studies/{study_uid}/picture.png", pictures.picture),
-    Route("/studies/{study_uid}/acknowledge", pages.acknowledge, methods=["POST"]),
-    Route("/studies/{study_uid}/close", pages.close, methods=["POST"]),
+    Route("/studies/{study_uid}/viewer", viewer.open_viewer),
+    Route("/studies/{study_uid}/thumb.jpg", pictures.thumb),
+    Route("/studies/{study_uid}/opened", actions.opened, methods=["POST"]),
+    Route("/studies/{study_uid}/acknowledge", actions.acknowledge, methods=["POST"]),
+    Route("/studies/{study_uid}/read", actions.mark_read, methods=["POST"]),
+    Route("/studies/{study_uid}/unread", actions.put_back, methods=["POST"]),
+    Route("/reader", actions.name_reader, methods=["POST"]),
+    Route("/studies/{study_uid}/feedback", feedback.give, methods=["POST"]),
+    Route("/feedback.csv", feedback.export),
+    Route("/quality", quality.show_quality),
     Route("/status", status.show_status),
     Route("/health", status.health),
     Mount("/static", StaticFiles(directory=HERE / "static")),
+    Route("/viewer/{path:path}", viewer_files.show_viewer),
+    Route("/app-config.js", viewer_files.config),
+    Route("/{name:path}", viewer_files.file),  # the last: whatever is no page of the node may be a file of OHIF
 ]
 
 
-def build_app(database: Database, archive: Archive, settings: Settings) -> Starlette:
-    """The page of one node as an ASGI application."""
+def build_app(database: Database, archive: Archive, settings: Settings, storing: Storing | None = None) -> Starlette:
+    """The page of one node as an ASGI application; `storing` is how STOW-RS makes an object durable."""
     site = Site(database, archive, settings, make_templates(settings))
-    watcher = events.Watcher(database, lambda tx: hash(tuple(site.listed(tx, clock.utc_now()))))
+    watcher = events.Watcher(database, table.changes)
+
+    service = Service(database, archive, storing)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -44,9 +71,10 @@ def build_app(database: Database, archive: Archive, settings: Settings) -> Starl
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
+        service.decoder.close()
 
     app = Starlette(
-        routes=ROUTES,
+        routes=[mount_at("/dicom-web"), *ROUTES],
         middleware=[
             Middleware(security.Guard),
             Middleware(
@@ -56,5 +84,5 @@ def build_app(database: Database, archive: Archive, settings: Settings) -> Starl
         exception_handlers={HTTPException: pages.refuse, 500: pages.refuse},
         lifespan=lifespan,
     )
-    app.state.site, app.state.watcher = site, watcher
+    app.state.site, app.state.watcher, app.state.dicomweb = site, watcher, service
     return app

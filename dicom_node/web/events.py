@@ -1,7 +1,7 @@
 """Server-sent events: tells open pages that the worklist has changed, or that all is well and nothing has.
 
 One thread looks at the database's `data_version` every half second, on a connection of its own that never writes: the
-number changes only for commits of other connections. Signs of life change it too, so the rows themselves are compared.
+number changes only for commits of other connections. Signs of life change it too, so the list's own number is compared.
 A page that hears nothing for some seconds must think the connection lost: the stream falls silent when looking fails.
 """
 

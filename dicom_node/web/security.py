@@ -1,7 +1,8 @@
 """What keeps other web sites out of a page without login: host check, same-origin check, response headers.
 
 The host check (against DNS rebinding) holds while the page is bound to loopback; the same-origin check (against forged
-requests) always. A script that is no browser sends `Sec-Fetch-Site: same-origin`.
+requests) always. A script that is no browser sends `Sec-Fetch-Site: same-origin`; only what is made for programs
+(`FOR_PROGRAMS`) takes requests that carry none of a browser's marks.
 """
 
 from ipaddress import ip_address
@@ -11,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+FOR_PROGRAMS = "/dicom-web/"
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -55,11 +57,18 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        if scope["method"] in ("GET", "HEAD") or same_origin(Headers(scope=scope)):
+        headers = Headers(scope=scope)
+        program = scope["path"].startswith(FOR_PROGRAMS) and is_no_browser(headers)
+        if scope["method"] in ("GET", "HEAD") or program or same_origin(headers):
             await self.app(scope, receive, send_with_headers)
         else:
             refusal = PlainTextResponse("Refused: this request did not come from the worklist page itself.", 403)
             await refusal(scope, receive, send_with_headers)
+
+
+def is_no_browser(headers: Headers) -> bool:
+    """Whether a request carries neither of the headers of which browsers send at least one with every POST."""
+    return "sec-fetch-site" not in headers and "origin" not in headers
 
 
 def same_origin(headers: Headers) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,12 +12,14 @@ from starlette.templating import Jinja2Templates
 
 from dicom_node.archive import Archive
 from dicom_node.settings import Settings
-from dicom_node.tables import overview, worklist
-from dicom_node.tables.database import Database, Transaction
+from dicom_node.tables.database import Database
+from dicom_node.tables.worklist import ReadingOrder
 from dicom_node.web import words
+from inference.findings import HaemorrhageType
 
 HERE = Path(__file__).parent
-LONGEST_LIST = 1000
+READER_COOKIE = "reader"
+LONGEST_NAME = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,11 +31,11 @@ class Site:
     settings: Settings
     templates: Jinja2Templates
 
-    def listed(self, tx: Transaction, now: datetime) -> list[overview.WorklistRow]:
-        """The worklist in reading order."""
+    def reading_order(self, now: datetime) -> ReadingOrder:
+        """How this site orders its list."""
         wanted = self.settings.worklist
         cap, leave = timedelta(minutes=wanted.ageing_cap_minutes), timedelta(hours=wanted.leave_after_hours)
-        return overview.rows(tx, worklist.listed(tx, now, cap, leave, wanted.overdue_first, LONGEST_LIST))
+        return ReadingOrder(now, cap, leave, wanted.overdue_first)
 
 
 def site_of(request: Request) -> Site:
@@ -41,13 +44,25 @@ def site_of(request: Request) -> Site:
     return site
 
 
+def reader_of(request: Request) -> str:
+    """The name that the reader has typed in this browser; a name only, no login. Empty where none was."""
+    return plain_name(unquote(request.cookies.get(READER_COOKIE, "")))
+
+
+def plain_name(text: str) -> str:
+    """A name in one line of printable characters, no longer than is useful."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:LONGEST_NAME].strip()
+
+
 def make_templates(settings: Settings) -> Jinja2Templates:
     """The templates with the words they use."""
     templates = Jinja2Templates(directory=HERE / "templates")
     environment = templates.env
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters.update(words.FILTERS)
-    environment.globals.update(ae_title=settings.node.ae_title)
+    environment.globals.update(
+        ae_title=settings.node.ae_title, reader_of=reader_of, haemorrhage_types=tuple(HaemorrhageType)
+    )
     return templates
 
 

@@ -13,6 +13,7 @@ from dicom_node.settings import Settings
 from dicom_node.tables import jobs, overview, processes
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.processes import Refusal
+from dicom_node.viewer_install import installed_version
 from dicom_node.web import words
 from dicom_node.web.security import is_loopback
 from dicom_node.web.site import Site, render, site_of
@@ -107,6 +108,7 @@ def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Stat
         *on_work(counts, outbox),
         *on_space(free_gb),
         *on_exposure(site.settings.web.host),
+        *on_viewer(site),
     ]
     return Status(
         notices=tuple(sorted(notices, key=lambda each: LEVELS.index(each.level))),
@@ -185,6 +187,16 @@ def on_exposure(host: str) -> list[Notice]:
         return []
     hint = "Set [web] host to 127.0.0.1, or put a proxy that asks for a login in front of it."
     return [Notice("warn", f"This page has no login, and other machines can reach it ({host}).", hint)]
+
+
+def on_viewer(site: Site) -> list[Notice]:
+    """Whether a row opens what the settings say."""
+    if site.settings.viewer.opens != "node":
+        return []
+    if version := installed_version(site.settings.node.data):
+        return [Notice("good", f"A row opens the viewer OHIF {version}.")]
+    hint = "Install OHIF with: triage-node viewer install; or name the site's own in the settings: [viewer] opens"
+    return [Notice("warn", "No viewer is installed: a row opens the study's page.", hint)]
 
 
 def callers(settings: Settings) -> str:

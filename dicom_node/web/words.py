@@ -22,12 +22,14 @@ class Sign:
 
 NOT_A_CLEARANCE = "Not a clearance: read as usual."
 NOTHING_LOOKED_FOR = "No haemorrhage was looked for: read as usual."
+SUSPICION = "Suspected intracranial haemorrhage"  # begins the headline (steps/flag.py)
 UNITS = {"D": "d", "W": "wk", "M": "mo", "Y": "y"}  # Age String (PS3.5 6.2)
 STATES = {
     ItemState.WAITING: "No result yet",
     ItemState.UNREAD: "Unread",
+    ItemState.OPENED: "Opened",
     ItemState.ACKNOWLEDGED: "Acknowledged",
-    ItemState.CLOSED: "Closed",
+    ItemState.READ: "Read",
 }
 
 
@@ -35,7 +37,8 @@ def sign(row: WorklistRow) -> Sign:
     """What a row is, at a glance. A negative has no tick: it must not look like an all-clear."""
     if row.item.urgency is Urgency.HIGH:
         lowered = row.suspected is False
-        return Sign("suspected", "Please look" if lowered else "Suspected", NOT_A_CLEARANCE if lowered else "")
+        label = "Growth" if row.item.grown else "Please look" if lowered else "Suspected"
+        return Sign("suspected", label, NOT_A_CLEARANCE if lowered else "")
     if row.item.urgency is Urgency.LOW:
         return Sign("negative", "Not suspected", NOT_A_CLEARANCE)
     if row.item.state is ItemState.WAITING:
@@ -47,8 +50,15 @@ def sign(row: WorklistRow) -> Sign:
 
 
 def state(row: WorklistRow) -> str:
-    """Where the study stands with the reader."""
-    return STATES[row.item.state]
+    """Where the study stands with its readers, and with whom where a name was given."""
+    acted = row.item.acted_at is not None and row.item.reader
+    return f"{STATES[row.item.state]} by {row.item.reader}" if acted else STATES[row.item.state]
+
+
+def finding(row: WorklistRow) -> str:
+    """The headline without what the row says apart: "Suspected", and the probability."""
+    said = re.sub(f"{SUSPICION}: (.)", lambda found: found[1].upper(), row.item.headline)
+    return said.replace(f" (probability {row.probability:.2f})", "") if row.probability is not None else said
 
 
 def patient_name(study: Study) -> str:
@@ -125,6 +135,7 @@ def volume_note(findings: Sequence[FindingRow]) -> str:
 FILTERS: dict[str, Callable[..., Any]] = {
     "sign": sign,
     "state": state,
+    "finding": finding,
     "patient_name": patient_name,
     "age_and_sex": age_and_sex,
     "day": day,

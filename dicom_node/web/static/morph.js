@@ -1,5 +1,5 @@
 // morph(old, fresh): changes the document from what it shows to what the server sent, and keeps every node that stays, so
-// that focus, scroll position, loaded pictures and open details are not disturbed.
+// that focus, scroll position, loaded pictures and open details are not disturbed. What has data-still is left alone.
 "use strict";
 
 const keyOf = (node) => (node.nodeType === Node.ELEMENT_NODE ? node.dataset.key : undefined);
@@ -12,7 +12,7 @@ function morph(old, fresh) {
     if (old.data !== fresh.data) old.data = fresh.data;
     return;
   }
-  if (old.nodeType !== Node.ELEMENT_NODE) return;
+  if (old.nodeType !== Node.ELEMENT_NODE || old.hasAttribute("data-still")) return;
   for (const { name } of [...old.attributes]) {
     if (!fresh.hasAttribute(name) && !(name === "open" && old.nodeName === "DETAILS") && name !== "title") old.removeAttribute(name);
   }

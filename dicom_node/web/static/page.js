@@ -6,6 +6,8 @@ const SILENCE_MS = 10000; // the server speaks every 3 s; silence for longer mea
 const SETTLE_MS = 700; // a button that has just moved under the pointer is not pressed by accident
 const live = document.getElementById("live");
 const at = (id) => document.getElementById(id);
+const isList = Boolean(live?.dataset.live?.startsWith("/rows"));
+const shown = []; // what is to be done after the page has changed
 let etag = null;
 let fetching = false;
 let again = false;
@@ -15,6 +17,7 @@ let lost = false;
 let settledAt = 0;
 let serverAhead = 0; // ms that the server's clock is ahead of this one
 let source = null;
+let leaving = null; // the row that its reader has just acted on, and its looks before: what takes its place gets the focus
 
 function duration(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
@@ -25,8 +28,9 @@ function duration(seconds) {
   return hours < 24 ? `${hours} h ${String(minutes).padStart(2, "0")} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-function localTime(moment) {
-  const time = moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+function localTime(moment, seconds = true) {
+  const form = { hour: "2-digit", minute: "2-digit", hour12: false };
+  const time = moment.toLocaleTimeString([], seconds ? { ...form, second: "2-digit" } : form);
   const today = moment.toDateString() === new Date().toDateString();
   const day = `${moment.getFullYear()}-${String(moment.getMonth() + 1).padStart(2, "0")}-${String(moment.getDate()).padStart(2, "0")}`;
   return today ? time : `${day} ${time}`;
@@ -42,7 +46,7 @@ function tick() {
     write(element, duration((now - Date.parse(element.dateTime)) / 1000));
   }
   for (const element of document.querySelectorAll("time.clock")) {
-    write(element, localTime(new Date(element.dateTime)));
+    write(element, localTime(new Date(element.dateTime), !isList));
     element.title = element.dateTime;
   }
 }
@@ -51,26 +55,26 @@ function rowsOnPage() {
   return [...live.querySelectorAll("tr[data-key]")];
 }
 
-function alarms() {
-  return new Map([...live.querySelectorAll("[data-alarm]")].map((row) => [row.dataset.key, row.dataset.alarm]));
-}
-
 function show(text) {
-  const before = alarms();
-  const order = rowsOnPage().map((row) => row.dataset.key).join();
+  const before = rowsOnPage().map((row) => row.dataset.key);
   const focused = document.activeElement;
-  const focusedKey = focused?.closest?.("[data-key]")?.dataset.key;
+  const focusedKey = focused?.closest?.("tr[data-key]")?.dataset.key;
   const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("live");
   if (!fresh) return;
   morph(live, fresh);
   tick();
-  if (rowsOnPage().map((row) => row.dataset.key).join() !== order) settledAt = Date.now() + SETTLE_MS;
-  if (focused && focused !== document.body && document.activeElement !== focused) {
-    const stays = focused.isConnected ? focused : focusedKey && live.querySelector(`tr[data-key="${CSS.escape(focusedKey)}"]`);
-    (stays || live).focus({ preventScroll: true });
+  const rows = rowsOnPage();
+  if (rows.map((row) => row.dataset.key).join() !== before.join()) settledAt = Date.now() + SETTLE_MS;
+  const place = focusedKey && rows[Math.min(before.indexOf(focusedKey), rows.length - 1)];
+  const left = leaving && (!leaving.row.isConnected || leaving.row.className !== leaving.looks);
+  if (left && leaving.row.contains(focused) && place !== leaving.row) {
+    (place || live).focus();
+  } else if (focused && focused !== document.body && document.activeElement !== focused) {
+    const same = focusedKey && rows.find((row) => row.dataset.key === focusedKey);
+    (focused.isConnected ? focused : same || place || live).focus({ preventScroll: true });
   }
-  const fallen = [...alarms()].filter(([key]) => !before.has(key)).map(([, alarm]) => alarm);
-  if (fallen.length) write(at("announce"), `New suspected: ${fallen.join("; ")}`);
+  if (left) leaving = null;
+  for (const each of shown) each();
   entitle();
 }
 
@@ -118,6 +122,7 @@ async function refresh() {
 }
 
 function connected() {
+  if (lost) toast(`Connected again at ${localTime(updatedAt)}: what is shown is up to date.`);
   lost = false;
   at("lost").hidden = true;
   document.body.classList.remove("stale");
@@ -130,7 +135,7 @@ function disconnected() {
   if (lost) return;
   lost = true;
   const since = updatedAt ? localTime(updatedAt) : "the page was opened";
-  write(at("lost"), `Connection lost. What is shown here is of ${since} and may be out of date. Trying to reconnect…`);
+  write(at("lost"), `Connection lost. What is shown here is of ${since} and may be out of date: new studies do not appear. Trying to reconnect…`);
   at("lost").hidden = false;
   document.body.classList.add("stale");
   at("link").dataset.state = "lost";
@@ -152,7 +157,7 @@ function listen() {
 
 // A browser opens few connections to one server: studies in background tabs give theirs back, the worklist keeps its own.
 function pause() {
-  if (live.dataset.live === "/rows") return;
+  if (isList) return;
   source?.close();
   source = null;
   if (document.hidden) return;
@@ -179,79 +184,22 @@ function toast(text) {
   toastTimer = setTimeout(() => { at("toast").hidden = true; }, 5000);
 }
 
-async function send(form) {
-  const who = form.closest("tr")?.querySelector(".name")?.textContent;
-  try {
-    const response = await fetch(form.action, { method: "POST", headers: { Accept: "application/json" } });
-    const { said } = await response.json();
-    toast(who ? `${who}: ${said}` : said);
-  } catch {
-    toast("Not done: the server does not answer. Please try again.");
-  }
-  settledAt = Date.now() + SETTLE_MS;
-  refresh();
+async function post(url) {
+  const response = await fetch(url, { method: "POST", headers: { Accept: "application/json" }, keepalive: true });
+  return (await response.json()).said;
 }
 
-function focusRow(step) {
-  const rows = rowsOnPage();
-  if (!rows.length) return;
-  const here = rows.indexOf(document.activeElement?.closest("tr[data-key]"));
-  const next = here < 0 ? (step > 0 ? 0 : rows.length - 1) : Math.min(rows.length - 1, Math.max(0, here + step));
-  rows[next].focus();
-  rows[next].scrollIntoView({ block: "nearest" });
-}
-
-function acknowledge() {
-  const list = live.querySelector("table.list");
-  const within = list ? document.activeElement?.closest("tr[data-key]") : live;
-  const button = within?.querySelector("[data-do=acknowledge]");
-  if (button) button.form.requestSubmit();
-  else toast(within ? "There is nothing to acknowledge here." : "Choose a study first, with j and k.");
-}
-
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("input, textarea, select")) return;
-  if (event.key === "j") focusRow(1);
-  else if (event.key === "k") focusRow(-1);
-  else if (event.key === "a" && !event.repeat) acknowledge();
-  else if (event.key === "Enter" && event.target.dataset?.open) location.assign(event.target.dataset.open);
-  else if (event.key === "Escape" && live.classList.contains("study-page")) location.assign("/");
-  else return;
-  event.preventDefault();
-});
-
-document.addEventListener("click", (event) => {
-  if (!event.isTrusted || event.detail === 0 || Date.now() > settledAt || !event.target.closest("[data-do]")) return;
-  event.preventDefault();
-  toast("The list has just moved: please press again.");
-}, true);
-
-document.addEventListener("submit", (event) => {
-  event.preventDefault();
-  send(event.target);
-});
-
-// Coming back from a study, the reader is where he was.
-addEventListener("pagehide", () => {
-  const key = live?.classList.contains("study-page") ? live.dataset.live.split("/")[2].split("?")[0] : null;
-  if (key) sessionStorage.setItem("came-from", key);
-});
-
-function arrive() {
-  const key = sessionStorage.getItem("came-from");
-  const row = key && live.querySelector(`tr[data-key="${CSS.escape(key)}"]`);
-  if (row) {
-    row.focus();
-    sessionStorage.removeItem("came-from");
-  }
+// Somebody looks at the study: colleagues see it on their lists. That it could not be said does not keep anybody from it.
+function tellOpened(url) {
+  post(url).catch(() => {});
 }
 
 tick();
 if (live?.dataset.live) {
-  arrive();
   entitle();
   listen();
   setInterval(watch, 1000);
   document.addEventListener("visibilitychange", pause);
   addEventListener("pageshow", (event) => event.persisted && refresh());
+  if (live.dataset.opened) tellOpened(live.dataset.opened);
 }

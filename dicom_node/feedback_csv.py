@@ -1,0 +1,97 @@
+"""All feedback with the results it is about as CSV: RFC 4180, UTF-8, a few rows at a time.
+
+What people or other machines have typed may begin like a spreadsheet's formula; it gets an apostrophe in front of it
+(OWASP, "CSV Injection"). Rows stand in the order in which they were given; `in_force` tells a reader's last word on a
+result from what he changed later. The accession is empty once a study has left the archive.
+"""
+
+import csv
+from collections.abc import Iterator
+from io import StringIO
+
+from dicom_node.entities import FindingRow
+from dicom_node.tables import feedback
+from dicom_node.tables.database import Database
+from dicom_node.tables.feedback import Feedback
+
+ROWS_AT_ONCE = 500
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+HEAD = (
+    "feedback_id",
+    "given_at",
+    "reader",
+    "verdict",
+    "right_types",
+    "comment",
+    "in_force",
+    "study_uid",
+    "accession",
+    "result_version",
+    "result_made_at",
+    "pipeline",
+    "suspected",
+    "probability",
+    "threshold",
+    "types_found",
+    "volume_ml",
+    "model_name",
+    "model_version",
+    "model_sha256",
+)
+
+
+def csv_pages(database: Database) -> Iterator[str]:
+    """The file, piece by piece; what is given meanwhile is not in it."""
+    with database.read() as tx:
+        up_to = feedback.last_id(tx)
+    yield _text([HEAD])
+    last = 0
+    while last < up_to:
+        with database.read() as tx:
+            page = feedback.page_after(tx, last, up_to, ROWS_AT_ONCE)
+        if not page:
+            return
+        yield _text([_row(each) for each in page])
+        last = page[-1].feedback_id
+
+
+def harmless(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(FORMULA) or text.lstrip().startswith(FORMULA) else text
+
+
+def _row(each: Feedback) -> tuple[str, ...]:
+    found = [finding for finding in each.findings if finding.present]
+    return (
+        str(each.feedback_id),
+        each.given_at.isoformat(timespec="seconds"),
+        harmless(each.reader),
+        each.verdict,
+        harmless("; ".join(each.right_types)),
+        harmless(each.comment),
+        "yes" if each.in_force else "no",
+        harmless(each.study_uid),
+        harmless(each.accession),
+        str(each.version),
+        each.result_made_at.isoformat(timespec="seconds"),
+        harmless(each.pipeline),
+        "yes" if each.suspected else "no",
+        f"{each.probability:.4f}",
+        f"{each.threshold:.4f}",
+        harmless("; ".join(finding.name for finding in found)),
+        _volumes(found),
+        harmless(each.model_name),
+        harmless(each.model_version),
+        each.model_sha256,
+    )
+
+
+def _volumes(found: list[FindingRow]) -> str:
+    """In the order of the types found."""
+    return "; ".join(f"{finding.volume_ml:.1f}" for finding in found)
+
+
+def _text(rows: list[tuple[str, ...]]) -> str:
+    buffer = StringIO()
+    csv.writer(buffer, lineterminator="\r\n").writerows(rows)
+    return buffer.getvalue()

@@ -1,0 +1,136 @@
+"""What readers say of results: rows are only ever added, so that changed feedback keeps its history.
+
+Each row holds a copy of the result it is about, with the model's name, version and sha256: it says the same after the
+study has left the archive. The feedback in force is a reader's last on a result; a result is known by its study, its
+number and when it was made, since numbers begin anew for a study that was removed and sent again.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from dicom_node.entities import FindingRow
+from dicom_node.tables.database import Row, Transaction
+
+IN_FORCE = (
+    "NOT EXISTS (SELECT 1 FROM feedback AS later WHERE (later.study_uid, later.version, later.result_made_at,"
+    " later.reader) = (f.study_uid, f.version, f.result_made_at, f.reader) AND later.feedback_id > f.feedback_id)"
+)
+
+
+class Verdict(StrEnum):
+    """What a reader says of a result."""
+
+    AGREE = "agree"
+    MISSED = "missed"  # there is a haemorrhage, and none was suspected
+    FALSE_ALARM = "false_alarm"  # there is none, and one was suspected
+    WRONG_TYPE = "wrong_type"  # there is one, of other types than those named
+    WITHDRAWN = "withdrawn"  # the reader takes back what he said; counts as if never said
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a reader says, as it came from the form. `right_types` are names of types, in the order of every list."""
+
+    verdict: Verdict
+    right_types: tuple[str, ...]
+    comment: str
+    reader: str
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """One row: what was said, by whom and when, and the result it is about. Times are UTC.
+
+    `in_force` is whether the reader has said nothing later of the same result. `accession` is empty once the study
+    has left the archive.
+    """
+
+    feedback_id: int
+    study_uid: str
+    accession: str
+    version: int
+    result_made_at: datetime
+    verdict: Verdict
+    right_types: tuple[str, ...]
+    comment: str
+    reader: str
+    given_at: datetime
+    in_force: bool
+    pipeline: str
+    suspected: bool
+    probability: float
+    threshold: float
+    findings: tuple[FindingRow, ...]
+    model_name: str
+    model_version: str
+    model_sha256: str
+
+
+def add(
+    tx: Transaction, study_uid: str, version: int, result_made_at: datetime, given: Given, now: datetime
+) -> Feedback | None:
+    """Keep what was said of a result; None, and nothing is kept, when there is no such result."""
+    row = tx.row(
+        "INSERT INTO feedback (study_uid, version, result_made_at, verdict, right_types, comment, reader, given_at,"
+        " pipeline, suspected, probability, threshold, findings, model_name, model_version, model_sha256)"
+        " SELECT study_uid, version, made_at, :verdict, :types, :comment, :reader, :now, pipeline, suspected,"
+        " probability, threshold, findings, model_name, model_version, model_sha256 FROM analyses"
+        " WHERE study_uid = :uid AND version = :version AND made_at = :made_at RETURNING *, '' AS accession,"
+        " 1 AS in_force",
+        uid=study_uid,
+        version=version,
+        made_at=result_made_at.isoformat(),
+        verdict=given.verdict,
+        types=json.dumps(given.right_types),
+        comment=given.comment,
+        reader=given.reader,
+        now=now.isoformat(timespec="milliseconds"),
+    )
+    return _feedback(row) if row else None
+
+
+def of_study(tx: Transaction, study_uid: str) -> list[Feedback]:
+    """All that was ever said of the study's results, the newest first."""
+    return _select(tx, "f.study_uid = :uid ORDER BY f.feedback_id DESC", uid=study_uid)
+
+
+def recent(tx: Transaction, limit: int) -> list[Feedback]:
+    """What was said last, the newest first."""
+    return _select(tx, "1 ORDER BY f.feedback_id DESC LIMIT :limit", limit=limit)
+
+
+def last_id(tx: Transaction) -> int:
+    """The ID of what was said last; 0 when nothing was."""
+    return tx.number("SELECT max(feedback_id) FROM feedback")
+
+
+def page_after(tx: Transaction, after: int, up_to: int, limit: int) -> list[Feedback]:
+    """The next rows in the order in which they came: for reading them all, a few at a time."""
+    wanted = "f.feedback_id > :after AND f.feedback_id <= :up_to ORDER BY f.feedback_id LIMIT :limit"
+    return _select(tx, wanted, after=after, up_to=up_to, limit=limit)
+
+
+def _select(tx: Transaction, wanted: str, **parameters: object) -> list[Feedback]:
+    rows = tx.rows(
+        f"SELECT f.*, coalesce(s.accession, '') AS accession, {IN_FORCE} AS in_force FROM feedback f"
+        f" LEFT JOIN studies s USING (study_uid) WHERE {wanted}",
+        **parameters,
+    )
+    return [_feedback(row) for row in rows]
+
+
+def _feedback(row: Row) -> Feedback:
+    return Feedback(
+        **row
+        | {
+            "verdict": Verdict(row["verdict"]),
+            "right_types": tuple(json.loads(row["right_types"])),
+            "findings": tuple(FindingRow(**finding) for finding in json.loads(row["findings"])),
+            "suspected": bool(row["suspected"]),
+            "in_force": bool(row["in_force"]),
+            "result_made_at": datetime.fromisoformat(row["result_made_at"]),
+            "given_at": datetime.fromisoformat(row["given_at"]),
+        }
+    )

@@ -1,0 +1,179 @@
+"""STOW-RS (PS3.18 10.5): instances that come by HTTP become as durable as those of C-STORE, with the same answers.
+
+Each part is stored as soon as it is whole, by the function that the node hands in; FailureReason is the C-STORE status
+(PS3.18 Annex I). The series of a request that was read to its end count as released.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+
+import structlog
+from pydicom import dcmread
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from dicom_node.archive import checked_uid
+from dicom_node.entities import Incoming
+from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused
+from dicom_node.web.dicomweb import multipart, negotiate
+from dicom_node.web.dicomweb.archived import Service, Storing, base_url, service_of, uid
+from dicom_node.web.dicomweb.json_model import Json, element_json
+from dicom_node.web.dicomweb.part10 import LONG_FORM, UNREADABLE
+
+CALLING_AET = "STOW-RS"  # stands where the sender's AE title would
+DICOM = "application/dicom"
+OUT_OF_RESOURCES = 0xA700
+TRANSFER_SYNTAX = b"\x10\x00"  # (0002,0010)
+IDENTITY = {
+    "SOPClassUID": "sop_class_uid",
+    "SOPInstanceUID": "sop_uid",
+    "StudyInstanceUID": "study_uid",
+    "SeriesInstanceUID": "series_uid",
+}
+FAILED, STORED, OTHER_FAILURES, REASON = "00081198", "00081199", "0008119A", "00081197"
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one part; `status` 0 means stored, UIDs are '' where they could not be read."""
+
+    status: int
+    sop_class_uid: str = ""
+    sop_uid: str = ""
+    study_uid: str = ""
+    series_uid: str = ""
+
+
+async def store_instances(request: Request) -> Response:
+    """POST /studies and /studies/{study}: 200 all stored, 202 some, 409 none."""
+    service, storing = service_of(request), service_of(request).storing
+    media_type, said = negotiate.parameters(request.headers.get("content-type", ""))
+    negotiate.choose(request, *negotiate.JSON_TYPES)
+    if storing is None:
+        raise HTTPException(501, "Nothing can be stored here.")
+    if media_type != negotiate.MULTIPART or said.get("type", DICOM).lower() != DICOM:
+        raise HTTPException(415, f'The body has to be multipart/related; type="{DICOM}".')
+    if not 0 < len(said.get("boundary", "")) <= 70:
+        raise HTTPException(400, "The Content-Type names no boundary.")
+    study_uid = uid(request, "study")
+    outcomes = await store_parts(request, service, storing, said["boundary"], study_uid)
+    if not outcomes:
+        raise HTTPException(400, "The body has no parts.")
+    stored = sum(outcome.status == 0 for outcome in outcomes)
+    status = 200 if stored == len(outcomes) else 202 if stored else 409
+    return JSONResponse(report(base_url(request), outcomes), status, media_type=negotiate.JSON_TYPES[0])
+
+
+async def store_parts(
+    request: Request, service: Service, storing: Storing, boundary: str, study_uid: str | None
+) -> list[Outcome]:
+    """Store each part as it comes."""
+    number, whole, outcomes = next(service.numbers), False, list[Outcome]()
+    address = request.client.host if request.client else ""
+    try:
+        async for part in multipart.received(request.stream(), boundary):
+            outcomes.append(await run_in_threadpool(store_part, storing, part, study_uid, number, address))
+        whole = True
+    finally:
+        await run_in_threadpool(storing.ended, number, whole)
+    return outcomes
+
+
+def store_part(
+    storing: Storing, part: multipart.ReceivedPart, study_uid: str | None, number: int, address: str
+) -> Outcome:
+    """Store one instance; a refusal is kept for the status page, as with C-STORE."""
+    identity: dict[str, str] = {}
+    status = 0
+    try:
+        syntax, data = split(part.content)
+        for name, found in identify(part.content):
+            identity[name] = found
+        if study_uid not in (None, identity["study_uid"]):
+            raise NotAsNegotiated(f"the study is {identity['study_uid']}, announced was {study_uid}")
+        storing.store(
+            Incoming(
+                data=data,
+                sop_class_uid=identity["sop_class_uid"],
+                sop_uid=identity["sop_uid"],
+                transfer_syntax_uid=syntax,
+                calling_aet=CALLING_AET,
+                called_aet=storing.called_aet,
+                association=number,
+            )
+        )
+    except (Refused, OSError, sqlite3.Error) as error:
+        status = error.status if isinstance(error, Refused) else OUT_OF_RESOURCES
+        log.warning("not stored", sop_uid=identity.get("sop_uid", ""), reason=str(error))
+        storing.refused(CALLING_AET, storing.called_aet, address, f"object 0x{status:04X}: {error}")
+    return Outcome(status, **identity)
+
+
+def split(part10: bytes) -> tuple[str, bytes]:
+    """The transfer syntax that the file meta information (PS3.10 7.1) names, and the data set behind it.
+
+    The preamble may be missing: some clients leave it out. The UIDs that stand there do not count, the data set's do.
+    """
+    at, syntax = 132 if part10[128:132] == b"DICM" else 0, ""
+    while part10[at : at + 2] == b"\x02\x00":
+        long = part10[at + 4 : at + 6].decode("latin-1") in (*LONG_FORM, "UT", "UC", "UR", "SQ")
+        head = 12 if long else 8
+        length = int.from_bytes(part10[at + (8 if long else 6) : at + head], "little")
+        if part10[at + 2 : at + 4] == TRANSFER_SYNTAX:
+            syntax = checked_uid(part10[at + head : at + head + length].decode("latin-1"))
+        at += head + length
+    if not syntax:
+        raise CannotUnderstand("a part is no DICOM file, or one without transfer syntax")
+    return syntax, part10[at:]
+
+
+def identify(part10: bytes) -> Iterator[tuple[str, str]]:
+    """The UIDs of the data set, one after the other, so that those before a wrong one are known."""
+    try:
+        dataset = dcmread(BytesIO(part10), stop_before_pixels=True, force=True, specific_tags=list(IDENTITY))
+        for keyword, name in IDENTITY.items():
+            yield name, checked_uid(dataset.get(keyword))
+    except UNREADABLE as error:
+        raise CannotUnderstand(f"the data set cannot be read: {error}") from error
+
+
+def report(base: str, outcomes: list[Outcome]) -> Json:
+    """The Store Instances Response (PS3.18 Table 10.5.3-2)."""
+    found: Json = {}
+    studies = {outcome.study_uid for outcome in outcomes if outcome.status == 0}
+    if len(studies) == 1:
+        found["00081190"] = element_json(0x00081190, f"{base}/studies/{studies.pop()}")
+    failed = [outcome for outcome in outcomes if outcome.status and outcome.sop_uid and outcome.sop_class_uid]
+    other = [outcome for outcome in outcomes if outcome.status and outcome not in failed]
+    done = [outcome for outcome in outcomes if not outcome.status]
+    if failed:
+        found[FAILED] = {"vr": "SQ", "Value": [reference(each) | reason(each) for each in failed]}
+    if done:
+        found[STORED] = {"vr": "SQ", "Value": [reference(each) | place(base, each) for each in done]}
+    if other:
+        found[OTHER_FAILURES] = {"vr": "SQ", "Value": [reason(each) for each in other]}
+    return found
+
+
+def reference(outcome: Outcome) -> Json:
+    """Which instance."""
+    return {
+        "00081150": element_json(0x00081150, outcome.sop_class_uid),
+        "00081155": element_json(0x00081155, outcome.sop_uid),
+    }
+
+
+def reason(outcome: Outcome) -> Json:
+    """Why it was not stored."""
+    return {REASON: {"vr": "US", "Value": [outcome.status]}}
+
+
+def place(base: str, outcome: Outcome) -> Json:
+    """Where it can be retrieved."""
+    url = f"{base}/studies/{outcome.study_uid}/series/{outcome.series_uid}/instances/{outcome.sop_uid}"
+    return {"00081190": element_json(0x00081190, url)}

@@ -1,0 +1,127 @@
+// Keys, buttons and menus of the worklist and of a study's page, and coming back to where the reader was.
+"use strict";
+
+async function send(form) {
+  const row = form.closest("tr");
+  const who = row?.querySelector(".name")?.textContent;
+  leaving = row && { row, looks: row.className };
+  try {
+    const said = await post(form.action);
+    toast(who ? `${who}: ${said}` : said);
+  } catch {
+    toast("Not done: the server does not answer. Please try again.");
+  }
+  settledAt = Date.now() + SETTLE_MS;
+  refresh();
+}
+
+function focusAt(place) {
+  const rows = rowsOnPage();
+  const row = rows[Math.min(rows.length - 1, Math.max(0, place))];
+  row?.focus();
+  row?.scrollIntoView({ block: "nearest" });
+}
+
+function here() {
+  return rowsOnPage().indexOf(document.activeElement?.closest("tr[data-key]"));
+}
+
+function move(step) {
+  const now = here();
+  focusAt(now < 0 ? (step > 0 ? 0 : Infinity) : now + step);
+}
+
+function press(verb, none) {
+  const within = isList ? document.activeElement?.closest("tr[data-key]") : live;
+  const button = within?.querySelector(`[data-do=${verb}]`);
+  if (!within) toast("Choose a study first, with j and k.");
+  else if (!button) toast(none);
+  else if (Date.now() < settledAt && isList) toast("The list has just moved: please press again.");
+  else button.form.requestSubmit(button);
+}
+
+function follow(link) {
+  document.activeElement?.closest("tr[data-key]")?.querySelector(link)?.click();
+}
+
+function leave(event) {
+  const open = document.querySelector("details.menu[open]");
+  if (open) {
+    open.open = false;
+    open.querySelector("summary").focus();
+  } else if (event.target.matches("input")) {
+    event.target.blur();
+  } else if (live.classList.contains("study-page")) {
+    location.assign(sessionStorage.getItem("list") || "/");
+  }
+}
+
+const KEYS = {
+  j: () => move(1),
+  k: () => move(-1),
+  a: () => press("acknowledge", "There is nothing to acknowledge here."),
+  r: () => press("read", "Acknowledge it first, then mark it as read."),
+  u: () => press("unread", "Only what is marked as read can be put back here; a read study is under Mine or All."),
+  d: () => follow("a.name"),
+  "/": () => at("q")?.focus(),
+  "?": () => at("help")?.showModal(),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || document.querySelector("dialog[open]")) return;
+  if (event.key === "Escape") {
+    leave(event);
+    return;
+  }
+  if (event.target.closest("input, textarea, select") || !live) return;
+  if (event.key === "Enter" && event.target.matches?.("tr[data-key]")) follow("a.open");
+  else if (KEYS[event.key] && (!event.repeat || "jk".includes(event.key))) KEYS[event.key]();
+  else return;
+  event.preventDefault();
+});
+
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+  if (!event.isTrusted || event.detail === 0 || Date.now() > settledAt || !event.target.closest("[data-do]")) return;
+  event.preventDefault();
+  toast("The list has just moved: please press again.");
+}, true);
+
+for (const kind of ["click", "auxclick"]) {
+  document.addEventListener(kind, (event) => {
+    const url = event.button < 2 && event.target.closest("a[data-opens]")?.dataset.opens;
+    if (url && event.target.closest("tr.unread")) tellOpened(url);
+  });
+}
+
+document.addEventListener("submit", (event) => {
+  if (!event.submitter?.dataset.do) return;
+  event.preventDefault();
+  send(event.target);
+});
+
+// Coming back from a study, the reader is where he was, with the same filter.
+addEventListener("pagehide", () => {
+  const key = live?.classList.contains("study-page") ? live.dataset.live.split("/")[2].split("?")[0] : null;
+  if (key) sessionStorage.setItem("came-from", key);
+  else if (isList && here() >= 0) sessionStorage.setItem("came-from", rowsOnPage()[here()].dataset.key);
+});
+
+function arrive() {
+  const key = sessionStorage.getItem("came-from");
+  const row = key && live.querySelector(`tr[data-key="${CSS.escape(key)}"]`);
+  if (row) row.focus();
+  sessionStorage.removeItem("came-from");
+}
+
+if (isList) {
+  arrive();
+  sessionStorage.setItem("list", location.pathname + location.search);
+  at("help-button").hidden = false;
+  at("help-button").addEventListener("click", () => at("help").showModal());
+} else {
+  const list = sessionStorage.getItem("list");
+  for (const link of list ? document.querySelectorAll('.back a, .top nav a[href="/"]') : []) link.setAttribute("href", list);
+}

@@ -1,0 +1,111 @@
+// What OHIF is told by this node: where the images are, and how a head CT is hung. The page that opened it names the
+// slice to start at (OHIF's own initialSOPInstanceUID; otherwise the middle one) and the segmentation to lay over.
+"use strict";
+
+(() => {
+  const DICOMWEB = "/dicom-web";
+  const BRAIN = { windowWidth: 80, windowCenter: 40 };
+  const asked = new URLSearchParams(location.search);
+
+  const is = (attribute, value) => ({ weight: 10, attribute, constraint: { equals: { value } }, required: true });
+  const images = { attribute: "numImageFrames", constraint: { greaterThan: { value: 0 } }, required: true };
+  const chosen = { weight: 100, attribute: "isDisplaySetFromUrl", constraint: { equals: true } };
+  const ct = { seriesMatchingRules: [images, chosen, { ...is("Modality", "CT"), required: false }] };
+  const segmentation = asked.get("segmentation");
+  const selectors = segmentation
+    ? { ct, segmentation: { seriesMatchingRules: [is("SOPInstanceUID", segmentation)] } }
+    : { ct };
+
+  const viewportOptions = {
+    viewportType: "stack",
+    toolGroupId: "default",
+    allowUnmatchedView: true,
+    initialImageOptions: asked.has("initialSOPInstanceUID") ? { custom: "sopInstanceLocation" } : { preset: "middle" },
+  };
+  const shown = [{ id: "ct", options: { voi: BRAIN } }];
+  const headCT = {
+    id: "head-ct",
+    name: "Head CT",
+    protocolMatchingRules: [],
+    toolGroupIds: ["default"],
+    numberOfPriorsReferenced: 0,
+    displaySetSelectors: selectors,
+    defaultViewport: { viewportOptions, displaySets: [{ id: "ct", matchedDisplaySetsIndex: -1 }] },
+    stages: [
+      {
+        name: "one",
+        viewportStructure: { layoutType: "grid", properties: { rows: 1, columns: 1 } },
+        viewports: [{ viewportOptions, displaySets: segmentation ? [...shown, { id: "segmentation" }] : shown }],
+      },
+    ],
+  };
+
+  // The bleed must stay visible under its colour: a thin line and a breath of fill.
+  const thin = ({ servicesManager }) =>
+    servicesManager.services.segmentationService.setStyle(
+      { type: "Labelmap" },
+      { outlineWidth: 2, outlineWidthInactive: 2, fillAlpha: 0.15, fillAlphaInactive: 0.15 },
+    );
+
+  const link = (React, href, text) => React.createElement("a", { href, style: { marginRight: 12 } }, text);
+  const header = (React) =>
+    React.createElement(
+      "div",
+      { style: { color: "#fff", fontSize: 14, lineHeight: 1.3, whiteSpace: "nowrap" } },
+      link(React, "/", "‹ Worklist"),
+      link(React, `/studies/${encodeURIComponent(asked.get("StudyInstanceUIDs"))}`, "Result and feedback"),
+      React.createElement("div", { style: { color: "#ffd479", fontSize: 11 } }, "Research software, not for diagnostic use"),
+    );
+
+  window.config = {
+    routerBasename: "/viewer",
+    showStudyList: false,
+    showPatientInfo: "visible",
+    extensions: [
+      {
+        id: "triage-node",
+        getHangingProtocolModule: () => [{ name: headCT.id, protocol: headCT }],
+        onModeEnter: thin,
+      },
+    ],
+    modes: [],
+    modesConfiguration: {
+      "@ohif/mode-basic": {
+        routeName: { $set: "study" },
+        hangingProtocol: { $set: headCT.id },
+        routes: { 0: { layoutInstance: { props: { rightPanelClosed: { $set: !segmentation } } } } },
+      },
+    },
+    customizationService: [{ "ohif.tours": { $set: [] } }],
+    investigationalUseDialog: { option: "never" },
+    whiteLabeling: { createLogoComponentFn: header },
+    disableConfirmationPrompts: true,
+    maxNumberOfWebWorkers: 3,
+    showWarningMessageForCrossOrigin: false,
+    showCPUFallbackMessage: true,
+    showLoadingIndicator: true,
+    strictZSpacingForVolumeViewport: true,
+    showErrorDetails: "always",
+    defaultDataSourceName: "node",
+    dataSources: [
+      {
+        namespace: "@ohif/extension-default.dataSourcesModule.dicomweb",
+        sourceName: "node",
+        configuration: {
+          friendlyName: "triage-node",
+          name: "node",
+          qidoRoot: DICOMWEB,
+          wadoRoot: DICOMWEB,
+          wadoUriRoot: DICOMWEB,
+          imageRendering: "wadors",
+          thumbnailRendering: "wadors",
+          enableStudyLazyLoad: true,
+          supportsFuzzyMatching: false,
+          supportsWildcard: true,
+          singlepart: "bulkdata,video,pdf",
+          bulkDataURI: { enabled: true },
+        },
+      },
+    ],
+  };
+})();

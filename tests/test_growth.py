@@ -1,0 +1,610 @@
+"""Growth since the last scan: the rule, who is the same patient, what is earlier, and what follows in rows and reports.
+
+The engine of the node's core is scripted, so that volumes are known; the last test runs the real one in a whole node.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from peers import running_node, storescu, wait_until
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from reports_support import MODEL, entity_errors, result_for, validator_errors
+from series import Core, core, ct, head
+from starlette.testclient import TestClient
+from structlog.testing import capture_logs
+
+from dicom_node import clock
+from dicom_node.entities import ItemState, Scan, Urgency, WorklistItem
+from dicom_node.phantom import write_series
+from dicom_node.steps import analyse, growth
+from dicom_node.steps.complete import complete_due
+from dicom_node.steps.route import route_due
+from dicom_node.steps.rules import load_rules
+from dicom_node.tables import jobs, processes, results, scans, worklist
+from dicom_node.tables.database import Database, Transaction
+from dicom_node.web.app import build_app
+from inference.findings import INTRACRANIAL, HaemorrhageType, Result
+from inference.growth import Change, Growth, Kind, Volume, elapsed_text, phrase, sentences, total
+from inference.heads import synthetic_head
+from inference.stack import SliceStack
+from reports import codes
+
+IPH, SDH = HaemorrhageType.INTRAPARENCHYMAL, HaemorrhageType.SUBDURAL
+LONG_AFTER = 1e12
+SLICE_ML = 64 * 64 * 0.25 * 5 / 1000  # one slice of tests/series.py
+ML = st.floats(0, 200, allow_nan=False).map(lambda ml: round(ml, 3))
+
+
+def known(ml: float, low: float = 0.9, high: float = 1.1) -> Volume:
+    return Volume(ml, low * ml, high * ml)
+
+
+@st.composite
+def volumes(draw: st.DrawFn) -> Volume:
+    """Any volume a model may give: with a range that need not hold it, or without."""
+    ml = draw(ML)
+    if draw(st.booleans()):
+        return Volume(ml)
+    low, high = sorted(draw(st.tuples(st.floats(0.1, 3), st.floats(0.1, 3))))
+    return Volume(ml, low * ml, high * ml)
+
+
+# the rule
+
+
+@given(volumes(), volumes(), st.sampled_from([INTRACRANIAL, *HaemorrhageType]))
+def test_growth_is_intraparenchymal_by_definition_and_beyond_the_error(
+    earlier: Volume, later: Volume, name: str
+) -> None:
+    change = Change(str(name), earlier, later)
+    if change.grown:
+        assert name == IPH
+        assert later.ml - earlier.ml > 6 or (earlier.ml >= 5 and later.ml > 1.329999 * earlier.ml)
+        assert earlier.high_ml < later.low_ml
+    assert not (change.grown and Change(str(name), later, earlier).grown)
+
+
+@given(volumes(), volumes())
+def test_a_change_mirrors_itself(earlier: Volume, later: Volume) -> None:
+    mirror = {Kind.NEW: Kind.GONE, Kind.GONE: Kind.NEW, Kind.LARGER: Kind.SMALLER, Kind.SMALLER: Kind.LARGER}
+    there, back = Change("x", earlier, later).kind, Change("x", later, earlier).kind
+    assert back == mirror.get(there, there)
+
+
+@given(ML, volumes())
+def test_nothing_is_claimed_without_a_known_error_or_from_nothing(ml: float, other: Volume) -> None:
+    for unknown in (Volume(ml), Volume(0.0, 0.0, 0.0)):
+        for change in (Change(IPH, unknown, other), Change(IPH, other, unknown)):
+            assert change.kind not in (Kind.LARGER, Kind.SMALLER) and not change.grown
+
+
+@pytest.mark.parametrize(
+    ("earlier_ml", "later_ml", "grown"),
+    [
+        (2.0, 8.0, False),  # 6 ml and not more
+        (2.0, 8.1, True),
+        (4.9, 9.0, False),  # 84 %, but from less than 5 ml
+        (5.0, 6.66, True),  # 33.2 %
+        (5.0, 6.64, False),  # less than 33 %
+        (100.0, 107.0, True),
+        (8.0, 2.0, False),
+    ],
+)
+def test_the_definition(earlier_ml: float, later_ml: float, grown: bool) -> None:
+    narrow = Change(IPH, known(earlier_ml, 0.99, 1.01), known(later_ml, 0.99, 1.01))
+    assert narrow.grown is grown
+    wide = Change(IPH, known(earlier_ml, 0.2, 5.0), known(later_ml, 0.2, 5.0))
+    assert wide.kind is Kind.UNCERTAIN and not wide.grown
+
+
+def test_total_knows_its_range_only_where_each_drawn_volume_does() -> None:
+    assert total([known(10), known(20), Volume(0.0)]) == Volume(30, 27, pytest.approx(33))
+    assert total([known(10), Volume(20)]) == Volume(30)
+    assert total([Volume(0.0)]) == total([]) == Volume(0)
+
+
+def growth_of(*changes: Change, same_model: bool = True, hours: float = 5.5) -> Growth:
+    at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    return Growth("1.2", 1, timedelta(hours=hours), at, same_model, changes)
+
+
+def test_words() -> None:
+    grown = growth_of(Change(INTRACRANIAL, known(12), known(25)), Change(IPH, known(12), known(20)))
+    assert phrase(grown) == "GROWTH: intraparenchymal 12.0 ml to 20 ml (+8.0 ml, +67 %) in 5.5 h"
+    said = list(sentences(grown))
+    assert (
+        said[0]
+        == "Compared with the earlier scan of 2026-01-02 03:04 UTC, 5.5 h earlier, as measured by the same model."
+    )
+    assert said[1].startswith("All haemorrhage: 12.0 ml to 25 ml (+13.0 ml, +108 %), larger beyond")
+    assert said[-1].startswith("GROWTH of the intraparenchymal haemorrhage (more than 6 ml, or more than 33 %")
+    unknown = growth_of(Change(IPH, Volume(12), Volume(20)))
+    assert phrase(unknown).endswith("in 5.5 h, change not certain (unknown volume error)")
+    within = growth_of(Change(IPH, known(12, 0.5, 2), known(20, 0.5, 2)))
+    assert phrase(within).endswith("change not certain (within volume error)")
+    assert phrase(growth_of(Change(IPH, Volume(0), known(20)))) == "intraparenchymal new since the scan 5.5 h earlier"
+    assert "no longer outlined" in phrase(growth_of(Change(IPH, known(20), Volume(0))))
+    assert phrase(growth_of(Change(INTRACRANIAL, Volume(0), Volume(0)))) == ""
+    retyped = growth_of(Change(INTRACRANIAL, known(12), known(12)), Change(IPH, Volume(0), known(12)))
+    assert phrase(retyped).startswith("all haemorrhage 12.0 ml to 12.0 ml (+0.0 ml, +0 %) in 5.5 h, change not certain")
+    other = growth_of(same_model=False)
+    assert phrase(other) == "the scan 5.5 h earlier was measured by another model"
+    assert ["different models" in each for each in sentences(other)] == [True]
+    assert all(each.isascii() for case in (grown, unknown, within, other) for each in sentences(case))
+    assert list(sentences(None)) == []
+
+
+@pytest.mark.parametrize(("hours", "text"), [(0.5, "0.5 h"), (9.96, "10 h"), (26.2, "26 h"), (120, "5 days")])
+def test_elapsed(hours: float, text: str) -> None:
+    assert elapsed_text(timedelta(hours=hours)) == text
+
+
+# who, and when
+
+
+def scan(**fields: object) -> Scan:
+    at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    return Scan(**{"study_uid": "1.1", "version": 1, "patient_id": "P", "issuer": "", "patient_name": "Doe^Jane^M",
+                   "birth_date": "19500101", "acquired_at": at, "zone_stated": True} | fields)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "contradicts"),
+    [
+        ({}, False),
+        ({"patient_name": "DOE^JANE"}, False),
+        ({"patient_name": "Doe"}, False),
+        ({"patient_name": ""}, False),
+        ({"patient_name": "Döe^Jane"}, False),
+        ({"patient_name": "Roe^Jane"}, True),
+        ({"patient_name": "Doe^John"}, True),
+        ({"patient_name": "=Doe^Jane"}, False),
+        ({"birth_date": ""}, False),
+        ({"birth_date": "19500102"}, True),
+    ],
+)
+def test_contradictions(fields: dict[str, str], contradicts: bool) -> None:
+    assert growth.contradiction(scan(), scan(**fields)) is contradicts
+    assert growth.contradiction(scan(**fields), scan()) is contradicts
+
+
+@pytest.mark.parametrize(
+    ("elements", "utc", "stated"),
+    [
+        ({"AcquisitionDateTime": "20260102030405.5+0100", "TimezoneOffsetFromUTC": "-0500"}, "02 02:04:05.5", True),
+        ({"SeriesTime": "1", "AcquisitionDate": "", "TimezoneOffsetFromUTC": "+0900"}, "01 18:04:00.0", True),
+        ({"ContentDate": "20260102", "ContentTime": "0304", "TimezoneOffsetFromUTC": "-0330"}, "02 06:34:00.0", True),
+        ({"AcquisitionDate": "20260103", "StudyTime": "0304", "TimezoneOffsetFromUTC": "+0000"}, "02 03:04:00.0", True),
+        ({"StudyTime": "03:04:05", "TimezoneOffsetFromUTC": "+0000"}, "02 03:04:05.0", True),
+    ],
+)  # fmt: skip
+def test_moments(elements: dict[str, str], utc: str, stated: bool) -> None:
+    moment, zone = growth.moment_of(ct(0, **elements))
+    assert (moment, zone) == (datetime.strptime(f"2026-01-{utc}+0000", "%Y-%m-%d %H:%M:%S.%f%z"), stated)
+
+
+@pytest.mark.parametrize("elements", [{"StudyTime": ""}, {"StudyDate": "", "StudyTime": ""}, {"StudyTime": "2561"}])
+def test_no_moment(elements: dict[str, str]) -> None:
+    assert growth.moment_of(ct(0, **elements)) == (None, False)
+
+
+def test_an_unstated_zone_is_this_machines_own() -> None:
+    moment, stated = growth.moment_of(ct(0))
+    assert (moment, stated) == (datetime(2026, 1, 2, 3, 4).astimezone(UTC), False)
+
+
+def test_the_first_slice_counts() -> None:
+    times = ["030500", "030400", ""]
+    headers = [ct(0, AcquisitionDate="20260102", AcquisitionTime=time, StudyTime="") for time in times]
+    assert growth.acquired_at(headers)[0] == datetime(2026, 1, 2, 3, 4).astimezone(UTC)
+
+
+@pytest.mark.parametrize(("hours", "stated", "earlier"), [(1, True, True), (25, False, False), (27, False, True)])
+def test_a_zone_that_only_one_states_leaves_the_order_open(hours: int, stated: bool, earlier: bool) -> None:
+    before = scan(acquired_at=scan().acquired_at - timedelta(hours=hours), zone_stated=stated)
+    assert growth.is_earlier(before, scan()) is earlier
+    assert not growth.is_earlier(scan(), before)
+
+
+# the node's core
+
+
+class VolumeEngine:
+    """Draws so many slices of each type in one stack after another; nothing drawn is not suspected."""
+
+    def __init__(self, *script: dict[HaemorrhageType, int]) -> None:
+        self.script, self.model = list(script), MODEL
+
+    def wanted(self, stack: SliceStack) -> dict[HaemorrhageType, int]:
+        return self.script.pop(0)
+
+    def run(self, pipeline: str, stack: SliceStack) -> Result:
+        wanted, masks = self.wanted(stack), {}
+        for kind, slices in wanted.items():
+            masks[kind] = np.zeros(stack.hu.shape, bool)
+            masks[kind][:slices] = True
+        return replace(result_for(stack, masks, bool(masks)), model=self.model)
+
+
+class EngineByStudy(VolumeEngine):
+    """Draws as many slices as belong to a study, however often it is asked."""
+
+    def wanted(self, stack: SliceStack) -> dict[HaemorrhageType, int]:
+        return {IPH: {"1": 1, "2": 2, "3": 4}[stack.study_uid.rpartition(".")[2]]}
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Core:
+    """A node whose model is off by no more than 10 %."""
+    finding_row = analyse.finding_row
+
+    def with_range(finding):
+        row = finding_row(finding)
+        return replace(row, low_ml=0.9 * row.volume_ml, high_ml=1.1 * row.volume_ml) if row.volume_ml else row
+
+    monkeypatch.setattr(analyse, "finding_row", with_range)
+    return core(tmp_path)
+
+
+def patient(study: int, hour: int, **elements: object) -> list[Dataset]:
+    """A head of the same patient, scanned on 2026-01-02 at this hour UTC."""
+    who = {
+        "PatientID": "P",
+        "PatientName": "Doe^Jane",
+        "StudyTime": f"{hour:02d}0000",
+        "TimezoneOffsetFromUTC": "+0000",
+    }
+    return head(study=study, **(who | elements))
+
+
+def analysed(node: Core, slices: list[Dataset], drawn: dict[HaemorrhageType, int], *again: dict[HaemorrhageType, int],
+             model: str = MODEL.sha256) -> None:  # fmt: skip
+    """Receive a study and run its analysis, and those that it brings about again."""
+    node.receive(slices)
+    complete_due(node.database, node.settings.complete, LONG_AFTER)
+    route_due(node.database, load_rules(), datetime.now(UTC))
+    engine = VolumeEngine(drawn, *again)
+    engine.model = replace(MODEL, sha256=model)
+    while analyse.analyse_next(node.database, node.archive, node.settings, engine, "test", lambda job: None):
+        pass
+    assert not engine.script, "fewer analyses than expected"
+
+
+def row(node: Core, study: int) -> WorklistItem:
+    with node.database.read() as tx:
+        return worklist.get(tx, str(ct(0, study=study).StudyInstanceUID))
+
+
+def reports(node: Core, study: int) -> list[Dataset]:
+    """Every version of the study's structured report, oldest first."""
+    with node.database.read() as tx:
+        return reports_of(tx, str(ct(0, study=study).StudyInstanceUID))
+
+
+def reports_of(tx: Transaction, study_uid: str) -> list[Dataset]:
+    found = results.objects_of_study(tx, study_uid)
+    return [dcmread(each.path) for each in found if each.kind == "SR"]
+
+
+def items(node: Dataset) -> Iterator[Dataset]:
+    for item in node.get("ContentSequence", ()):
+        yield item
+        yield from items(item)
+
+
+def words(report: Dataset) -> str:
+    return "\n".join(each.TextValue for each in items(report) if each.ValueType == "TEXT")
+
+
+def order(node: Core) -> list[str]:
+    settings = node.settings.worklist
+    reading = worklist.ReadingOrder(
+        clock.utc_now(), timedelta(minutes=settings.ageing_cap_minutes), timedelta(hours=24), settings.overdue_first
+    )
+    with node.database.read() as tx:
+        return [item.study_uid.rpartition(".")[2] for item in worklist.listed(tx, reading, 100)]
+
+
+def test_growth_is_read_first(node: Core) -> None:
+    """Before a suspected study that waits longer."""
+    analysed(node, patient(1, hour=1), {IPH: 2})
+    analysed(node, head(study=5), {SDH: 3})
+    analysed(node, patient(2, hour=6), {IPH: 4, SDH: 1})
+    assert row(node, 2).headline.startswith(
+        "GROWTH: intraparenchymal 10.2 ml to 20 ml (+10.2 ml, +100 %) in 5.0 h. Susp"
+    )
+    assert row(node, 2).grown and row(node, 2).urgency is Urgency.HIGH
+    assert order(node) == ["2", "1", "5"]
+    assert "GROWTH of the intraparenchymal haemorrhage" in words(reports(node, 2)[0])
+    assert "GROWTH" not in row(node, 1).headline + words(reports(node, 1)[0])
+
+
+def test_growth_of_another_type_is_said_and_not_marked(node: Core) -> None:
+    analysed(node, patient(1, hour=1), {SDH: 2})
+    analysed(node, patient(2, hour=6), {SDH: 4})
+    assert not row(node, 2).grown
+    assert row(node, 2).headline.endswith(
+        "; all haemorrhage 10.2 ml to 20 ml (+10.2 ml, +100 %) in 5.0 h, larger beyond the volume error"
+    )
+
+
+def test_the_earlier_scan_that_comes_later_changes_the_row_and_the_report(node: Core) -> None:
+    """The row in the same transaction, even where it was acknowledged; the report in a new version."""
+    analysed(node, patient(2, hour=6), {IPH: 4})
+    assert not row(node, 2).grown
+    with node.database.write() as tx:
+        assert worklist.acknowledge(tx, row(node, 2).study_uid, clock.utc_now())
+    node.receive(patient(1, hour=1))
+    complete_due(node.database, node.settings.complete, LONG_AFTER)
+    route_due(node.database, load_rules(), datetime.now(UTC))
+    engine = VolumeEngine({IPH: 2}, {IPH: 4})
+    assert analyse.analyse_next(node.database, node.archive, node.settings, engine, "test", lambda job: None)
+    assert row(node, 2).grown and row(node, 2).state is ItemState.UNREAD and row(node, 2).version == 1
+    assert len(reports(node, 2)) == 1
+    assert analyse.analyse_next(node.database, node.archive, node.settings, engine, "test", lambda job: None)
+    first, second = reports(node, 2)
+    assert "GROWTH" not in words(first) and "GROWTH of the" in words(second)
+    replaced = second.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert replaced.ReferencedSOPInstanceUID == first.SOPInstanceUID
+    assert not analyse.analyse_next(node.database, node.archive, node.settings, engine, "test", lambda job: None)
+    assert row(node, 2).grown and row(node, 2).version == 2
+
+
+def test_an_acknowledged_growth_that_is_analysed_again_stays_acknowledged(node: Core) -> None:
+    analysed(node, patient(2, hour=6), {IPH: 4})
+    analysed(node, patient(1, hour=1), {IPH: 2}, {IPH: 4})
+    with node.database.write() as tx:
+        assert worklist.acknowledge(tx, row(node, 2).study_uid, clock.utc_now())
+        assert jobs.again(tx, row(node, 2).study_uid, "haemorrhage", 0)
+    analysed(node, [], {IPH: 4})
+    assert row(node, 2).version == 3 and row(node, 2).state is ItemState.ACKNOWLEDGED and row(node, 2).grown
+
+
+def test_the_nearest_earlier_scan_counts(node: Core) -> None:
+    """A scan between two others takes the place of the older one, and growth is not dropped silently."""
+    analysed(node, patient(1, hour=1), {IPH: 2})
+    analysed(node, patient(3, hour=9), {IPH: 4})
+    assert row(node, 3).grown
+    analysed(node, patient(2, hour=5), {IPH: 4}, {IPH: 4})
+    assert "in 4.0 h, change not certain (within volume error)" in row(node, 3).headline
+    assert "an earlier comparison found growth: please look" in row(node, 3).headline and row(node, 3).grown
+    assert row(node, 2).grown and "in 4.0 h" in row(node, 2).headline
+    with node.database.write() as tx:
+        worklist.acknowledge(tx, row(node, 3).study_uid, clock.utc_now())
+        jobs.again(tx, row(node, 3).study_uid, "haemorrhage", 0)
+    analysed(node, [], {IPH: 4})
+    assert not row(node, 3).grown and "found growth" not in row(node, 3).headline
+
+
+def test_new_since_a_negative_scan_claims_nothing_beyond_the_error(node: Core) -> None:
+    analysed(node, patient(1, hour=1), {})
+    analysed(node, patient(2, hour=6), {IPH: 4})
+    assert row(node, 2).headline.endswith("; intraparenchymal new since the scan 5.0 h earlier")
+    assert not row(node, 2).grown
+    assert "Intraparenchymal: 20 ml, new: nothing was outlined in the earlier scan." in words(reports(node, 2)[0])
+
+
+def test_gone_since_a_suspected_scan(node: Core) -> None:
+    analysed(node, patient(1, hour=1), {IPH: 4})
+    analysed(node, patient(2, hour=6), {})
+    assert row(node, 2).urgency is Urgency.LOW
+    assert row(node, 2).headline.endswith("; intraparenchymal 20 ml in the scan 5.0 h earlier, no longer outlined")
+
+
+def test_two_negative_scans_say_nothing_on_the_list(node: Core) -> None:
+    analysed(node, patient(1, hour=1), {})
+    analysed(node, patient(2, hour=6), {})
+    assert row(node, 2).headline == "No haemorrhage suspected (probability 0.03)"
+    assert "nothing outlined in either scan" in words(reports(node, 2)[0])
+
+
+def test_different_models_are_not_compared(node: Core) -> None:
+    analysed(node, patient(1, hour=1), {IPH: 2})
+    analysed(node, patient(2, hour=6), {IPH: 4}, model="f" * 64)
+    assert row(node, 2).headline.endswith("; the scan 5.0 h earlier was measured by another model")
+    assert "measured by different models" in words(reports(node, 2)[0])
+    assert not row(node, 2).grown
+
+
+def test_without_a_known_error_there_is_no_claim(tmp_path: Path) -> None:
+    bare = core(tmp_path)
+    analysed(bare, patient(1, hour=1), {IPH: 2})
+    analysed(bare, patient(2, hour=6), {IPH: 20})
+    assert not row(bare, 2).grown
+    assert row(bare, 2).headline.endswith("in 5.0 h, change not certain (unknown volume error)")
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"PatientID": "Q"},
+        {"IssuerOfPatientID": "B"},
+        {"IssuerOfPatientID": None},
+        {"PatientName": "Roe^Jane"},
+        {"PatientBirthDate": "19500102"},
+        {"StudyTime": ""},
+    ],
+    ids=["other ID", "other issuer", "no issuer", "other name", "other birth date", "no time"],
+)
+def test_not_the_same_patient_or_no_known_order(node: Core, elements: dict[str, str | None]) -> None:
+    known_issuer = {"IssuerOfPatientID": "A"}
+    analysed(node, patient(1, hour=1, **known_issuer), {IPH: 2})
+    second = patient(2, hour=6, **known_issuer)
+    for slice_ in second:
+        for keyword, value in elements.items():
+            if value is None:
+                delattr(slice_, keyword)
+            else:
+                setattr(slice_, keyword, value)
+    with capture_logs() as logs:
+        analysed(node, second, {IPH: 4})
+    assert "earlier" not in row(node, 2).headline and "in 5.0 h" not in row(node, 2).headline
+    assert "earlier scan" not in words(reports(node, 2)[0])
+    contradicting = "PatientName" in elements or "PatientBirthDate" in elements
+    assert any("contradict" in each["event"] for each in logs) is contradicting
+
+
+def test_an_empty_id_matches_nobody(node: Core) -> None:
+    analysed(node, patient(1, hour=1, PatientID=""), {IPH: 2})
+    analysed(node, patient(2, hour=6, PatientID=""), {IPH: 4})
+    assert "5.0 h" not in row(node, 2).headline
+
+
+def test_a_corrected_id_ends_the_comparison(node: Core) -> None:
+    """The images were sent again under another Patient ID; the pixels are the same, so nothing is analysed again."""
+    analysed(node, patient(1, hour=1), {IPH: 2})
+    node.receive(patient(1, hour=1, PatientID="Q"))
+    analysed(node, patient(2, hour=6), {IPH: 4})
+    assert "5.0 h" not in row(node, 2).headline
+
+
+def test_another_result_of_the_earlier_scan_while_this_one_is_written(node: Core, monkeypatch) -> None:
+    """The report is made again before it is sent: its words are those of the rows."""
+    analysed(node, patient(1, hour=1), {IPH: 4})
+    finish: Callable[..., bool] = analyse.finish
+    calls: list[bool] = []
+
+    def meanwhile(database, settings, job, owner, analysis, scan, made):
+        if not calls and analysis.study_uid.endswith(".2"):
+            calls.append(False)
+            with database.write() as tx:
+                (old,) = results.analyses_of_study(tx, str(ct(0).StudyInstanceUID))
+                halved = tuple(
+                    replace(f, volume_ml=f.volume_ml / 2, high_ml=(f.high_ml or 0) / 2) for f in old.findings
+                )
+                results.add_analysis(tx, replace(old, version=2, findings=halved))
+                scans.add(tx, replace(scans.latest(tx, old.study_uid), version=2))
+        return finish(database, settings, job, owner, analysis, scan, made)
+
+    monkeypatch.setattr(analyse, "finish", meanwhile)
+    analysed(node, patient(2, hour=6), {IPH: 4})
+    (report,) = reports(node, 2)
+    assert calls and "Intraparenchymal: 10.2 ml to 20 ml" in words(report)
+
+
+def test_what_the_page_says_outlives_the_earlier_study(node: Core) -> None:
+    analysed(node, patient(1, hour=1), {IPH: 2})
+    analysed(node, patient(2, hour=6), {IPH: 4})
+    uid, earlier = row(node, 2).study_uid, row(node, 1).study_uid
+    with node.database.write() as tx:
+        there = growth.comparison(tx, uid)
+        assert there.earlier_study_uid == earlier and there.grown
+        assert growth.comparison(tx, earlier) == growth.Comparison((), None, False)
+        scans.forget_study(tx, earlier)
+        gone = growth.comparison(tx, uid)
+    assert gone == growth.Comparison(there.sentences, None, False)
+
+
+def test_the_report_in_codes(node: Core, tmp_path: Path) -> None:
+    """The earlier volume at its own time point, pointing at the earlier report; valid by dciodvfy and dcentvfy."""
+    analysed(node, patient(1, hour=1), {IPH: 2})
+    analysed(node, patient(2, hour=6), {IPH: 4})
+    (before,), (report,) = reports(node, 1), reports(node, 2)
+    groups = [each for each in items(report) if each.ConceptNameCodeSequence[0].CodeValue == "125007"]
+    earlier = [group for group in groups if "Earlier scan" in words(group)]
+    assert len(earlier) == 2
+    for group, finding in zip(
+        earlier, (codes.INTRACRANIAL_HAEMORRHAGE, codes.INTRAPARENCHYMAL_HAEMORRHAGE), strict=True
+    ):
+        by_name = {each.ConceptNameCodeSequence[0].CodeValue: each for each in items(group)}
+        assert by_name["121071"].ConceptCodeSequence[0].CodeValue == finding.value
+        assert float(by_name[codes.VOLUME.value].MeasuredValueSequence[0].NumericValue) == pytest.approx(2 * SLICE_ML)
+        assert codes.DIFFERENCE_IN_SIZE.value not in by_name
+        pointed = by_name[codes.PRIOR_REPORT.value].ReferencedSOPSequence[0]
+        assert pointed.ReferencedSOPInstanceUID == before.SOPInstanceUID
+        assert any("2026-01-02 01:00 UTC" in each.TextValue for each in items(group) if each.ValueType == "TEXT")
+    present = [[each.ConceptNameCodeSequence[0].CodeValue for each in items(group)] for group in groups[:-2]]
+    assert [codes.DIFFERENCE_IN_SIZE.value in names for names in present] == [True, True]
+    said = [each for each in items(report) if each.ConceptNameCodeSequence[0].CodeValue == "442714003"]
+    assert {each.ConceptCodeSequence[0].CodeValue for each in said} == {codes.INCREASE_IN_SIZE.value}
+    other = report.PertinentOtherEvidenceSequence[0]
+    assert other.StudyInstanceUID == before.StudyInstanceUID
+    paths = []
+    with node.database.read() as tx:
+        for study in (1, 2):
+            made = results.objects_of_study(tx, str(ct(0, study=study).StudyInstanceUID))
+            paths += [each.path for each in made]
+    assert [error for path in paths for error in validator_errors(path)] == []
+    assert entity_errors(paths) == []
+
+
+@pytest.mark.parametrize("arrivals", [(3, 2, 1), (2, 3, 1), (3, 1, 2)])
+def test_in_whatever_order_they_come_the_last_reports_say_what_stands(node: Core, arrivals: tuple[int, ...]) -> None:
+    for study in arrivals:
+        node.receive(patient(study, hour=study))
+    complete_due(node.database, node.settings.complete, LONG_AFTER)
+    route_due(node.database, load_rules(), datetime.now(UTC))
+    engine = EngineByStudy()
+    while analyse.analyse_next(node.database, node.archive, node.settings, engine, "test", lambda job: None):
+        pass
+    for study, said in ((1, None), (2, "5.1 ml to 10.2 ml"), (3, "GROWTH")):
+        with node.database.read() as tx:
+            now_stands = growth.comparison(tx, row(node, study).study_uid)
+        report = words(reports(node, study)[-1])
+        assert all(sentence in report for sentence in now_stands.sentences)
+        assert bool(now_stands.sentences) is (said is not None)
+        assert (said or "") in report and row(node, study).grown is (study > 1)
+
+
+def test_pages(node: Core) -> None:
+    """The list says growth in a word, the study's page how much."""
+    analysed(node, patient(1, hour=1), {IPH: 2})
+    analysed(node, patient(2, hour=6), {IPH: 4})
+    client = TestClient(build_app(node.database, node.archive, node.settings), base_url="http://127.0.0.1")
+    assert "<span>Growth</span>" in client.get("/").text
+    page = client.get(f"/studies/{row(node, 2).study_uid}").text
+    assert "GROWTH of the intraparenchymal haemorrhage" in page
+    assert f'href="/studies/{row(node, 1).study_uid}">The earlier study</a>' in page
+    assert "Since the last scan" not in client.get(f"/studies/{row(node, 1).study_uid}").text
+
+
+# the whole node
+
+
+def test_two_heads_of_one_patient_in_a_running_node(tmp_path: Path) -> None:
+    """The later scan first, then the earlier one, then a third: the real network, DCMTK as scanner."""
+    start = datetime(2026, 1, 2, 3, 0)
+    sizes = {"6": "large", "0": "subtle", "9": "large"}
+    with running_node(tmp_path / "node", "[complete]\nquiet_s = 5.0\n") as served:
+        for hours, size in sizes.items():
+            folder = tmp_path / hours
+            write_series(synthetic_head(13, IPH, size), folder, 1, now=start + timedelta(hours=int(hours)))
+            scanner = storescu(folder, served.port)
+            assert scanner.wait(60) == 0, scanner.stderr.read()
+            wait_until(lambda: settled(served), 180, "everything received is analysed")
+        entries = {entry["study_uid"]: entry for entry in served.worklist()}
+        uids = [dcmread(next((tmp_path / hours).iterdir())).StudyInstanceUID for hours in ("0", "6", "9")]
+        said = [entries[uid]["headline"] for uid in uids]
+        page = httpx.get(f"{address(served)}/studies/{uids[1]}").text
+    assert " in " not in said[0]
+    assert "in 6.0 h" in said[1] and "in 3.0 h" in said[2]
+    with Database(served.data / "node.sqlite").read() as tx:
+        texts = [[words(report) for report in reports_of(tx, uid)] for uid in uids]
+    assert [len(each) for each in texts] == [1, 2, 1], said
+    assert "6.0 h earlier, as measured by the same model" not in texts[1][0]
+    assert "6.0 h earlier, as measured by the same model" in texts[1][1]
+    assert "3.0 h earlier, as measured by the same model" in texts[2][0]
+    assert "Since the last scan" in page and f'href="/studies/{uids[0]}"' in page
+
+
+def address(served) -> str:
+    """Where the node's pages are."""
+    with Database(served.data / "node.sqlite").read() as tx:
+        return f"http://127.0.0.1:{processes.published(tx, 'web_port')}"
+
+
+def settled(served) -> bool:
+    """Every study has a result and no analysis is under way."""
+    found = json.loads(served.command("jobs", "--json", "--limit", "100"))
+    states = [job["state"] for job in found]
+    received = len(served.worklist())
+    return bool(received) and states.count("done") == received == len(states)

@@ -1,0 +1,255 @@
+"""OHIF itself, as a reader meets it: a head arrives at a running node, its row is opened, and Chromium draws it.
+
+The pixels that OHIF drew are compared with the files: the segmentation's colour must lie where the segmentation lies.
+Without npm, network or Chromium this is skipped, with the reason. KEEP_PICTURES=1 makes the README's picture anew.
+"""
+
+import base64
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from peers import Served, needs, running_node, wait_until
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from pydicom import Dataset, dcmread
+from scipy import ndimage
+
+from dicom_node import phantom
+from dicom_node.errors import CommandError
+from dicom_node.serving import answering_page
+from dicom_node.settings import load_settings
+from dicom_node.tables.database import Database
+from dicom_node.viewer_install import OHIF, fetch
+from inference.findings import HaemorrhageType
+from reports.colours import COLOURS
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--use-angle=swiftshader",  # WebGL in software
+    "--enable-unsafe-swiftshader",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WITHIN_S = 240.0
+BLEEDING, NORMAL = phantom.PATIENTS[3], phantom.PATIENTS[0]
+PICTURES = Path(__file__).parent / "pictures"  # of the README
+Mask = NDArray[np.bool_]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
+expect.set_options(timeout=WITHIN_S * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A running node with the viewer and two analysed heads; study UIDs by accession number."""
+
+    served: Served
+    address: str
+    studies: dict[str, str]
+
+    def made(self, accession: str, kind: str) -> Dataset:
+        """An object that the node made of a study."""
+        return dcmread(self.served.data / "results" / self.studies[accession] / "1" / f"{kind.lower()}.dcm")
+
+    def source(self, accession: str, sop_uid: str) -> Dataset:
+        """An image as received."""
+        (path,) = (self.served.data / "instances" / self.studies[accession]).rglob(f"{sop_uid}.*.dcm")
+        return dcmread(path)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as npm fetches it."""
+    needs("npm")
+    try:
+        return fetch(OHIF, tmp_path_factory.mktemp("package"))
+    except CommandError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def site(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    place = tmp_path_factory.mktemp("site")
+    for number, patient in ((1, BLEEDING), (2, NORMAL)):
+        phantom.write_patient(patient, number, place / "heads" / str(number))
+    with running_node(place / "node") as served:
+        assert f"OHIF {OHIF.version} is installed" in served.command("viewer", "install", "--from", str(package))
+        served.command("submit", str(place / "heads"))
+        database = Database(served.data / "node.sqlite")
+        studies = wait_until(lambda: analysed(database, 2), WITHIN_S, "both heads are analysed")
+        settings = load_settings(served.site)
+        address = wait_until(lambda: answering_page(settings, database), WITHIN_S, "the page answers")
+        yield Site(served, address.rstrip("/"), studies)
+
+
+def analysed(database: Database, wanted: int) -> dict[str, str] | None:
+    """The studies by accession number, once so many have a result."""
+    with database.read() as tx:
+        rows = tx.rows("SELECT accession, study_uid FROM studies JOIN analyses USING (study_uid)")
+    return {row["accession"]: row["study_uid"] for row in rows} if len(rows) == wanted else None
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, site: Site) -> Iterator[Page]:
+    """A page that must not fail, be refused anything, or speak with anybody but the node."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    trouble: list[str] = []
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
+    page.on(
+        "response", lambda answer: trouble.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None
+    )
+    page.on("request", lambda request: trouble.append(request.url) if leaves(request.url, site) else None)
+    yield page
+    page.close()
+    assert not trouble
+
+
+def leaves(url: str, site: Site) -> bool:
+    """Whether a request goes anywhere but to the node."""
+    parts = urlsplit(url)
+    return parts.scheme not in ("blob", "data") and f"{parts.scheme}://{parts.netloc}" != site.address
+
+
+def open_row(page: Page, site: Site, accession: str) -> None:
+    """What a reader does, and no more: the worklist, and the row's Enter key."""
+    page.goto(site.address)
+    page.locator(f'tr[data-key="{site.studies[accession]}"]').focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/viewer/study?**")
+
+
+def drawn(page: Page) -> NDArray[np.int16]:
+    """What stands on OHIF's canvas (row, column, RGB), without the texts and buttons that lie over it."""
+    canvas = page.locator("#viewerLayoutResizableViewportGridPanel canvas.cornerstone-canvas")
+    if canvas.count() != 1:
+        return np.zeros((1, 1, 3), np.int16)
+    data = canvas.evaluate("(canvas) => canvas.toDataURL('image/png').split(',')[1]")
+    return np.asarray(Image.open(BytesIO(base64.b64decode(data))).convert("RGB"), np.int16)
+
+
+def of_colour(picture: NDArray[np.int16], kind: HaemorrhageType) -> Mask:
+    """Where the opaque outline of a type of haemorrhage is."""
+    return np.abs(picture - np.array(COLOURS[kind])).max(-1) <= 12
+
+
+def tinted(picture: NDArray[np.int16]) -> Mask:
+    """Where anything is not grey."""
+    return np.ptp(picture, axis=-1) > 8
+
+
+def skull(picture: NDArray[np.int16]) -> Mask:
+    """Where bone is, white in a brain window."""
+    return picture.min(-1) > 240
+
+
+def filled_bone(bright: Mask) -> tuple[Mask, Mask]:
+    """The head, as all that the skull encloses, and the inside of the skull."""
+    parts, _ = ndimage.label(bright)
+    largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    head = ndimage.binary_fill_holes(largest)
+    return head, head & ~largest
+
+
+def stretched(mask: Mask, head: Mask, onto: Mask) -> Mask:
+    """A mask of the slice where OHIF has drawn it, so that the slice's head lies on the drawn one."""
+    (top, bottom), (left, right) = edges(head)
+    (to_top, to_bottom), (to_left, to_right) = edges(onto)
+    rows = top + (np.arange(onto.shape[0]) - to_top) * (bottom - top) / (to_bottom - to_top)
+    columns = left + (np.arange(onto.shape[1]) - to_left) * (right - left) / (to_right - to_left)
+    at = np.meshgrid(np.round(rows), np.round(columns), indexing="ij")
+    return ndimage.map_coordinates(mask.astype(np.uint8), at, order=0).astype(bool)
+
+
+def edges(mask: Mask) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The first and last row, and the first and last column, of what is set."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return (int(rows[0]), int(rows[-1])), (int(columns[0]), int(columns[-1]))
+
+
+def flagged_slice(site: Site, accession: str) -> Dataset:
+    """The most telling image, by the key object selection."""
+    images = [item for item in site.made(accession, "KO").ContentSequence if item.ValueType == "IMAGE"]
+    return site.source(accession, str(images[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID))
+
+
+def segmented(segmentation: Dataset, sop_uid: str) -> Mask:
+    """All segments' pixels on one source image (PS3.3 C.8.20)."""
+    frames = segmentation.pixel_array
+    found = np.zeros(frames.shape[1:], bool)
+    for frame, groups in zip(frames, segmentation.PerFrameFunctionalGroupsSequence, strict=True):
+        source = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        if source.ReferencedSOPInstanceUID == sop_uid:
+            found |= frame.astype(bool)
+    return found
+
+
+def test_a_row_shows_ct_and_segmentation_at_the_flagged_slice(site: Site, page: Page) -> None:
+    open_row(page, site, "1")
+    colour = HaemorrhageType.SUBDURAL
+    wait_until(lambda: of_colour(drawn(page), colour).sum() > 200, WITHIN_S, "the segmentation is drawn")
+    picture = drawn(page)
+    key = flagged_slice(site, "1")
+    head, inside = filled_bone(skull(picture))
+    outline, overlay = of_colour(picture, colour), tinted(picture)
+
+    assert not overlay[~head].any(), "colour outside the head"
+    assert outline[inside].sum() > 200, "no outline inside the skull"
+    slice_head, _ = filled_bone(key.pixel_array + key.RescaleIntercept > 300)
+    expected = stretched(segmented(site.made("1", "SEG"), key.SOPInstanceUID), slice_head, head)
+    drawn_fill = ndimage.binary_fill_holes(overlay)
+    assert (drawn_fill & expected).sum() / (drawn_fill | expected).sum() > 0.9, "drawn elsewhere than the file says"
+
+    brain = inside & ~ndimage.binary_dilation(overlay, iterations=3)
+    assert 60 < np.median(picture[brain]) < 180, "the brain is not in a brain window"
+    said = "".join(page.locator("body").inner_text().split())
+    assert "W:80L:40" in said and f"I:{key.InstanceNumber}(" in said
+    if os.environ.get("KEEP_PICTURES"):
+        page.mouse.move(0, 0)
+        page.screenshot(path=PICTURES / "viewer.png")
+
+
+def test_nothing_stands_between_the_reader_and_the_image(site: Site, page: Page) -> None:
+    """No tour, no notice, no question; SR and KO are listed and break nothing; what it is stays in words."""
+    open_row(page, site, "1")
+    wait_until(lambda: of_colour(drawn(page), HaemorrhageType.SUBDURAL).sum() > 200, WITHIN_S, "it is drawn")
+    for none in ('[role="dialog"]', ".shepherd-element", "[data-sonner-toast]"):
+        expect(page.locator(none)).to_have_count(0)
+    for listed in ("SR", "KO", "SEG"):
+        expect(page.get_by_text(listed, exact=True).first).to_be_visible()
+    expect(page.get_by_text("Subdural haemorrhage")).to_be_visible()
+    expect(page.get_by_text("Research software, not for diagnostic use")).to_be_visible()
+    expect(page.get_by_text("Synthetic, Head 1")).to_be_visible()
+    page.get_by_role("link", name="Result and feedback").click()
+    expect(page.get_by_role("heading", name="Synthetic, Head 1")).to_be_visible()
+    page.go_back()
+    page.get_by_role("link", name="Worklist").click()
+    expect(page.locator("tr[data-key]")).to_have_count(2)
+
+
+def test_a_study_without_finding_opens_in_a_brain_window_without_overlay(site: Site, page: Page) -> None:
+    open_row(page, site, "2")
+
+    wait_until(lambda: skull(drawn(page)).sum() > 5_000, WITHIN_S, "a head is drawn")
+    picture = drawn(page)
+    _, inside = filled_bone(skull(picture))
+    assert inside.sum() > 20_000 and 60 < np.median(picture[inside]) < 180
+    assert not tinted(picture).any()
