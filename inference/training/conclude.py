@@ -20,7 +20,7 @@ from inference.training.export import Before, Made, Words, export
 from inference.training.predict import predict_cases
 from inference.training.run import Options, checkpoint_path
 from inference.training.unseen import Unseen
-from inference.training.volumes import best_threshold, draw_heads, volume_error
+from inference.training.volumes import draw_heads, volume_error
 from inference.weights import Figure, ModelCard, load_card
 
 ADULT_YEARS = 18.0
@@ -145,14 +145,12 @@ def conclude(
 ) -> Path:
     """Writes weights, card and folds into `out`, with figures measured on the data sets; the card's path."""
     predictions = predict_cases(networks, [where[case.told.person] for case in cases], cases)
-    drawn = draw_heads(networks, where, cases)
-    at = best_threshold(drawn)
     made = Made(
         networks,
-        decide(predictions, at),
+        decide(predictions),
         operating_points(predictions, where),
-        folds_of(predictions, where, at),
-        volume_error(drawn, at),
+        folds_of(predictions, where),
+        volume_error(draw_heads(networks, where, cases)),
     )
     said = words(options, release, cases)
     card = load_card(export(made, (), said, options.out))

@@ -17,7 +17,7 @@ from inference.weights import Decisions, Figure, Fold, OperatingPoint, Platt
 
 VOXEL_THRESHOLD = 0.5
 MINIMUM_ML = 0.1
-SENSITIVITY = 0.9
+SENSITIVITY = 0.85
 AIMS = (0.8, 0.85, 0.9, 0.95, 0.99)
 SLICE_SENSITIVITY = 0.8
 TYPE_SENSITIVITY = 0.75
@@ -97,7 +97,7 @@ def calibrate_slices(predictions: Sequence[Prediction]) -> tuple[Platt, float]:
     return platt, choose_threshold(np.array([platt(*row) for row in inputs]), marked, SLICE_SENSITIVITY)
 
 
-def decide(predictions: Sequence[Prediction], voxel_threshold: float = VOXEL_THRESHOLD) -> Decisions:
+def decide(predictions: Sequence[Prediction]) -> Decisions:
     """Calibration and operating point, fitted on these out-of-fold predictions."""
     scores, truth = study_scores(predictions), study_truth(predictions)
     study = fit_platt(scores[:, None], truth)
@@ -110,20 +110,18 @@ def decide(predictions: Sequence[Prediction], voxel_threshold: float = VOXEL_THR
         study_threshold=study(choose_threshold(scores, truth, SENSITIVITY)),
         slice_threshold=slice_threshold,
         type_thresholds=type_thresholds,
-        voxel_threshold=voxel_threshold,
+        voxel_threshold=VOXEL_THRESHOLD,
         minimum_ml=MINIMUM_ML,
     )
 
 
-def folds_of(
-    predictions: Sequence[Prediction], where: Mapping[str, int], voxel_threshold: float = VOXEL_THRESHOLD
-) -> tuple[Fold, ...]:
+def folds_of(predictions: Sequence[Prediction], where: Mapping[str, int]) -> tuple[Fold, ...]:
     """Each fold's people, with the decisions fitted on the people of all other folds."""
     folds = []
     for fold in sorted(set(where.values())):
         others = [p for p in predictions if where[p.told.person] != fold]
         people = tuple(sorted(person for person, own in where.items() if own == fold))
-        folds.append(Fold(fold, people, decide(others, voxel_threshold)))
+        folds.append(Fold(fold, people, decide(others)))
     return tuple(folds)
 
 

@@ -14,6 +14,7 @@ from inference.preprocess import GRID_MM
 from inference.training.bank import SPACING_MM
 from inference.training.cases import Case
 from inference.training.data import TrainingHead
+from inference.training.decide import VOXEL_THRESHOLD
 from inference.training.propagate import voxel_probabilities
 from inference.training.simulate.anatomy import anatomy
 from inference.training.simulate.scene import UNSURE, Plan, Scene, random_plan, simulate
@@ -22,16 +23,15 @@ from inference.weights import VolumeError
 SEED = 31_000
 PER_CARRIER = 3
 SMALLEST_ML = 1.0
-THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One simulated head: its true volume, and at each of THRESHOLDS the drawn volume and the Dice of the masks."""
+    """One simulated head: its true volume, the drawn one, and the Dice of the masks where the truth is sure."""
 
     true_ml: float
-    drawn_ml: tuple[float, ...]
-    dice: tuple[float, ...]
+    drawn_ml: float
+    dice: float
 
 
 def draw_heads(networks: Sequence[HeadNetwork], where: Mapping[str, int], cases: Sequence[Case]) -> list[Drawn]:
@@ -57,26 +57,19 @@ def _drawn(scene: Scene, network: HeadNetwork) -> Drawn:
     bleeding = 1 - voxel_probabilities(network, head)[:, 0]
     voxel_ml = scene.plane_mm * GRID_MM**2 / 1000
     true = (scene.voxels > 0) & (scene.voxels != UNSURE)
-    masks = [bleeding > threshold for threshold in THRESHOLDS]
-    return Drawn(
-        true_ml=sum(scene.volumes_ml),
-        drawn_ml=tuple(float(mask.sum()) * voxel_ml for mask in masks),
-        dice=tuple(_dice(mask & (scene.voxels != UNSURE), true) for mask in masks),
-    )
+    mask = bleeding > VOXEL_THRESHOLD
+    overlap = _dice(mask & (scene.voxels != UNSURE), true)
+    return Drawn(sum(scene.volumes_ml), float(mask.sum()) * voxel_ml, overlap)
 
 
 def _dice(one: NDArray[np.bool_], two: NDArray[np.bool_]) -> float:
     return float(2 * (one & two).sum() / max(1, one.sum() + two.sum()))
 
 
-def best_threshold(drawn: Sequence[Drawn]) -> float:
-    """The voxel threshold with the highest mean Dice."""
-    return THRESHOLDS[int(np.mean([each.dice for each in drawn], axis=0).argmax())]
-
-
-def volume_error(drawn: Sequence[Drawn], threshold: float) -> VolumeError:
-    """Between which multiples of the drawn volume 95 % of the true ones lie, of heads on which anything was drawn."""
-    place = THRESHOLDS.index(threshold)
-    ratios = [each.true_ml / each.drawn_ml[place] for each in drawn if each.drawn_ml[place] > 0]
+def volume_error(drawn: Sequence[Drawn]) -> VolumeError | None:
+    """Between which multiples of the drawn volume 95 % of the true ones lie, where at least SMALLEST_ML was drawn."""
+    ratios = [each.true_ml / each.drawn_ml for each in drawn if each.drawn_ml >= SMALLEST_ML]
+    if not ratios:
+        return None
     low, high = np.percentile(ratios, [2.5, 97.5])
     return VolumeError(len(ratios), float(low), float(high))
