@@ -106,6 +106,7 @@ def model_tables(db: SqliteDatabase) -> None:
         if statement.strip():
             db.conn.execute(statement)
 
+
 READING = (
     "ALTER TABLE worklist ADD COLUMN reader TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE worklist ADD COLUMN acted_at TEXT",
