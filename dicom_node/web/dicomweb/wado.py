@@ -111,12 +111,12 @@ def instance_part(service: Service, found: StoredObject, stored: bool, url: str,
                 raise
             log.warning("sent as stored: it cannot be decoded", path=str(found.path), error=str(error))
         else:
-            return Part(f"{DICOM}; transfer-syntax={ExplicitVRLittleEndian}", url, _and_remove(made))
+            return Part(f"{DICOM}; transfer-syntax={ExplicitVRLittleEndian}", url, removed(made))
     return Part(f"{DICOM}; transfer-syntax={syntax_of(found)}", url, part10.chunks(found.path))
 
 
-def _and_remove(path: Path) -> Iterator[bytes]:
-    try:
-        yield from part10.chunks(path)
-    finally:
-        path.unlink(missing_ok=True)
+def removed(path: Path) -> Iterator[bytes]:
+    """The content of a temporary file, whose name is gone at once: nothing stays, however the response ends."""
+    file = path.open("rb")
+    path.unlink()
+    return iter(lambda: file.read(part10.CHUNK_BYTES), b"")
