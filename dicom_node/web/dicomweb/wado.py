@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 def retrieve_metadata(request: Request) -> Response:
     """GET .../metadata, one object after the other."""
-    negotiate.choose(request, *negotiate.JSON_TYPES)
+    media_type = negotiate.choose(request, *negotiate.JSON_TYPES)
     found = resource_objects(request)
     first = part10.read_header(found[0].path)
 
@@ -44,7 +44,7 @@ def retrieve_metadata(request: Request) -> Response:
             yield (b"[" if number == 0 else b",") + text.encode()
         yield b"]"
 
-    return StreamingResponse(written(), media_type=negotiate.JSON_TYPES[0])
+    return StreamingResponse(written(), media_type=media_type)
 
 
 def retrieve_instances(request: Request) -> Response:
