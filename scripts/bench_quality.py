@@ -25,7 +25,7 @@ def fill(database: Database, count: int, chance: np.random.Generator) -> None:
             flagged = kinds[i] < FLAGGED
             outcome = quality.Outcome.FLAGGED if flagged else quality.Outcome.NEGATIVE
             tx.run(
-                "INSERT OR REPLACE INTO quality VALUES (:uid, :week, :scanner, :outcome, :ms, :judged)",
+                "INSERT INTO quality VALUES (:uid, :week, :scanner, :outcome, :ms, :judged)",
                 uid=f"1.2.826.0.1.{i}",
                 week=(this_week - timedelta(weeks=int(weeks[i]))).isoformat(),
                 scanner=1001 + int(scanners[i]),

@@ -1,6 +1,8 @@
 """QIDO-RS and WADO-RS as dicomweb-client and a plain HTTP client see them, over a real socket."""
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +21,8 @@ from web_support import Node, serving
 from dicom_node import clock
 from dicom_node.entities import ResultObject
 from dicom_node.tables import results
+from dicom_node.web.dicomweb.decoding import Decoder
+from dicom_node.web.dicomweb.pixels import CannotDecode
 
 STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 FRAME_AS_STORED = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
@@ -58,17 +62,12 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
         yield found
 
 
-def served(node: Core):
+@contextmanager
+def served(node: Core) -> Iterator[Web]:
     """The node's page with the client's side of it."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def run() -> Iterator[Web]:
-        with serving(Node(node.database, node.archive, node.settings)) as (url, _):
-            base = f"{url}/dicom-web"
-            yield Web(node, DICOMwebClient(url=base), httpx.Client(base_url=base, timeout=60))
-
-    return run()
+    with serving(Node(node.database, node.archive, node.settings)) as (url, _):
+        base = f"{url}/dicom-web"
+        yield Web(node, DICOMwebClient(url=base), httpx.Client(base_url=base, timeout=60))
 
 
 def own_picture(node: Core) -> None:
@@ -221,7 +220,7 @@ def test_metadata_is_the_data_set(web: Web) -> None:
     del expected.PixelData
     assert found == expected
     assert b"".join(web.client.retrieve_bulkdata(link)) == dcmread(dataset).PixelData
-    assert web.get(f"/studies/{SECOND}/metadata").json().__len__() == 6
+    assert web.get(f"/studies/{SECOND}/metadata").headers["content-type"] == "application/dicom+json"
     assert len(web.client.retrieve_series_metadata(FIRST, ct(0).SeriesInstanceUID)) == 24
 
 
@@ -331,6 +330,25 @@ def test_rendered_and_thumbnail(web: Web) -> None:
     assert thumbnail.format == "JPEG" and max(thumbnail.size) == 128
     for wrong in ({"window": "1"}, {"viewport": "0,1"}, {"viewport": "9,9,1,1,1,1"}, {"quality": "0"}):
         assert web.get(f"{place(ct(10))}/rendered", **wrong).status_code == 400
+
+
+def test_decoder_that_dies(web: Web) -> None:
+    """A stream that ends its process costs one answer; the next is served by a new process."""
+    decoder = Decoder()
+    with pytest.raises(CannotDecode, match="did not survive"):
+        decoder._run(os._exit, 1)
+    path = next(each for each in web.core.files() if ct(3).SOPInstanceUID in each.name)
+    assert decoder.frame(path, 0) == ct(3).PixelData
+    decoder.close()
+
+
+def test_json_under_the_name_that_is_asked_for(web: Web) -> None:
+    """Both of PS3.18 8.7.3-2."""
+    for accept in ("application/json", "application/dicom+json", "text/html;q=0.9, application/json;q=0.5"):
+        answer = web.get(f"/studies/{FIRST}/metadata", accept)
+        assert answer.headers["content-type"] in accept and len(answer.json()) == 24
+        assert web.get("/studies", accept).headers["content-type"] in accept
+    assert web.get("/studies", "application/json;q=0").status_code == 406
 
 
 def test_study_that_goes_while_it_is_read(tmp_path: Path) -> None:

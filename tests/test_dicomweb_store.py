@@ -159,7 +159,7 @@ def test_message_that_breaks_off(node: Core, address: str) -> None:
 
 
 def test_storing_through_the_web_process(tmp_path: Path) -> None:
-    """The command that `serve` starts stores as well; the rows are there for the other processes."""
+    """The command that `serve` starts stores as well; killed, it leaves the rows and no process behind."""
     data, port = tmp_path / "data", free_port()
     site = tmp_path / "site.toml"
     site.write_text(f'[node]\ndata = "{data}"\n[web]\nport = {port}\n')
@@ -172,10 +172,21 @@ def test_storing_through_the_web_process(tmp_path: Path) -> None:
             client.store_instances(head(3))
             assert len(client.search_for_instances(f"{ROOT}.1")) == 3
             assert httpx.get(f"{address}/studies/{ROOT}.1/rendered", timeout=60).status_code == 200
+            threads = Path(f"/proc/{process.pid}/task").glob("*/children")
+            started = [pid for thread in threads for pid in thread.read_text().split()]
         finally:
-            process.terminate()
+            process.kill()
             process.wait(20)
-    assert core(data).series(ct(0)).released
+    wait_until(lambda: not any(lives(pid) for pid in started), 20, "the decoder ends, too")
+    assert started and core(data).series(ct(0)).released
+
+
+def lives(pid: str) -> bool:
+    """Whether a process runs; one that waits to be buried does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def answers(address: str) -> bool:

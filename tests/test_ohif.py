@@ -41,7 +41,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-WITHIN_S = 240.0
+WITHIN_S = 300.0
 BLEEDING, NORMAL = phantom.PATIENTS[3], phantom.PATIENTS[0]
 PICTURES = Path(__file__).parent / "pictures"  # of the README
 Mask = NDArray[np.bool_]

@@ -239,9 +239,9 @@ def test_a_node_of_before_is_counted_when_it_is_brought_up_to_date(node: Node) -
     node.receive(4)
     before = rows(node, "SELECT study_uid, week, outcome, judged FROM quality")
     with node.other().write() as tx:
-        for name in ("quality", "scanners", "equipment"):
+        for name in ("quality", "quality_sums", "scanners", "equipment"):
             tx.run(f"DROP TABLE {name}")
-        tx.run("DELETE FROM _sqlite_migrations WHERE name = 'quality_tables'")
+        tx.run("DELETE FROM _sqlite_migrations WHERE name IN ('quality_tables', 'quality_sums')")
     open_database(node.database.path)
     assert rows(node, "SELECT study_uid, week, outcome, judged FROM quality") == before and len(before) == 3
     (flag,) = rows(node, "SELECT turnaround_ms FROM quality WHERE turnaround_ms IS NOT NULL")

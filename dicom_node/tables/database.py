@@ -106,6 +106,7 @@ def model_tables(db: SqliteDatabase) -> None:
         if statement.strip():
             db.conn.execute(statement)
 
+
 READING = (
     "ALTER TABLE worklist ADD COLUMN reader TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE worklist ADD COLUMN acted_at TEXT",
@@ -255,6 +256,28 @@ def dicomweb_indices(db: SqliteDatabase) -> None:
     db.conn.execute("CREATE INDEX studies_by_date ON studies (study_date DESC, study_uid)")
     db.conn.execute("CREATE INDEX studies_of_patient ON studies (patient_id)")
     db.conn.execute("CREATE INDEX studies_by_accession ON studies (accession)")
+
+
+COUNTED = "INSERT INTO quality_sums VALUES (new.week, new.scanner_id, new.outcome, new.judged, 1)"
+COUNTED += " ON CONFLICT (week, scanner_id, outcome, judged) DO UPDATE SET studies = studies + 1"
+QUALITY_SUMS = (
+    "CREATE TABLE quality_sums (week TEXT NOT NULL, scanner_id INTEGER NOT NULL, outcome TEXT NOT NULL,"
+    " judged TEXT NOT NULL, studies INTEGER NOT NULL, PRIMARY KEY (week, scanner_id, outcome, judged)) WITHOUT ROWID",
+    "INSERT INTO quality_sums SELECT week, scanner_id, outcome, judged, count(*) FROM quality"
+    " GROUP BY week, scanner_id, outcome, judged",
+    "DROP INDEX quality_counts",
+    f"CREATE TRIGGER quality_is_counted AFTER INSERT ON quality BEGIN {COUNTED}; END",
+    "CREATE TRIGGER quality_is_recounted AFTER UPDATE ON quality BEGIN"
+    " UPDATE quality_sums SET studies = studies - 1 WHERE (week, scanner_id, outcome, judged)"
+    f" = (old.week, old.scanner_id, old.outcome, old.judged); {COUNTED}; END",
+)
+
+
+@migrations()
+def quality_sums(db: SqliteDatabase) -> None:
+    """How many studies of a week and a scanner ended how, kept by triggers: any number is counted at once."""
+    for statement in QUALITY_SUMS:
+        db.conn.execute(statement)
 
 
 class Transaction:

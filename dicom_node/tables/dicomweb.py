@@ -175,8 +175,13 @@ def study_row(tx: Transaction, study_uid: str) -> StoredStudy | None:
 
 
 def _joined(conditions: Sequence[Condition], study_uid: str | None) -> str:
+    """Objects with their studies. What is asked of the study narrows the objects before they are joined."""
+    terms = [_holds(COLUMNS[each.path[0]], each, f"c{number}")[0] for number, each in enumerate(conditions)]
+    of_study = [term for term, each in zip(terms, conditions, strict=True) if each.path[0] in STUDY_COLUMNS]
     scope = "study_uid = :study" if study_uid else "TRUE"
-    where = _where(conditions)[0]
+    if of_study and not study_uid:
+        scope = f"study_uid IN (SELECT study_uid FROM studies s WHERE {' AND '.join(of_study)})"
+    where = " AND ".join(["TRUE", *terms])
     return f"FROM ({OBJECTS.format(scope=scope)}) o JOIN studies s ON s.study_uid = o.study_uid WHERE {where}"
 
 

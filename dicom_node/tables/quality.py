@@ -1,7 +1,7 @@
 """How the node did, one row a study: its week, its scanner, what became of it, and what a reader said of that.
 
 `note` derives the row from the other tables, inside the transaction that changes them. The row outlives the study in
-the archive, whose other rows go when room is needed. The page's figures are sums over covering indices.
+the archive, whose other rows go when room is needed. Triggers keep the sums that the page shows.
 """
 
 from dataclasses import dataclass
@@ -101,8 +101,7 @@ def note(tx: Transaction, study_uid: str) -> None:
 def counts(tx: Transaction, since: date) -> list[Count]:
     """How many studies ended how, from that week on."""
     rows = tx.rows(
-        "SELECT week, scanner_id, outcome, judged, count(*) AS studies FROM quality WHERE week >= :since"
-        " GROUP BY week, scanner_id, outcome, judged",
+        "SELECT week, scanner_id, outcome, judged, studies FROM quality_sums WHERE week >= :since AND studies > 0",
         since=since.isoformat(),
     )
     return [

@@ -134,7 +134,8 @@ def answer(request: Request, query: Query, found: Sequence[object], results: lis
         headers["Warning"] = f"299 {base_url(request)}: There are additional results that can be requested"
     if not results:
         return Response(status_code=204, headers=headers)
-    return JSONResponse(results[: query.limit], headers=headers, media_type=negotiate.JSON_TYPES[0])
+    media_type = negotiate.choose(request, *negotiate.JSON_TYPES)
+    return JSONResponse(results[: query.limit], headers=headers, media_type=media_type)
 
 
 def study_json(request: Request, query: Query, found: StoredStudy) -> Json:

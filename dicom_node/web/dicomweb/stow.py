@@ -53,7 +53,7 @@ async def store_instances(request: Request) -> Response:
     """POST /studies and /studies/{study}: 200 all stored, 202 some, 409 none."""
     service, storing = service_of(request), service_of(request).storing
     media_type, said = negotiate.parameters(request.headers.get("content-type", ""))
-    negotiate.choose(request, *negotiate.JSON_TYPES)
+    answer_type = negotiate.choose(request, *negotiate.JSON_TYPES)
     if storing is None:
         raise HTTPException(501, "Nothing can be stored here.")
     if media_type != negotiate.MULTIPART or said.get("type", DICOM).lower() != DICOM:
@@ -66,7 +66,7 @@ async def store_instances(request: Request) -> Response:
         raise HTTPException(400, "The body has no parts.")
     stored = sum(outcome.status == 0 for outcome in outcomes)
     status = 200 if stored == len(outcomes) else 202 if stored else 409
-    return JSONResponse(report(base_url(request), outcomes), status, media_type=negotiate.JSON_TYPES[0])
+    return JSONResponse(report(base_url(request), outcomes), status, media_type=answer_type)
 
 
 async def store_parts(

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 def retrieve_metadata(request: Request) -> Response:
     """GET .../metadata, one object after the other."""
-    negotiate.choose(request, *negotiate.JSON_TYPES)
+    media_type = negotiate.choose(request, *negotiate.JSON_TYPES)
     found = resource_objects(request)
     first = part10.read_header(found[0].path)
 
@@ -44,7 +44,7 @@ def retrieve_metadata(request: Request) -> Response:
             yield (b"[" if number == 0 else b",") + text.encode()
         yield b"]"
 
-    return StreamingResponse(written(), media_type=negotiate.JSON_TYPES[0])
+    return StreamingResponse(written(), media_type=media_type)
 
 
 def retrieve_instances(request: Request) -> Response:
@@ -111,12 +111,12 @@ def instance_part(service: Service, found: StoredObject, stored: bool, url: str,
                 raise
             log.warning("sent as stored: it cannot be decoded", path=str(found.path), error=str(error))
         else:
-            return Part(f"{DICOM}; transfer-syntax={ExplicitVRLittleEndian}", url, _and_remove(made))
+            return Part(f"{DICOM}; transfer-syntax={ExplicitVRLittleEndian}", url, removed(made))
     return Part(f"{DICOM}; transfer-syntax={syntax_of(found)}", url, part10.chunks(found.path))
 
 
-def _and_remove(path: Path) -> Iterator[bytes]:
-    try:
-        yield from part10.chunks(path)
-    finally:
-        path.unlink(missing_ok=True)
+def removed(path: Path) -> Iterator[bytes]:
+    """The content of a temporary file, whose name is gone at once: nothing stays, however the response ends."""
+    file = path.open("rb")
+    path.unlink()
+    return iter(lambda: file.read(part10.CHUNK_BYTES), b"")
