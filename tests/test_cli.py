@@ -21,8 +21,9 @@ from dicom_node.tables.deliveries import ResultObject
 
 COMMANDS = ["demo", "serve", "node", "worker", "web", "analyse", "submit", "worklist", "jobs", "retry", "echo"]
 COMMANDS += ["feedback", "config check", "config show"]
-COMMANDS += ["models list", "models install", "models use", "models remove", "models points"]
-GROUPS = ("config", "models")
+COMMANDS += ["models list", "models install", "models use", "models remove", "models points", "models convert"]
+COMMANDS += ["viewer install"]
+GROUPS = ("config", "models", "viewer")
 
 
 @pytest.fixture
