@@ -8,7 +8,7 @@ import base64
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -42,7 +42,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 WITHIN_S = 300.0
-BLEEDING, NORMAL = phantom.PATIENTS[3], phantom.PATIENTS[0]
+BLEEDING, NORMAL = replace(phantom.PATIENTS[3], bleed=HaemorrhageType.INTRAPARENCHYMAL), phantom.PATIENTS[0]
 PICTURES = Path(__file__).parent / "pictures"  # of the README
 Mask = NDArray[np.bool_]
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
@@ -204,7 +204,7 @@ def segmented(segmentation: Dataset, sop_uid: str) -> Mask:
 
 def test_a_row_shows_ct_and_segmentation_at_the_flagged_slice(site: Site, page: Page) -> None:
     open_row(page, site, "1")
-    colour = HaemorrhageType.SUBDURAL
+    colour = HaemorrhageType.INTRAPARENCHYMAL
     wait_until(lambda: of_colour(drawn(page), colour).sum() > 200, WITHIN_S, "the segmentation is drawn")
     picture = drawn(page)
     key = flagged_slice(site, "1")
@@ -230,12 +230,12 @@ def test_a_row_shows_ct_and_segmentation_at_the_flagged_slice(site: Site, page: 
 def test_nothing_stands_between_the_reader_and_the_image(site: Site, page: Page) -> None:
     """No tour, no notice, no question; SR and KO are listed and break nothing; what it is stays in words."""
     open_row(page, site, "1")
-    wait_until(lambda: of_colour(drawn(page), HaemorrhageType.SUBDURAL).sum() > 200, WITHIN_S, "it is drawn")
+    wait_until(lambda: of_colour(drawn(page), HaemorrhageType.INTRAPARENCHYMAL).sum() > 200, WITHIN_S, "it is drawn")
     for none in ('[role="dialog"]', ".shepherd-element", "[data-sonner-toast]"):
         expect(page.locator(none)).to_have_count(0)
     for listed in ("SR", "KO", "SEG"):
         expect(page.get_by_text(listed, exact=True).first).to_be_visible()
-    expect(page.get_by_text("Subdural haemorrhage")).to_be_visible()
+    expect(page.get_by_text("Intraparenchymal haemorrhage")).to_be_visible()
     expect(page.get_by_text("Research software, not for diagnostic use")).to_be_visible()
     expect(page.get_by_text("Synthetic, Head 1")).to_be_visible()
     page.get_by_role("link", name="Result and feedback").click()
