@@ -145,8 +145,8 @@ def _volume_error(error: VolumeError | None) -> list[str]:
         "# Of simulated heads that no network saw: 95 % of true volumes lie between low and high times the drawn one.",
         "[volume_error]",
         f"heads = {error.heads}",
-        f"low = {error.low:.3f}",
-        f"high = {error.high:.3f}",
+        f"low = {error.low:.4g}",
+        f"high = {error.high:.4g}",
         "",
     ]
 
