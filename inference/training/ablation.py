@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inference.network import Answer, HeadNetwork, plane_logits
+from inference.network import Answer, HeadNetwork, plane_logits, plane_scores
 from inference.pipelines.reading import noisy_or, smoothed
 from inference.preprocess import features, triplets
 from inference.training.cases import Case
@@ -39,16 +39,12 @@ def _classified(answer: Answer) -> torch.Tensor:
     return answer.planes.float()
 
 
-def _both(answer: Answer) -> torch.Tensor:
-    return (_pooled(answer) + _classified(answer)) / 2
-
-
 @dataclass(frozen=True, slots=True)
 class Variant:
     """A method with something left out: its recipe, and what of the networks' answers is the plane's score."""
 
     recipe: Recipe
-    score: Score = _both
+    score: Score = plane_scores
 
 
 def variants(whole: Recipe) -> Mapping[str, Variant]:

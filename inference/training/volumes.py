@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inference.network import HeadNetwork
 from inference.preprocess import GRID_MM
@@ -17,7 +16,7 @@ from inference.training.data import TrainingHead
 from inference.training.decide import VOXEL_THRESHOLD
 from inference.training.propagate import voxel_probabilities
 from inference.training.simulate.anatomy import anatomy
-from inference.training.simulate.scene import UNSURE, Plan, Scene, random_plan, simulate
+from inference.training.simulate.scene import Plan, Scene, random_plan, simulate
 from inference.weights import VolumeError
 
 SEED = 31_000
@@ -27,11 +26,10 @@ SMALLEST_ML = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One simulated head: its true volume, the drawn one, and the Dice of the masks where the truth is sure."""
+    """One simulated head: its true volume and the drawn one."""
 
     true_ml: float
     drawn_ml: float
-    dice: float
 
 
 def draw_heads(networks: Sequence[HeadNetwork], where: Mapping[str, int], cases: Sequence[Case]) -> list[Drawn]:
@@ -56,14 +54,8 @@ def _drawn(scene: Scene, network: HeadNetwork) -> Drawn:
     head = TrainingHead(scene.hu.astype(np.float16), scene.inside, scene.below_mm, nothing, scene.voxels)
     bleeding = 1 - voxel_probabilities(network, head)[:, 0]
     voxel_ml = scene.plane_mm * GRID_MM**2 / 1000
-    true = (scene.voxels > 0) & (scene.voxels != UNSURE)
     mask = bleeding > VOXEL_THRESHOLD
-    overlap = _dice(mask & (scene.voxels != UNSURE), true)
-    return Drawn(sum(scene.volumes_ml), float(mask.sum()) * voxel_ml, overlap)
-
-
-def _dice(one: NDArray[np.bool_], two: NDArray[np.bool_]) -> float:
-    return float(2 * (one & two).sum() / max(1, one.sum() + two.sum()))
+    return Drawn(sum(scene.volumes_ml), float(mask.sum()) * voxel_ml)
 
 
 def volume_error(drawn: Sequence[Drawn]) -> VolumeError | None:
