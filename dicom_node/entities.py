@@ -286,3 +286,12 @@ class Beat:
     pid: int
     until: float
     doing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What made a series: Manufacturer, Manufacturer's Model Name and Station Name (PS3.3 C.7.5.1); '' where absent."""
+
+    manufacturer: str
+    model: str
+    station: str

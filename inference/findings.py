@@ -1,7 +1,6 @@
 """What a pipeline says of one stack of slices: plain data, no torch, no DICOM codes (reports/codes.py owns those)."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +22,6 @@ class NotAnalysable(Exception):
     """These images cannot be analysed; the message is one sentence that a radiologist understands."""
 
 
-class HaemorrhageType(StrEnum):
-    """The five types of intracranial haemorrhage, in the order in which every list of findings has them."""
-
-    EPIDURAL = "epidural"
-    SUBDURAL = "subdural"
-    SUBARACHNOID = "subarachnoid"
-    INTRAPARENCHYMAL = "intraparenchymal"
-    INTRAVENTRICULAR = "intraventricular"
-
-
-INTRACRANIAL = "intracranial"
 """The name of the one finding of a model that tells no types."""
 
 

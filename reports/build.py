@@ -9,17 +9,8 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 
-from reports.common import (
-    Identity,
-    Kind,
-    Replaced,
-    ReportContext,
-    ReportObject,
-    ReportOptions,
-    result_series_uid,
-    result_sop_uid,
-    written_time,
-)
+from reports.context import Kind, Replaced, ReportContext, ReportObject, ReportOptions
+from reports.identity import Identity, result_series_uid, result_sop_uid, written_time
 from reports.ko import build_ko
 from reports.sc import build_notice, build_sc
 from reports.seg import build_seg

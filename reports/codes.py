@@ -6,7 +6,7 @@ The meanings are those of DICOM's context groups where one has the code. The tes
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from inference.findings import INTRACRANIAL, HaemorrhageType
+from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
 
 MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 HAEMORRHAGE = Code("50960005", "SCT", "Hemorrhage")

@@ -4,7 +4,7 @@ Bright on grey, and apart for readers who see red and green alike (after Okabe a
 haemorrhage whose type is not told.
 """
 
-from inference.findings import INTRACRANIAL, HaemorrhageType
+from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
 
 RGB = tuple[int, int, int]
 

@@ -9,9 +9,10 @@ error. The words of the report say the rest.
 from highdicom import sr
 from pydicom.dataset import Dataset
 
-from inference.growth import Change, Kind
+from inference.pipelines.haemorrhage.growth import Change, Kind
 from reports import codes
-from reports.common import Identity, Replaced, ReportContext, hashed_uid
+from reports.context import Replaced, ReportContext
+from reports.identity import Identity, hashed_uid
 
 _DIFFERENCES = {Kind.LARGER: codes.INCREASE_IN_SIZE, Kind.SMALLER: codes.DECREASE_IN_SIZE}
 

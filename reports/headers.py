@@ -8,9 +8,11 @@ C.7.6.16); the patient's own elements are copied afterwards, as they were sent.
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 
-from inference.elements import frame_macros, number, numbers, text
-from inference.stack import SliceStack
-from reports.common import TYPE_2, ReportContext, hashed_uid
+from inference.input.elements import frame_macros, number, numbers, text
+from inference.input.stack import SliceStack
+from reports.context import ReportContext
+from reports.identity import hashed_uid
+from reports.patient import TYPE_2
 
 _LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 

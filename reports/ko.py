@@ -6,9 +6,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from reports import codes, words
-from reports.common import Kind, ReportContext, ReportOptions, finish, identify
+from reports.context import Kind, ReportContext, ReportOptions
 from reports.headers import is_multiframe, ordered_sources, slice_headers
+from reports.identity import identify
 from reports.observer import observer_context
+from reports.patient import finish
 
 
 def build_ko(context: ReportContext, options: ReportOptions) -> Dataset | None:

@@ -3,7 +3,8 @@
 from highdicom import sr
 
 from reports import codes
-from reports.common import Identity, ReportOptions, hashed_uid, plain, program_version
+from reports.context import ReportOptions
+from reports.identity import Identity, hashed_uid, plain, program_version
 
 
 def observer_context(who: Identity, options: ReportOptions) -> sr.ObserverContext:

@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from inference.elements import integer, text
 from inference.findings import Finding
+from inference.input.elements import integer, text
 from reports import codes, picture, words
-from reports.common import Identity, Kind, Replaced, ReportContext, ReportOptions, finish, identify, plain
+from reports.context import Kind, Replaced, ReportContext, ReportOptions
 from reports.headers import is_multiframe, ordered_sources
+from reports.identity import Identity, identify, plain
+from reports.patient import finish
 from reports.seg import segmented_findings
 
 _SLICES_SHOWN = 3

@@ -18,8 +18,10 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from inference.findings import Finding
 from reports import codes, words
 from reports.colours import COLOURS, cielab
-from reports.common import Identity, Kind, ReportContext, ReportOptions, finish, hashed_uid, identify, plain
+from reports.context import Kind, ReportContext, ReportOptions
 from reports.headers import is_multiframe, ordered_sources, slice_headers
+from reports.identity import Identity, hashed_uid, identify, plain
+from reports.patient import finish
 
 
 def segmented_findings(context: ReportContext) -> tuple[Finding, ...]:

@@ -12,22 +12,15 @@ from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from inference.findings import INTRACRANIAL, Finding
+from inference.findings import Finding
+from inference.pipelines.haemorrhage.types import INTRACRANIAL
 from reports import codes, words
-from reports.common import (
-    Identity,
-    Kind,
-    Replaced,
-    ReportContext,
-    ReportOptions,
-    finish,
-    hashed_uid,
-    identify,
-    plain,
-)
+from reports.context import Kind, Replaced, ReportContext, ReportOptions
 from reports.earlier import difference, earlier_evidence, earlier_groups
 from reports.headers import is_multiframe, ordered_sources, slice_headers
+from reports.identity import Identity, hashed_uid, identify, plain
 from reports.observer import observer_context
+from reports.patient import finish
 from reports.seg import segmented_findings, tracking_uid
 
 HAS_PROPERTIES = sr.RelationshipTypeValues.HAS_PROPERTIES

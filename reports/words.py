@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from inference.findings import VOLUME_RANGE, Finding, Result
-from inference.growth import Growth, phrase, sentences
-from reports.common import Identity, Kind, Replaced, plain
+from inference.pipelines.haemorrhage.growth import Growth, phrase, sentences
+from reports.context import Kind, Replaced
+from reports.identity import Identity, plain
 
 NOT_DIAGNOSTIC = "NOT FOR DIAGNOSTIC USE"
 NOTHING_LOOKED_FOR = "No haemorrhage was looked for in these images. Read them as usual."

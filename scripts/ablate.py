@@ -12,13 +12,13 @@ import click
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from inference.errors import InferenceError
-from inference.training.ablation import markdown, table
-from inference.training.ablation_run import Plan, run_ablation
-from inference.training.checkpoint import CheckpointError
+from inference.models.card import load_card
 from inference.training.datasets.base import DatasetError
 from inference.training.datasets.recognise import open_dataset
-from inference.training.run import SECOND, Options, fold_of, prepare
-from inference.weights import load_card
+from inference.training.release.run import SECOND, Options, fold_of, prepare
+from inference.training.rounds.checkpoint import CheckpointError
+from inference.training.studies.ablation import markdown, table
+from inference.training.studies.ablation_run import Plan, run_ablation
 
 
 @click.command()

@@ -22,13 +22,13 @@ sys.path.insert(0, str(ROOT / "tests"))
 from bench_worklist import measure_pages
 from peers import Orthanc, Served, pacs_peer, running_node, running_orthanc, wait_until
 
-from dicom_node import phantom
-from dicom_node.archive import find_dicom
+from dicom_node.commands import phantom
+from dicom_node.dicom.part10 import find_dicom
 from dicom_node.network.scu import send
 from dicom_node.settings import Peer
 from dicom_node.tables.database import Database
-from inference.findings import HaemorrhageType
-from inference.heads import synthetic_head
+from inference.pipelines.haemorrhage.synthetic_head import synthetic_head
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 
 OBJECTS = 4
 

@@ -8,10 +8,10 @@ import click
 # numpy's own threads wait for one another where cores are busy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from inference.training.cases import gather
-from inference.training.contact_sheet import contact_sheet
 from inference.training.datasets.base import DatasetError
 from inference.training.datasets.ct_ich import open_ct_ich
+from inference.training.rounds.cases import gather
+from inference.training.studies.contact_sheet import contact_sheet
 
 
 @click.command()

@@ -9,15 +9,16 @@ from pathlib import Path
 import click
 import torch
 
-from inference.engine import Engine
+from inference.engines.local import Engine
 from inference.errors import DeviceError, ModelError
-from inference.pipelines.haemorrhage import HaemorrhagePipeline
+from inference.models.card import ModelCard, load_card
+from inference.pipelines.haemorrhage.folds import folds_path, load_folds
+from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
 from inference.training.datasets.base import Dataset, DatasetError
 from inference.training.datasets.recognise import LAYOUTS, open_dataset
 from inference.training.evaluation.measure import Analyst
 from inference.training.evaluation.run import Options, evaluate
-from inference.training.unseen import Unseen
-from inference.weights import ModelCard, folds_path, load_card, load_folds
+from inference.training.release.unseen import Unseen
 
 
 def analyst_for(dataset: Dataset, card: ModelCard, device: torch.device) -> Analyst:

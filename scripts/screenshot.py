@@ -14,8 +14,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from peers import needs, running_node, wait_until
 
-from dicom_node import phantom
-from dicom_node.serving import answering_page
+from dicom_node.commands import phantom
+from dicom_node.processes.running import answering_page
 from dicom_node.settings import load_settings
 from dicom_node.tables.database import Database
 

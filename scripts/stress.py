@@ -17,15 +17,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import torch
 
 from inference.errors import InferenceError
-from inference.training.bank import edition
-from inference.training.cases import gather
-from inference.training.data import TrainingHead
+from inference.models.card import ModelCard, load_card
+from inference.pipelines.haemorrhage.folds import load_folds
 from inference.training.datasets.base import DatasetError
 from inference.training.datasets.ct_ich import open_ct_ich
-from inference.training.stress import Answer, Case, Stress, run_stress
-from inference.training.stress_tables import stress_text
-from inference.training.unseen import Unseen
-from inference.weights import ModelCard, load_card, load_folds
+from inference.training.release.unseen import Unseen
+from inference.training.rounds.bank import edition
+from inference.training.rounds.cases import gather
+from inference.training.rounds.data import TrainingHead
+from inference.training.studies.stress import Answer, Case, Stress, run_stress
+from inference.training.studies.stress_tables import stress_text
 
 DATASET = "CT-ICH"
 METHOD = "Each carrier is a normal CT-ICH head, judged by the network that never saw its patient."

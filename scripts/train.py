@@ -15,12 +15,21 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import torch
 
 from inference.errors import InferenceError
-from inference.training.cases import Case, unpack
-from inference.training.checkpoint import CheckpointError
-from inference.training.conclude import Release, conclude
 from inference.training.datasets.base import DatasetError
 from inference.training.datasets.recognise import LAYOUTS, open_dataset
-from inference.training.run import FIRST, SECOND, Options, fold_of, heads_path, networks_of, prepare, train_all
+from inference.training.release.conclude import Release, conclude
+from inference.training.release.run import (
+    FIRST,
+    SECOND,
+    Options,
+    fold_of,
+    heads_path,
+    networks_of,
+    prepare,
+    train_all,
+)
+from inference.training.rounds.cases import Case, unpack
+from inference.training.rounds.checkpoint import CheckpointError
 
 
 @click.command()

@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 from series import ct
 
-from inference.heads import synthetic_head
-from inference.preprocess import labels_to_source, to_grid
+from inference.pipelines.haemorrhage.head_grid import labels_to_source, to_grid
+from inference.pipelines.haemorrhage.synthetic_head import synthetic_head
 from inference.training.datasets.ct_ich import stack_of
 
 Mask = NDArray[np.bool_]

@@ -13,10 +13,12 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
-from inference.findings import Finding, HaemorrhageType, Measurement, ModelIdentity, Result
-from inference.stack import SliceStack
+from inference.findings import Finding, Measurement, ModelIdentity, Result
+from inference.input.stack import SliceStack
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from reports.build import build_reports
-from reports.common import Kind, Replaced, ReportContext, ReportObject, ReportOptions, hashed_uid
+from reports.context import Kind, Replaced, ReportContext, ReportObject, ReportOptions
+from reports.identity import hashed_uid
 
 NOW = datetime(2026, 3, 4, 10, 5, 6, tzinfo=UTC)
 MODEL = ModelIdentity("haemorrhage-test", "1.2.0", "ab" * 32)

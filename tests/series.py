@@ -24,7 +24,7 @@ from pynetdicom.association import Association
 from dicom_node.archive import Archive
 from dicom_node.entities import Incoming, Series
 from dicom_node.network.scp import StorageServer
-from dicom_node.node import note_refusal
+from dicom_node.processes.node import note_refusal
 from dicom_node.settings import Settings, load_settings
 from dicom_node.steps.receive import Receiver
 from dicom_node.tables import instances

@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from inference.network import build_network
-from inference.preprocess import CHANNELS, features
-from inference.training.ablation import WHOLE, Outcome, aggregated, markdown, mean_of, table, variants
-from inference.training.cases import Case, Told
-from inference.training.data import TrainingHead, with_any
-from inference.training.recipe import Recipe
+from inference.pipelines.haemorrhage.head_grid import CHANNELS, features
+from inference.pipelines.haemorrhage.network import build_network
+from inference.training.rounds.cases import Case, Told
+from inference.training.rounds.data import TrainingHead, with_any
+from inference.training.rounds.recipe import Recipe
+from inference.training.studies.ablation import (
+    WHOLE,
+    Outcome,
+    aggregated,
+    markdown,
+    mean_of,
+    table,
+    variants,
+)
 
 
 def _cases(count: int) -> list[Case]:

@@ -14,17 +14,18 @@ from pydicom import dcmread
 from reports_support import MODEL, result_for
 from series import Core, core, ct, head
 
-from dicom_node import clock
+from dicom_node import analysis, clock
 from dicom_node.entities import ItemState, JobState, Urgency
+from dicom_node.routes import load_rules
 from dicom_node.steps import analyse
 from dicom_node.steps.analyse import analyse_next
 from dicom_node.steps.complete import complete_due
+from dicom_node.steps.requeue import expire_leases
 from dicom_node.steps.route import route_due
-from dicom_node.steps.rules import load_rules
-from dicom_node.steps.watch import expire_leases
 from dicom_node.tables import deliveries, jobs, results, worklist
-from inference.findings import Finding, HaemorrhageType, Measurement, ModelIdentity, NotAnalysable, Result
-from inference.stack import SliceStack
+from inference.findings import Finding, Measurement, ModelIdentity, NotAnalysable, Result
+from inference.input.stack import SliceStack
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 
 LONG_AFTER = 1e12
 PACS = [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1, "destination": True}]
@@ -102,7 +103,7 @@ def test_a_suspected_study_leaves_everything(node: Core) -> None:
 def test_a_finding_keeps_the_range_of_its_volume() -> None:
     for range_ml in ((7.626, 20.91), (None, None)):
         volume = Measurement("volume", 12.3, "mL", *range_ml)
-        kept = analyse.finding_row(Finding("subdural", 0.9, True, np.ones((1, 1, 1), bool), (volume,)))
+        kept = analysis.finding_row(Finding("subdural", 0.9, True, np.ones((1, 1, 1), bool), (volume,)))
         assert (kept.volume_ml, kept.low_ml, kept.high_ml) == (12.3, *range_ml)
 
 

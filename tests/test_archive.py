@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from series import ct, data_of, encoded, write
 
-from dicom_node.archive import Archive, checked_uid, find_dicom, part10_header
+from dicom_node.archive import Archive
+from dicom_node.dicom.checks import checked_uid
+from dicom_node.dicom.part10 import find_dicom, part10_header
 from dicom_node.errors import CannotUnderstand
 
 STUDY, SERIES, SOP = "1.2.3", "1.2.3.4", "1.2.3.4.5"

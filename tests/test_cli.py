@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from peers import free_port
 from series import Core, core, ct, head, listening, write
 
-from dicom_node.cli import main
 from dicom_node.clock import utc_now
+from dicom_node.commands.main import main
 from dicom_node.entities import ItemState, Urgency
 from dicom_node.settings import load_settings
 from dicom_node.tables import deliveries, processes, results, worklist

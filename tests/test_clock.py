@@ -13,7 +13,7 @@ from series import core, ct, head
 from dicom_node import clock
 from dicom_node.entities import Beat, Choice, ChoiceKind, JobState, ResultObject, SeriesState
 from dicom_node.steps.complete import complete_due
-from dicom_node.steps.watch import expire_leases
+from dicom_node.steps.requeue import expire_leases
 from dicom_node.tables import deliveries, jobs, processes
 from dicom_node.tables.database import open_database
 

@@ -8,7 +8,7 @@ from pydicom.sr._concepts_dict import concepts
 from pydicom.sr.codedict import codes as standard
 from pydicom.sr.coding import Code
 
-from inference.findings import INTRACRANIAL, HaemorrhageType
+from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
 from reports import codes
 
 EVERY_CODE = {name: value for name, value in vars(codes).items() if isinstance(value, Code)}

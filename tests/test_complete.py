@@ -17,7 +17,7 @@ from series import Core, core, core_in_memory, ct, head, incoming, listening, pu
 
 from dicom_node.clock import monotonic
 from dicom_node.entities import SeriesState
-from dicom_node.node import count_at_sender
+from dicom_node.processes.node import count_at_sender
 from dicom_node.steps.complete import ask_senders, complete_due
 from dicom_node.tables import instances
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference.findings import HaemorrhageType
-from inference.heads import synthetic_head
-from inference.stack import SliceStack
+from inference.input.stack import SliceStack
+from inference.pipelines.haemorrhage.synthetic_head import synthetic_head
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import UNKNOWN, UNTYPED, Dataset, DatasetError, Entry, NoStack
 from inference.training.datasets.recognise import LAYOUTS, open_dataset
 

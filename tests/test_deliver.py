@@ -17,9 +17,9 @@ from pynetdicom import AE, _config, evt
 from series import Core, core, ct, write
 
 from dicom_node import clock
+from dicom_node.commands.listing import retry
 from dicom_node.entities import Delivery, DeliveryState, ResultObject
 from dicom_node.errors import CommandError
-from dicom_node.listing import retry
 from dicom_node.network import scu
 from dicom_node.settings import Peer
 from dicom_node.steps.deliver import deliver_due, due_again

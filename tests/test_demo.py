@@ -8,8 +8,8 @@ import pytest
 from peers import needs, triage_node
 from series import head, write
 
-from dicom_node import phantom
-from dicom_node.archive import find_dicom
+from dicom_node.commands import phantom
+from dicom_node.dicom.part10 import find_dicom
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -19,10 +19,10 @@ from series import Core, core, ct, data_of, head, incoming
 from web_support import Node, serving
 
 from dicom_node import clock
+from dicom_node.dicom.decoding import Decoder
+from dicom_node.dicom.pixels import CannotDecode
 from dicom_node.entities import ResultObject
 from dicom_node.tables import results
-from dicom_node.web.dicomweb.decoding import Decoder
-from dicom_node.web.dicomweb.pixels import CannotDecode
 
 STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 FRAME_AS_STORED = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'

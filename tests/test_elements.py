@@ -5,7 +5,7 @@ from ct_slices import ct_slice, garble
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from inference.elements import frame_macros, integer, items, number, numbers, text, texts
+from inference.input.elements import frame_macros, integer, items, number, numbers, text, texts
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from inference.engine import Engine
+from inference.engines.local import Engine
 from inference.errors import UnknownPipelineError
 from inference.pipelines.registry import PIPELINES
 

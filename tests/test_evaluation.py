@@ -17,7 +17,8 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from inference.errors import ModelError
-from inference.findings import Finding, HaemorrhageType, Measurement, ModelIdentity, NotAnalysable, Result
+from inference.findings import Finding, Measurement, ModelIdentity, NotAnalysable, Result
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import UNKNOWN, UNTYPED, DatasetError, Entry, LabelledStudy, Truth, knowing
 from inference.training.datasets.ct_ich import stack_of
 from inference.training.evaluation.figures import Evaluation, Unanalysed

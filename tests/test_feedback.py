@@ -18,13 +18,13 @@ from starlette.testclient import TestClient
 from web_support import SHA256, Node, make_node, serving
 
 from dicom_node import clock
-from dicom_node.cli import main
-from dicom_node.feedback_csv import HEAD, ROWS_AT_ONCE, csv_pages, harmless
-from dicom_node.steps import retain
+from dicom_node.commands.main import main
+from dicom_node.derived import removal
 from dicom_node.tables import feedback, quality, results
 from dicom_node.tables.feedback import Feedback, Given, Verdict
 from dicom_node.web.app import build_app
-from dicom_node.web.feedback import plain_text
+from dicom_node.web.reader.feedback import plain_text
+from dicom_node.web.reader.feedback_csv import HEAD, ROWS_AT_ONCE, csv_pages, harmless
 
 HERE = {"origin": "http://localhost"}
 CHROMIUM = shutil.which("chromium")
@@ -205,7 +205,7 @@ def test_feedback_outlives_its_study(node: Node, client: TestClient) -> None:
     study_uid = node.analysed(1, suspected=True)
     say(client, node, study_uid, "agree", comment="seen")
     with node.database.write() as tx:
-        retain.forget(tx, study_uid)
+        removal.forget(tx, study_uid)
     (row,) = table(client.get("/feedback.csv").text)
     assert (row["study_uid"], row["comment"], row["model_sha256"], row["accession"]) == (study_uid, "seen", SHA256, "")
     assert judged(node) == {("flagged", "agree"): 1}

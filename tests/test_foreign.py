@@ -21,23 +21,24 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper
 from safetensors.torch import load_file, save_file, save_model
 
-from dicom_node.cli import main
+from dicom_node.commands.main import main
 from inference import pipelines
 from inference.errors import ModelError
-from inference.findings import INTRACRANIAL, HaemorrhageType, Result
-from inference.heads import SyntheticHead, synthetic_head
+from inference.findings import Result
+from inference.input.stack import SliceStack
+from inference.models.card import ModelCard, load_card
 from inference.pipelines.base import Pipeline
-from inference.pipelines.checkpoint import convert_checkpoint
-from inference.pipelines.contract import Input, read_contract
-from inference.pipelines.foreign import ForeignPipeline
-from inference.pipelines.monai_network import NETWORKS, build_monai
-from inference.pipelines.reading import noisy_or
+from inference.pipelines.haemorrhage.answer import noisy_or
+from inference.pipelines.haemorrhage.foreign.contract import Input, read_contract
+from inference.pipelines.haemorrhage.foreign.convert import convert_checkpoint
+from inference.pipelines.haemorrhage.foreign.monai_network import NETWORKS, build_monai
+from inference.pipelines.haemorrhage.foreign.pipeline import ForeignPipeline
+from inference.pipelines.haemorrhage.head_grid import to_grid
+from inference.pipelines.haemorrhage.synthetic_head import SyntheticHead, synthetic_head
+from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
 from inference.pipelines.registry import load_pipeline
-from inference.preprocess import to_grid
-from inference.stack import SliceStack
 from inference.training.datasets.ct_ich import open_ct_ich, stack_of
-from inference.weights import ModelCard, load_card
-from reports.common import Kind, ReportContext
+from reports.context import Kind, ReportContext
 from tests import reports_support
 from tests.reports_support import NOW, ct_series, reports
 

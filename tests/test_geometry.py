@@ -11,8 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from inference.geometry import SliceGeometry, StackShape, common_axes, orientation_plane, slice_geometry, stack_shape
-from inference.stack import read_series
+from inference.input.geometry import (
+    SliceGeometry,
+    StackShape,
+    common_axes,
+    orientation_plane,
+    slice_geometry,
+    stack_shape,
+)
+from inference.input.stack import read_series
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)

@@ -22,20 +22,31 @@ from series import Core, core, ct, head
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
-from dicom_node import clock
+from dicom_node import analysis, clock
+from dicom_node.commands.phantom import write_series
+from dicom_node.derived import growth
 from dicom_node.entities import ItemState, Scan, Urgency, WorklistItem
-from dicom_node.phantom import write_series
-from dicom_node.steps import analyse, growth
+from dicom_node.routes import load_rules
+from dicom_node.steps import analyse
 from dicom_node.steps.complete import complete_due
 from dicom_node.steps.route import route_due
-from dicom_node.steps.rules import load_rules
 from dicom_node.tables import jobs, processes, results, scans, worklist
 from dicom_node.tables.database import Database, Transaction
 from dicom_node.web.app import build_app
-from inference.findings import INTRACRANIAL, HaemorrhageType, Result
-from inference.growth import Change, Growth, Kind, Volume, elapsed_text, phrase, sentences, total
-from inference.heads import synthetic_head
-from inference.stack import SliceStack
+from inference.findings import Result
+from inference.input.stack import SliceStack
+from inference.pipelines.haemorrhage.growth import (
+    Change,
+    Growth,
+    Kind,
+    Volume,
+    elapsed_text,
+    phrase,
+    sentences,
+    total,
+)
+from inference.pipelines.haemorrhage.synthetic_head import synthetic_head
+from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
 from reports import codes
 
 IPH, SDH = HaemorrhageType.INTRAPARENCHYMAL, HaemorrhageType.SUBDURAL
@@ -245,13 +256,13 @@ class EngineByStudy(VolumeEngine):
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Core:
     """A node whose model is off by no more than 10 %."""
-    finding_row = analyse.finding_row
+    finding_row = analysis.finding_row
 
     def with_range(finding):
         row = finding_row(finding)
         return replace(row, low_ml=0.9 * row.volume_ml, high_ml=1.1 * row.volume_ml) if row.volume_ml else row
 
-    monkeypatch.setattr(analyse, "finding_row", with_range)
+    monkeypatch.setattr(analysis, "finding_row", with_range)
     return core(tmp_path)
 
 

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from inference.findings import HaemorrhageType
-from inference.heads import SIZE, SLICES, synthetic_head
+from inference.pipelines.haemorrhage.synthetic_head import SIZE, SLICES, synthetic_head
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 
 KINDS = list(HaemorrhageType)
 ML = 5.0 * 0.488 * 0.488 / 1000
@@ -47,5 +47,5 @@ def test_a_bleed_is_where_its_label_is(kind: HaemorrhageType) -> None:
 
 
 def test_heads_need_no_torch() -> None:
-    code = "import sys, inference.heads; sys.exit('torch' in sys.modules)"
+    code = "import sys, inference.pipelines.haemorrhage.synthetic_head; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -18,7 +18,7 @@ from pydicom.uid import (
 )
 
 from inference.findings import NotAnalysable
-from inference.hounsfield import AIR_HU, is_inverted, pixel_format, write_hu
+from inference.input.hounsfield import AIR_HU, is_inverted, pixel_format, write_hu
 
 RAMP = np.arange(24).reshape(SHAPE) * 150
 SIGNED = {"PixelRepresentation": 1, "RescaleIntercept": 0}

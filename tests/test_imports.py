@@ -10,12 +10,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("dicom_node", "inference", "reports", "config")
-EVERYONE = {"dicom_node.node", "dicom_node.cli", "dicom_node.__main__"}
-PLAIN = tuple(f"inference.{name}" for name in ("findings", "growth", "geometry", "stack", "elements"))  # no torch
-STEP_EXTRAS = {
-    "deliver": ("dicom_node.network",),
-    "analyse": ("inference", "reports"),
-}
+WIRING = ("dicom_node.processes", "dicom_node.commands", "dicom_node.__main__")
+WEB_ROOMS = ("reader", "viewer", "quality", "it", "dicomweb")
+PLAIN = (
+    "inference.findings",
+    "inference.input.elements",
+    "inference.input.geometry",
+    "inference.input.stack",
+)  # no torch
+FOLDS = "inference.pipelines.haemorrhage.folds"
+GROUND = tuple(
+    f"dicom_node.{name}" for name in ("entities", "errors", "settings", "clock", "archive", "durable", "routes")
+)
 
 
 @cache
@@ -71,7 +77,12 @@ def own(module: str) -> set[str]:
 
 def test_there_is_something_to_read() -> None:
     """A rule over no modules would hold always."""
-    assert {"dicom_node.steps.receive", "inference.stack", "reports.seg", "dicom_node.web.app"} <= modules().keys()
+    assert {
+        "dicom_node.steps.receive",
+        "inference.input.stack",
+        "reports.seg",
+        "dicom_node.web.app",
+    } <= modules().keys()
     assert "pynetdicom" in imports("dicom_node.network.scp")
     assert "dicom_node.tables.instances" in imports("dicom_node.steps.receive")
 
@@ -95,33 +106,79 @@ def test_standard_library_only(module: str) -> None:
 
 
 def test_tables_never_import_each_other() -> None:
-    """Each knows its own rows; the database is what they share."""
+    """Each knows its own rows; the database is what they share. Views read several tables, and write none."""
     shared = {"dicom_node.tables.database", "dicom_node.entities", "dicom_node.clock", "dicom_node.errors"}
+    shared |= {"dicom_node.tables.schema"}
     for module in those("dicom_node.tables"):
-        assert own(module) <= shared | {module}, module
+        views = {"dicom_node.dicom.matching"} if within(module, "dicom_node.tables.views") else set()
+        assert own(module) <= shared | views | {module}, module
 
 
-def test_steps_import_tables_and_archive_and_each_for_its_own_work_only() -> None:
-    """Network only where something is sent, inference and reports only where something is analysed."""
-    everywhere = ("dicom_node.tables", "dicom_node.archive", "dicom_node.entities", "dicom_node.errors")
-    everywhere += ("dicom_node.clock", "dicom_node.settings", "dicom_node.steps", *PLAIN)
-    for module in those("dicom_node.steps"):
-        allowed = everywhere + STEP_EXTRAS.get(module.rpartition(".")[2], ())
-        assert [name for name in own(module) if not within(name, *allowed)] == [], module
-    quick = [module for module in those("dicom_node.steps") if not module.endswith(".analyse")]
+def test_no_step_imports_a_step() -> None:
+    """What they share follows from rows (derived), or is analysis or routes."""
+    for module in those("dicom_node.steps", "dicom_node.derived"):
+        assert breaches([module], "dicom_node.steps") == []
+
+
+@pytest.mark.parametrize(
+    "step, further",
+    [
+        ("receive", ("dicom_node.dicom",)),
+        ("complete", ()),
+        ("route", ("dicom_node.dicom",)),
+        ("analyse", ("dicom_node.analysis", "inference", "reports")),
+        ("deliver", ()),
+        ("retain", ()),
+        ("requeue", ()),
+    ],
+)
+def test_steps_import_what_they_do_their_own_work_with(step: str, further: tuple[str, ...]) -> None:
+    """Tables, what follows from rows, the ground, and nothing else: inference and reports only where one analyses."""
+    everywhere = ("dicom_node.tables", "dicom_node.derived", *GROUND, *PLAIN)
+    assert [name for name in own(f"dicom_node.steps.{step}") if not within(name, *everywhere, *further)] == []
+
+
+def test_every_step_is_in_the_test_above() -> None:
+    """A new one is held to its own imports, too."""
+    steps = {module.rpartition(".")[2] for module in those("dicom_node.steps")} - {"steps"}
+    assert steps == {"receive", "complete", "route", "analyse", "deliver", "retain", "requeue"}
+
+
+def test_what_is_quick_to_start_loads_nothing_heavy() -> None:
+    """The receiver's side starts without torch and highdicom."""
+    quick = [module for module in those("dicom_node.steps", "dicom_node.derived") if not module.endswith(".analyse")]
     assert breaches(quick, "torch", "highdicom", "pynetdicom") == []
+
+
+def test_dicom_is_below_web_and_network() -> None:
+    """DICOM knowledge without network or web: entities, errors and the readers of inference's input only."""
+    allowed = ("dicom_node.dicom", "dicom_node.entities", "dicom_node.errors", "inference.input")
+    for module in those("dicom_node.dicom"):
+        assert [name for name in own(module) if not within(name, *allowed)] == [], module
+    assert breaches(those("dicom_node.dicom"), "pynetdicom", "highdicom") == []
 
 
 def test_network_never_imports_the_steps() -> None:
     """The SCP is given its handlers."""
-    assert breaches(those("dicom_node.network"), "dicom_node.steps", "dicom_node.tables", "dicom_node.web") == []
+    above = ("dicom_node.steps", "dicom_node.derived", "dicom_node.tables", "dicom_node.web")
+    assert breaches(those("dicom_node.network"), *above) == []
 
 
 def test_web_imports_neither_torch_nor_pynetdicom() -> None:
-    """Nor the network side; of inference only the names of findings."""
+    """Nor the network side, nor the steps."""
     assert breaches(those("dicom_node.web"), "torch", "monai", "pynetdicom", "dicom_node.network", "highdicom") == []
-    of_inference = {name for module in those("dicom_node.web") for name in own(module) if within(name, "inference")}
-    assert of_inference <= {"inference.findings"}
+    assert breaches(those("dicom_node.web"), "dicom_node.steps") == []
+
+
+@pytest.mark.parametrize("room", WEB_ROOMS)
+def test_no_room_of_the_web_imports_another(room: str) -> None:
+    """Shared things stand beside the rooms. One exception: reader and it may ask whether there is a viewer."""
+    others = [f"dicom_node.web.{each}" for each in WEB_ROOMS if each != room]
+    if room in ("reader", "it"):
+        others.remove("dicom_node.web.viewer")
+    assert breaches(those(f"dicom_node.web.{room}"), *others) == []
+    shared = [m for m in those("dicom_node.web") if not within(m, *(f"dicom_node.web.{each}" for each in WEB_ROOMS))]
+    assert breaches([m for m in shared if m != "dicom_node.web.app"], *others) == []
 
 
 def test_libraries_stay_behind_few_files() -> None:
@@ -130,14 +187,16 @@ def test_libraries_stay_behind_few_files() -> None:
     assert breaches([m for m in everyone if not within(m, "reports")], "highdicom") == []
     assert breaches([m for m in everyone if not within(m, "inference")], "torch", "monai") == []
     assert breaches([m for m in everyone if not within(m, "dicom_node.network")], "pynetdicom") == []
-    assert breaches([m for m in everyone if m != "dicom_node.clock" and m != "dicom_node.node"], "apscheduler") == []
+    assert (
+        breaches([m for m in everyone if m != "dicom_node.clock" and m != "dicom_node.processes.node"], "apscheduler")
+        == []
+    )
     assert breaches(list(PLAIN), "torch", "monai") == []
 
 
-def test_only_the_composition_root_and_the_commands_know_everyone() -> None:
-    """Nothing imports them except what starts the program."""
-    starters = EVERYONE | {"dicom_node.demo"}
-    assert breaches([m for m in modules() if m not in starters], "dicom_node.node", "dicom_node.cli") == []
+def test_only_processes_and_commands_know_everyone() -> None:
+    """Nothing else imports them."""
+    assert breaches([m for m in modules() if not within(m, *WIRING)], *WIRING) == []
 
 
 def test_training_is_imported_by_nothing_outside_it() -> None:
@@ -148,7 +207,7 @@ def test_training_is_imported_by_nothing_outside_it() -> None:
 def test_environment_and_settings_have_one_reader() -> None:
     """`settings.py`; tomllib also for rules and model cards, which are no settings."""
     readers = [module for module in modules() if "tomllib" in imports(module)]
-    assert set(readers) <= {"dicom_node.settings", "dicom_node.steps.rules", "inference.weights"}
+    assert set(readers) <= {"dicom_node.settings", "dicom_node.routes", "inference.models.card", FOLDS}
 
 
 def test_no_cycles() -> None:

@@ -8,11 +8,11 @@ import pytest
 from series import Core, core
 
 from dicom_node.clock import utc_now
+from dicom_node.commands.listing import jobs as listed
+from dicom_node.commands.listing import retry
 from dicom_node.entities import Choice, ChoiceKind, Job, JobState
 from dicom_node.errors import CommandError
-from dicom_node.listing import jobs as listed
-from dicom_node.listing import retry
-from dicom_node.steps.watch import expire_leases
+from dicom_node.steps.requeue import expire_leases
 from dicom_node.tables import jobs
 from dicom_node.tables.database import open_database
 

@@ -5,7 +5,7 @@ import dataclasses
 from highdicom.ko import KeyObjectSelectionDocument
 from reports_support import ct_series, enhanced_ct, negative_result, reports, suspected_context
 
-from reports.common import Kind
+from reports.context import Kind
 
 
 def test_selects_the_key_slices_in_their_order() -> None:

@@ -13,22 +13,22 @@ from click.testing import CliRunner
 from series import Core, core, read_all
 
 from config import models as shipped
-from dicom_node import phantom
-from dicom_node.cli import main
+from dicom_node.commands import phantom
+from dicom_node.commands.main import main
 from dicom_node.errors import CommandError, SettingsError
-from dicom_node.models import ModelStore, open_engine
-from dicom_node.node import load_models
+from dicom_node.models.store import ModelStore, open_engine
+from dicom_node.processes.worker import load_models
+from dicom_node.routes import load_rules
 from dicom_node.steps.analyse import analyse_next
 from dicom_node.steps.complete import complete_due
 from dicom_node.steps.route import route_due
-from dicom_node.steps.rules import load_rules
 from dicom_node.tables import jobs, models, processes, results
 from dicom_node.tables.database import open_database
 from dicom_node.tables.models import SHIPPED_PIPELINES, InstalledModel
-from inference.engine import Engine
+from inference.engines.local import Engine
 from inference.errors import ModelError, UnknownPipelineError
+from inference.models.card import ModelCard, load_card, study_threshold
 from inference.pipelines.registry import PIPELINES
-from inference.weights import ModelCard, load_card, study_threshold
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SHIPPED = Path(shipped.__file__).parent

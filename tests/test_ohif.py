@@ -22,13 +22,13 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pydicom import Dataset, dcmread
 from scipy import ndimage
 
-from dicom_node import phantom
+from dicom_node.commands import phantom
 from dicom_node.errors import CommandError
-from dicom_node.serving import answering_page
+from dicom_node.processes.running import answering_page
 from dicom_node.settings import load_settings
 from dicom_node.tables.database import Database
-from dicom_node.viewer_install import OHIF, fetch
-from inference.findings import HaemorrhageType
+from dicom_node.web.viewer.install import OHIF, fetch
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from reports.colours import COLOURS
 
 CHROMIUM = shutil.which("chromium")

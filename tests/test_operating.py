@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from inference.operating import predict
-from inference.weights import Figure, OperatingPoint
+from inference.models.card import Figure, OperatingPoint
+from inference.models.operating import predict
 
 POINT = OperatingPoint(0.9, 0.3, Figure("sensitivity", 0.9, 0.8, 0.95), Figure("specificity", 0.8, 0.7, 0.9))
 

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from inference.engine import Engine
+from inference.engines.local import Engine
 from inference.errors import DeviceError, UnknownPipelineError
-from inference.findings import Finding, HaemorrhageType, NotAnalysable, Result
-from inference.heads import SyntheticHead, synthetic_head
-from inference.pipelines.haemorrhage import HaemorrhagePipeline
-from inference.pipelines.reading import key_slices
-from inference.stack import SliceStack
+from inference.findings import Finding, NotAnalysable, Result
+from inference.input.stack import SliceStack
+from inference.pipelines.haemorrhage.answer import key_slices
+from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
+from inference.pipelines.haemorrhage.synthetic_head import SyntheticHead, synthetic_head
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.ct_ich import patients, stack_of
 
 KINDS = list(HaemorrhageType)

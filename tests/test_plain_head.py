@@ -34,11 +34,12 @@ from not_heads import (
 )
 from series import read_all
 
-from inference.findings import HaemorrhageType, NotAnalysable
-from inference.heads import synthetic_head
-from inference.pipelines.haemorrhage import HaemorrhagePipeline
-from inference.preprocess import to_grid
-from inference.stack import build_stack
+from inference.findings import NotAnalysable
+from inference.input.stack import build_stack
+from inference.pipelines.haemorrhage.head_grid import to_grid
+from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
+from inference.pipelines.haemorrhage.synthetic_head import synthetic_head
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.ct_ich import patients, stack_of
 
 NO_HEAD, NOT_WHOLE, NOT_HU = "No whole head", "brain is not wholly", "not Hounsfield units"

@@ -7,9 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from inference.findings import HaemorrhageType, NotAnalysable
-from inference.heads import SyntheticHead, synthetic_head
-from inference.preprocess import (
+from inference.findings import NotAnalysable
+from inference.input.stack import SliceStack
+from inference.pipelines.haemorrhage.head_grid import (
     CHANNELS,
     GRID_COLUMNS,
     GRID_ROWS,
@@ -20,7 +20,8 @@ from inference.preprocess import (
     to_grid,
     triplets,
 )
-from inference.stack import SliceStack
+from inference.pipelines.haemorrhage.synthetic_head import SyntheticHead, synthetic_head
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 
 
 def stack_from(hu: NDArray[np.float32], spacing: tuple[float, float, float]) -> SliceStack:

@@ -18,19 +18,19 @@ from series import core_in_memory, head
 from starlette.testclient import TestClient
 from web_support import Node, make_node, serving
 
-from dicom_node import clock
+from dicom_node import clock, entities
+from dicom_node.derived import removal
 from dicom_node.entities import ChoiceKind
-from dicom_node.steps import retain
 from dicom_node.tables import quality
 from dicom_node.tables.database import Transaction, open_database
-from dicom_node.web import charts
 from dicom_node.web.app import build_app
-from dicom_node.web.intervals import change, percentile, ranks, rate
-from dicom_node.web.measures import percent, taken
+from dicom_node.web.quality import charts
+from dicom_node.web.quality.intervals import change, percentile, ranks, rate
+from dicom_node.web.quality.measures import percent, taken
 
 CHROMIUM = shutil.which("chromium")
 EVER = date(2020, 1, 1)
-EQUIPMENT = quality.Equipment("ACME", "One <Fast>", "ER")
+EQUIPMENT = entities.Equipment("ACME", "One <Fast>", "ER")
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_the_row_outlives_the_study(node: Node) -> None:
     study_uid = node.analysed(1, suspected=True)
     with node.other().write() as tx:
         quality.note_equipment(tx, f"{study_uid}.1", study_uid, EQUIPMENT)
-        retain.forget(tx, study_uid)
+        removal.forget(tx, study_uid)
     assert counts(node) == [("flagged", "", 1)]
     assert rows(node, "SELECT * FROM equipment") == []
 
@@ -204,7 +204,7 @@ def test_the_scanner_is_named_by_the_images(node: Node) -> None:
     study_uid = node.receive(1)
     with node.other().write() as tx:
         quality.note_equipment(tx, f"{study_uid}.1", study_uid, EQUIPMENT)
-        quality.note_equipment(tx, f"{study_uid}.1", study_uid, quality.Equipment("OTHER", "", ""))
+        quality.note_equipment(tx, f"{study_uid}.1", study_uid, entities.Equipment("OTHER", "", ""))
     node.choose(study_uid, ChoiceKind.ANALYSE, "Head CT.")
     node.result(study_uid, suspected=False)
     with node.database.read() as tx:

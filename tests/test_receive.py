@@ -26,9 +26,9 @@ from pynetdicom import _config
 from series import Core, associate, core, ct, data_of, encoded, head, incoming, listening, push, write
 
 from dicom_node.clock import utc_now
+from dicom_node.dicom.same_image import same_image
 from dicom_node.entities import SeriesState
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused
-from dicom_node.steps.compare import same_image
 from dicom_node.steps.receive import reconcile
 from dicom_node.tables import instances, processes, worklist
 

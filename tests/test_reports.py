@@ -31,12 +31,10 @@ from reports_support import (
     write_all,
 )
 
-from inference.findings import HaemorrhageType
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from reports.build import build_not_analysed, build_reports
-from reports.common import (
-    Kind,
-    ReportContext,
-    ReportOptions,
+from reports.context import Kind, ReportContext, ReportOptions
+from reports.identity import (
     hashed_uid,
     plain,
     result_series_uid,

@@ -6,8 +6,8 @@ import pytest
 from series import Core, core, ct, head
 
 from dicom_node.clock import utc_now
+from dicom_node.derived import removal
 from dicom_node.entities import Choice, ChoiceKind, ResultObject, SeriesState
-from dicom_node.steps import retain as retain_step
 from dicom_node.steps.receive import reconcile
 from dicom_node.steps.retain import retain
 from dicom_node.tables import deliveries, instances, jobs, results
@@ -152,7 +152,7 @@ def test_power_cut_between_files_and_rows(node: Core, monkeypatch: pytest.Monkey
         raise PowerCutError
 
     with monkeypatch.context() as patched:
-        patched.setattr(retain_step, "forget", power_cut)
+        patched.setattr(removal, "forget", power_cut)
         with pytest.raises(PowerCutError):
             retain(node.database, node.archive, (node.archive.size_bytes() - 10) / 1e9)
     assert node.number("SELECT count(*) FROM instances WHERE study_uid = :uid", uid=uid(1)) == 4

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.errors import SettingsError
-from dicom_node.steps.rules import NOTHING, Condition, Features, Rule, Rules, load_rules
+from dicom_node.routes import NOTHING, Condition, Features, Rule, Rules, load_rules
 
 HEAD = replace(
     NOTHING,

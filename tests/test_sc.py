@@ -23,11 +23,12 @@ from reports_support import (
     with_ranges,
 )
 
-from inference.findings import HaemorrhageType, volume_text
+from inference.findings import volume_text
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from reports import picture, words
 from reports.build import build_not_analysed, warm_up
 from reports.colours import COLOURS, RGB, cielab
-from reports.common import Kind, Replaced, ReportContext, ReportOptions
+from reports.context import Kind, Replaced, ReportContext, ReportOptions
 
 
 def pixels(ds: Dataset) -> NDArray[np.uint8]:

@@ -29,8 +29,9 @@ from reports_support import (
     write_all,
 )
 
-from inference.findings import HaemorrhageType
-from reports.common import Kind, ReportContext, ReportOptions, hashed_uid
+from inference.pipelines.haemorrhage.types import HaemorrhageType
+from reports.context import Kind, ReportContext, ReportOptions
+from reports.identity import hashed_uid
 
 SPARSE = ReportOptions(omit_empty_frames=True)
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inference import selftest
 from inference.errors import ModelError
-from inference.findings import Finding, HaemorrhageType, NotAnalysable, Result
-from inference.heads import SyntheticHead
-from inference.selftest import self_test
-from inference.stack import SliceStack
-from inference.weights import load_card
+from inference.findings import Finding, NotAnalysable, Result
+from inference.input.stack import SliceStack
+from inference.models.card import load_card
+from inference.pipelines.haemorrhage import selftest
+from inference.pipelines.haemorrhage.selftest import self_test
+from inference.pipelines.haemorrhage.synthetic_head import SyntheticHead
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 
 
 def small_head(seed: int, bleed: HaemorrhageType | None = None) -> SyntheticHead:

@@ -9,9 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from inference.findings import HaemorrhageType
-from inference.heads import SPACING_MM, synthetic_head
-from inference.preprocess import SLAB_MM, to_grid
+from inference.pipelines.haemorrhage.head_grid import SLAB_MM, to_grid
+from inference.pipelines.haemorrhage.synthetic_head import SPACING_MM, synthetic_head
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import Entry
 from inference.training.datasets.ct_ich import CtIch, stack_of
 from inference.training.simulate.anatomy import Anatomy, anatomy

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from inference.heads import synthetic_head
-from inference.preprocess import to_grid
+from inference.pipelines.haemorrhage.head_grid import to_grid
+from inference.pipelines.haemorrhage.synthetic_head import synthetic_head
 from inference.training.datasets.ct_ich import patients, stack_of
 from inference.training.simulate.acquisition import (
     AIR_HU,

@@ -23,7 +23,7 @@ from reports_support import (
 
 from inference.findings import VOLUME_RANGE
 from reports import codes
-from reports.common import Kind
+from reports.context import Kind
 
 
 def items(node: Dataset) -> Iterator[Dataset]:

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from inference.findings import NotAnalysable
-from inference.stack import SliceStack, build_stack, patient_age_years, read_series
+from inference.input.stack import SliceStack, build_stack, patient_age_years, read_series
 
 UNDECODABLE = {"51", "53", "55"}
 LARGEST_ERROR_HU = {"50": 65.0, "91": 5.0, "81": 1.0}

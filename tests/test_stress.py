@@ -6,17 +6,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.findings import Finding, HaemorrhageType, ModelIdentity, NotAnalysable, Result
-from inference.heads import synthetic_head
-from inference.preprocess import to_grid
-from inference.stack import SliceStack
-from inference.training import stress as stress_module
-from inference.training.contact_sheet import ACROSS, contact_sheet
-from inference.training.data import TrainingHead
+from inference.findings import Finding, ModelIdentity, NotAnalysable, Result
+from inference.input.stack import SliceStack
+from inference.pipelines.haemorrhage.head_grid import to_grid
+from inference.pipelines.haemorrhage.synthetic_head import synthetic_head
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.ct_ich import stack_of
+from inference.training.rounds.data import TrainingHead
 from inference.training.simulate.mimics import Mimic
-from inference.training.stress import DETECTION, MIMIC, PLAIN, Answer, Ask, Case, Stress, read_answers, run_stress
-from inference.training.stress_tables import detection_table, mimic_table, stress_text, thickness_table
+from inference.training.studies import stress as stress_module
+from inference.training.studies.contact_sheet import ACROSS, contact_sheet
+from inference.training.studies.stress import (
+    DETECTION,
+    MIMIC,
+    PLAIN,
+    Answer,
+    Ask,
+    Case,
+    Stress,
+    read_answers,
+    run_stress,
+)
+from inference.training.studies.stress_tables import detection_table, mimic_table, stress_text, thickness_table
 
 MODEL = ModelIdentity("test", "1", "0" * 64)
 

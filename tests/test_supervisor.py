@@ -11,11 +11,12 @@ import pytest
 from peers import wait_until
 from series import Core, core
 
-from dicom_node import clock, supervisor
+from dicom_node import clock
 from dicom_node.entities import Beat
 from dicom_node.errors import CommandError
-from dicom_node.life import Life, only_one
-from dicom_node.supervisor import CALM_S, LONGEST_WAIT_S, START_S, Supervisor
+from dicom_node.processes import supervisor
+from dicom_node.processes.life import Life, only_one
+from dicom_node.processes.supervisor import CALM_S, LONGEST_WAIT_S, START_S, Supervisor
 from dicom_node.tables import processes
 
 CHILD = """#!{python}

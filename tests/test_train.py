@@ -11,19 +11,29 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dicom_node.phantom import write_series
-from inference.findings import HaemorrhageType
-from inference.heads import synthetic_head
-from inference.network import build_network
-from inference.training.cases import Case, unpack
-from inference.training.checkpoint import CheckpointError
-from inference.training.conclude import Release, conclude
+from dicom_node.commands.phantom import write_series
+from inference.models.card import load_card
+from inference.models.weights import load_networks
+from inference.pipelines.haemorrhage.folds import load_folds
+from inference.pipelines.haemorrhage.network import build_network
+from inference.pipelines.haemorrhage.synthetic_head import synthetic_head
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import Dataset, DatasetError
 from inference.training.datasets.recognise import open_dataset
-from inference.training.progress import Progress, note, read_notes, write_page
-from inference.training.recipe import Recipe
-from inference.training.run import Options, checkpoint_path, fold_of, heads_path, networks_of, prepare, train_all
-from inference.weights import load_card, load_folds, load_networks
+from inference.training.release.conclude import Release, conclude
+from inference.training.release.run import (
+    Options,
+    checkpoint_path,
+    fold_of,
+    heads_path,
+    networks_of,
+    prepare,
+    train_all,
+)
+from inference.training.rounds.cases import Case, unpack
+from inference.training.rounds.checkpoint import CheckpointError
+from inference.training.rounds.progress import Progress, note, read_notes, write_page
+from inference.training.rounds.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 SMALL = Recipe(

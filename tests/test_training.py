@@ -9,26 +9,32 @@ import numpy as np
 import pytest
 import torch
 
-from inference.findings import HaemorrhageType
-from inference.heads import synthetic_head
-from inference.network import Answer, build_network, plane_logits
-from inference.preprocess import to_grid
-from inference.training.augment import Batch, augment
-from inference.training.bank import Bank
-from inference.training.cases import Case, Told, pack, unpack
-from inference.training.checkpoint import CheckpointError, read_averaged, trained_steps
-from inference.training.data import TrainingHead, on_grid, training_head, with_any
+from inference.pipelines.haemorrhage.head_grid import to_grid
+from inference.pipelines.haemorrhage.network import Answer, build_network, plane_logits
+from inference.pipelines.haemorrhage.synthetic_head import synthetic_head
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import UNKNOWN, UNTYPED, DatasetError, Entry, LabelledStudy
 from inference.training.datasets.ct_ich import open_ct_ich, patients, stack_of
-from inference.training.decide import SENSITIVITY, choose_threshold, decide, folds_of, operating_points
 from inference.training.evaluation.statistics import auc
-from inference.training.folds import assign_folds
-from inference.training.pool import Pool, collate
-from inference.training.predict import Prediction
-from inference.training.progress import Progress
-from inference.training.propagate import propagated
-from inference.training.recipe import FoldTraining, Recipe
-from inference.training.train import loss_of, train
+from inference.training.release.decide import (
+    SENSITIVITY,
+    choose_threshold,
+    decide,
+    folds_of,
+    operating_points,
+)
+from inference.training.rounds.augment import Batch, augment
+from inference.training.rounds.bank import Bank
+from inference.training.rounds.cases import Case, Told, pack, unpack
+from inference.training.rounds.checkpoint import CheckpointError, read_averaged, trained_steps
+from inference.training.rounds.data import TrainingHead, on_grid, training_head, with_any
+from inference.training.rounds.folds import assign_folds
+from inference.training.rounds.pool import Pool, collate
+from inference.training.rounds.predict import Prediction
+from inference.training.rounds.progress import Progress
+from inference.training.rounds.propagate import propagated
+from inference.training.rounds.recipe import FoldTraining, Recipe
+from inference.training.rounds.train import loss_of, train
 
 KINDS = list(HaemorrhageType)
 

@@ -16,13 +16,19 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from starlette.testclient import TestClient
 from web_support import Node, make_node
 
-from dicom_node import viewer_install
 from dicom_node.entities import Study
 from dicom_node.errors import CommandError, SettingsError
 from dicom_node.settings import load_settings
-from dicom_node.viewer_install import OHIF, Package, install_viewer, installed_version, viewer_folder
 from dicom_node.web.app import build_app
-from dicom_node.web.viewer import filled
+from dicom_node.web.viewer import install
+from dicom_node.web.viewer.install import (
+    OHIF,
+    Package,
+    install_viewer,
+    installed_version,
+    viewer_folder,
+)
+from dicom_node.web.viewer.opening import filled
 
 STUDY = Study("1.2.826.1", "A/B 1", "DOE^Jane", "", "F", "Ü&=#7", "CT head", "20261120")
 PAGE = b"<!doctype html><script>window.a=1</script><script src=/app.js></script>"
@@ -201,7 +207,7 @@ def test_a_broken_archive_is_refused(tmp_path: Path, cut: int) -> None:
 def test_an_archive_without_a_viewer_or_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CommandError, match=r"package/dist/index.html is missing"):
         installed(tmp_path, {"package/README.md": b"x"})
-    monkeypatch.setattr(viewer_install, "LARGEST_BYTES", 50)
+    monkeypatch.setattr(install, "LARGEST_BYTES", 50)
     with pytest.raises(CommandError, match="more than"):
         installed(tmp_path, viewer())
     assert installed_version(tmp_path) is None

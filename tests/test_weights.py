@@ -9,21 +9,13 @@ import pytest
 import torch
 
 from inference.errors import ModelError
-from inference.network import build_network
-from inference.training.decide import fit_platt
-from inference.training.export import Made, Words, export
-from inference.weights import (
-    Decisions,
-    Figure,
-    Fold,
-    ModelCard,
-    OperatingPoint,
-    Platt,
-    VolumeError,
-    load_card,
-    load_folds,
-    load_networks,
-)
+from inference.models.card import Figure, ModelCard, OperatingPoint, VolumeError, load_card
+from inference.models.weights import load_networks
+from inference.pipelines.haemorrhage.decisions import Decisions, Platt
+from inference.pipelines.haemorrhage.folds import Fold, load_folds
+from inference.pipelines.haemorrhage.network import build_network
+from inference.training.release.decide import fit_platt
+from inference.training.release.export import Made, Words, export
 
 CPU = torch.device("cpu")
 DECISIONS = Decisions(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from series import Core, core_in_memory, ct, head
 
+from dicom_node.derived import flag
 from dicom_node.entities import (
     Analysis,
     Choice,
@@ -18,7 +19,6 @@ from dicom_node.entities import (
     Urgency,
     WorklistItem,
 )
-from dicom_node.steps import flag
 from dicom_node.tables import instances, jobs, results, worklist
 from dicom_node.tables.worklist import Counts, ReadingOrder, Show
 

@@ -11,8 +11,10 @@ from starlette.testclient import TestClient
 from web_support import Node, make_node, picture_bytes
 
 from dicom_node.entities import ChoiceKind, ItemState, Study
-from dicom_node.tables import instances, search, worklist
-from dicom_node.tables.database import migrations, open_database
+from dicom_node.tables import instances, worklist
+from dicom_node.tables.database import open_database
+from dicom_node.tables.schema import migrations
+from dicom_node.tables.views import search
 from dicom_node.web.app import build_app
 
 HERE = {"origin": "http://localhost"}

@@ -18,6 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from dicom_node import clock
 from dicom_node.archive import Archive
+from dicom_node.derived import flag
 from dicom_node.entities import (
     Analysis,
     Beat,
@@ -30,14 +31,13 @@ from dicom_node.entities import (
     SeriesState,
     Study,
 )
-from dicom_node.node import note_refusal
+from dicom_node.processes.node import note_refusal
 from dicom_node.settings import Settings, load_settings
-from dicom_node.steps import flag
 from dicom_node.steps.receive import Receiver
 from dicom_node.tables import deliveries, instances, jobs, processes, results
 from dicom_node.tables.database import Database, Transaction, open_database
 from dicom_node.web.app import build_app
-from dicom_node.web.dicomweb.archived import Storing
+from dicom_node.web.dicomweb.context import Storing
 
 SHA256 = "3f9a" * 16
 TYPES = ("epidural", "subdural", "subarachnoid", "intraparenchymal", "intraventricular")

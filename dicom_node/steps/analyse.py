@@ -7,23 +7,20 @@ crash makes the same objects and nothing is doubled.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from io import BytesIO
-from pathlib import Path
 from time import perf_counter
 
 import structlog
-from pydicom import dcmwrite
-from pydicom.dataset import Dataset
 
 from dicom_node import clock
+from dicom_node.analysis import analysis_of, examine, part10_bytes, report_options, result_object, without_pixels
 from dicom_node.archive import Archive
+from dicom_node.derived import candidates, flag, growth
 from dicom_node.entities import (
     NOT_ANALYSED,
     Analysis,
     ChoiceKind,
-    FindingRow,
     ItemState,
     Job,
     JobState,
@@ -31,31 +28,18 @@ from dicom_node.entities import (
     Scan,
 )
 from dicom_node.errors import TriageNodeError
-from dicom_node.settings import Report, Settings
-from dicom_node.steps import flag, growth, route
+from dicom_node.settings import Settings
 from dicom_node.tables import deliveries, instances, jobs, results, scans, worklist
 from dicom_node.tables.database import Database, Transaction
-from inference.engine import Engine
-from inference.findings import Finding, NotAnalysable, Result
-from inference.growth import Growth
-from inference.stack import SliceStack, build_stack, read_series
-from reports import codes
+from inference.engines.local import Engine
+from inference.findings import NotAnalysable
+from inference.input.stack import read_series
+from inference.pipelines.haemorrhage.growth import Growth
 from reports.build import build_not_analysed, build_reports
-from reports.common import Kind, Replaced, ReportContext, ReportObject, ReportOptions
+from reports.context import Kind, Replaced, ReportContext, ReportObject
 
 RETRY_WAIT_S = 5.0
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Examined:
-    """A series that was read and analysed; `headers` are its instances without pixels."""
-
-    headers: tuple[Dataset, ...]
-    stack: SliceStack
-    result: Result
-    read_s: float
-    infer_s: float
 
 
 class LeaseLost(TriageNodeError):
@@ -87,7 +71,7 @@ def analyse_next(
             text = f"{type(error).__name__}: {error}"
             state = jobs.put_back(tx, job, owner, text, clock.monotonic() + RETRY_WAIT_S, settings.analyse.attempts)
             if state is JobState.FAILED:
-                route.reconsider(tx, job.study_uid)
+                candidates.reconsider(tx, job.study_uid)
             flag.refresh(tx, job.study_uid, clock.utc_now())
     return True
 
@@ -161,7 +145,7 @@ def compare_later(tx: Transaction, scan: Scan, analysis: Analysis) -> None:
     for later in growth.later_scans(tx, scan):
         flag.refresh(tx, later.study_uid, analysis.made_at)
         if growth.as_reported(growth.of_study(tx, later.study_uid)) != later.compared:
-            jobs.again(tx, later.study_uid, analysis.pipeline, priority=route.LAST)
+            jobs.again(tx, later.study_uid, analysis.pipeline, priority=candidates.LAST)
 
 
 def decline(database: Database, settings: Settings, job: Job, owner: str, reason: str) -> None:
@@ -175,8 +159,8 @@ def decline(database: Database, settings: Settings, job: Job, owner: str, reason
                 declined = replace(choice, kind=ChoiceKind.DECLINED, reason=reason)
                 jobs.put_choice(tx, declined)
                 if settings.report.picture_for_not_analysed:
-                    route.ask_for_picture(tx, declined, now)
-        route.reconsider(tx, job.study_uid)
+                    candidates.ask_for_picture(tx, declined, now)
+        candidates.reconsider(tx, job.study_uid)
         flag.refresh(tx, job.study_uid, now)
     log.info("not analysed", job=job.job_id, reason=reason)
 
@@ -215,25 +199,6 @@ def send_out(
                 deliveries.add(tx, study_uid, peer.name, each)
 
 
-def examine(paths: Sequence[Path], pipeline: str, engine: Engine) -> Examined:
-    """Read a series and run a pipeline on it. NotAnalysable when it is no stack or not what the pipeline knows."""
-    began = perf_counter()
-    datasets = read_series(paths)
-    stack = build_stack(datasets)
-    headers = without_pixels(datasets)
-    read = perf_counter()
-    result = engine.run(pipeline, stack)
-    return Examined(headers, stack, result, read - began, perf_counter() - read)
-
-
-def without_pixels(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
-    """The same data sets, lighter."""
-    for dataset in datasets:
-        if "PixelData" in dataset:
-            del dataset.PixelData
-    return tuple(datasets)
-
-
 def store(archive: Archive, study_uid: str, version: int, built: Sequence[ReportObject]) -> list[ResultObject]:
     """Write the objects into the archive."""
     made = []
@@ -242,21 +207,6 @@ def store(archive: Archive, study_uid: str, version: int, built: Sequence[Report
         archive.put(path, part10_bytes(each.dataset))
         made.append(result_object(each, path))
     return made
-
-
-def result_object(built: ReportObject, path: Path) -> ResultObject:
-    """What the tables keep of an object."""
-    dataset = built.dataset
-    return ResultObject(
-        str(built.kind), str(dataset.SOPInstanceUID), str(dataset.SOPClassUID), str(dataset.SeriesInstanceUID), path
-    )
-
-
-def part10_bytes(dataset: Dataset) -> bytes:
-    """The data set as a Part 10 file."""
-    buffer = BytesIO()
-    dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def predecessors(tx: Transaction, study_uid: str) -> tuple[Replaced, ...]:
@@ -279,42 +229,6 @@ def report_of(tx: Transaction, compared: Growth | None) -> Replaced | None:
         if each.kind == Kind.SR:
             return Replaced(Kind.SR, each.sop_class_uid, each.sop_uid, each.series_uid, compared.earlier_at)
     return None
-
-
-def analysis_of(job: Job, version: int, result: Result, seconds: float, now: datetime) -> Analysis:
-    """What the tables keep of a result."""
-    return Analysis(
-        study_uid=job.study_uid,
-        version=version,
-        series_uid=job.series_uid,
-        pipeline=result.pipeline,
-        suspected=result.suspected,
-        probability=result.probability,
-        threshold=result.threshold,
-        findings=tuple(finding_row(finding) for finding in result.findings),
-        model_name=result.model.name,
-        model_version=result.model.version,
-        model_sha256=result.model.sha256,
-        warnings=result.warnings,
-        seconds=seconds,
-        made_at=now,
-    )
-
-
-def finding_row(finding: Finding) -> FindingRow:
-    """What the tables keep of a finding."""
-    code = codes.finding_code(finding.name)
-    volumes = (round(each, 3) for each in (finding.volume_ml, *(finding.volume_range_ml or ())))
-    return FindingRow(finding.name, code.value, finding.probability, finding.present, *volumes)
-
-
-def report_options(settings: Report) -> ReportOptions:
-    """The site's wishes as the writers take them."""
-    return ReportOptions(
-        picture_for_negative=settings.picture_for_negative,
-        picture_for_not_analysed=settings.picture_for_not_analysed,
-        omit_empty_frames=settings.omit_empty_frames,
-    )
 
 
 @contextmanager

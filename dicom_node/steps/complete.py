@@ -8,12 +8,12 @@ a moment; or when nothing came for long; or when as many images are here as the 
 from collections.abc import Callable
 
 from dicom_node import clock
+from dicom_node.derived.shape import known_images
 from dicom_node.entities import Series, SeriesState
 from dicom_node.settings import Complete
-from dicom_node.steps.receive import known_images
 from dicom_node.tables import instances
 from dicom_node.tables.database import Database, Transaction
-from inference.geometry import stack_shape
+from inference.input.geometry import stack_shape
 
 BUSY_S = 60.0
 

@@ -10,24 +10,23 @@ import threading
 from collections import defaultdict
 from dataclasses import asdict
 from datetime import datetime
-from io import BytesIO
 from pathlib import Path
 
 import structlog
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 
 from dicom_node import clock
-from dicom_node.archive import Archive, checked_uid, part10_header
-from dicom_node.entities import Incoming, Instance, Study
-from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused
-from dicom_node.steps import flag, retain
-from dicom_node.steps.compare import NOT_IMAGES, UNREADABLE, same_image
+from dicom_node.archive import Archive
+from dicom_node.derived import flag, removal
+from dicom_node.dicom.checks import checked_uid
+from dicom_node.dicom.headers import check_negotiated, equipment_of, read_header, study_of, text_of, uid_of
+from dicom_node.dicom.part10 import part10_header
+from dicom_node.dicom.same_image import NOT_IMAGES, same_image
+from dicom_node.entities import Incoming, Instance
+from dicom_node.errors import Refused
 from dicom_node.tables import instances, quality, results
-from dicom_node.tables.database import Database, Transaction
-from inference import elements
-from inference.geometry import SliceGeometry, slice_geometry
+from dicom_node.tables.database import Database
+from inference.input.geometry import slice_geometry
 
 log = structlog.get_logger()
 
@@ -136,72 +135,5 @@ def reconcile(database: Database, archive: Archive, now: datetime) -> tuple[int,
     with database.write() as tx:
         for study_uid in {instances.forget_file(tx, path, clock.monotonic()) for path in lost}:
             if study_uid and not instances.of_study(tx, study_uid):
-                retain.forget(tx, study_uid)
+                removal.forget(tx, study_uid)
     return adopted, len(lost)
-
-
-def read_header(part10: bytes) -> Dataset:
-    """The data set without its pixels. CannotUnderstand when it is no DICOM."""
-    try:
-        return dcmread(BytesIO(part10), stop_before_pixels=True)
-    except UNREADABLE as error:
-        raise CannotUnderstand(f"the data set cannot be read: {error}") from error
-
-
-def check_negotiated(dataset: Dataset, incoming: Incoming) -> None:
-    """NotAsNegotiated when the data set is another class or instance than the request says."""
-    for keyword, announced in (("SOPClassUID", incoming.sop_class_uid), ("SOPInstanceUID", incoming.sop_uid)):
-        found = text_of(dataset, keyword)
-        if found != announced:
-            raise NotAsNegotiated(f"{keyword} is {found!r}, announced was {announced!r}")
-
-
-def uid_of(dataset: Dataset, keyword: str) -> str:
-    """The single UID of an element. CannotUnderstand when it is none."""
-    return checked_uid(text_of(dataset, keyword))
-
-
-def text_of(dataset: Dataset, keyword: str) -> str:
-    """The element as one text, several values with backslashes between them; '' when it is absent or garbled."""
-    found = elements.value(dataset, keyword)
-    return "\\".join(map(str, found)) if isinstance(found, MultiValue) else str(found or "").strip()
-
-
-def study_of(dataset: Dataset) -> Study:
-    """Patient and study attributes of a data set; what is absent is empty."""
-    return Study(
-        study_uid=uid_of(dataset, "StudyInstanceUID"),
-        patient_id=text_of(dataset, "PatientID"),
-        patient_name=text_of(dataset, "PatientName"),
-        birth_date=text_of(dataset, "PatientBirthDate"),
-        sex=text_of(dataset, "PatientSex"),
-        accession=text_of(dataset, "AccessionNumber"),
-        description=text_of(dataset, "StudyDescription"),
-        study_date=text_of(dataset, "StudyDate"),
-        age=text_of(dataset, "PatientAge"),
-    )
-
-
-def equipment_of(dataset: Dataset) -> quality.Equipment:
-    """What made the images."""
-    return quality.Equipment(
-        *(text_of(dataset, name) for name in ("Manufacturer", "ManufacturerModelName", "StationName"))
-    )
-
-
-def geometry_of(instance: Instance) -> list[SliceGeometry]:
-    """The geometry of an instance's frames as it was stored."""
-    return [
-        SliceGeometry(
-            position=tuple(frame["position"]),
-            orientation=tuple(frame["orientation"]),
-            slice_thickness_mm=frame["slice_thickness_mm"],
-            instance_number=frame["instance_number"],
-        )
-        for frame in json.loads(instance.geometry)
-    ]
-
-
-def known_images(tx: Transaction, series_uid: str) -> list[SliceGeometry]:
-    """The geometry of all current images of a series."""
-    return [frame for instance in instances.of_series(tx, series_uid) for frame in geometry_of(instance)]

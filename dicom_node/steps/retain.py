@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import structlog
 
 from dicom_node.archive import Archive
-from dicom_node.entities import JobState, SeriesState
-from dicom_node.tables import deliveries, instances, jobs, quality, results, scans, worklist
-from dicom_node.tables.database import Database, Transaction
+from dicom_node.derived import removal
+from dicom_node.tables import instances
+from dicom_node.tables.database import Database
 
 BYTES_PER_GB = 1e9
 log = structlog.get_logger()
@@ -26,27 +26,14 @@ def retain(database: Database, archive: Archive, keep_gb: float, destinations: S
         if excess <= 0:
             break
         with database.write() as tx:
-            if not is_finished(tx, study_uid, destinations):
+            if not removal.is_finished(tx, study_uid, destinations):
                 continue
             excess -= archive.size_bytes(study_uid)
             archive.set_aside(study_uid)
-            forget(tx, study_uid)
+            removal.forget(tx, study_uid)
         archive.clear_set_aside()
         removed += 1
         log.info("removed a finished study to keep the archive within its size", study_uid=study_uid)
     if excess > 0:
         log.warning("the archive is over its size and nothing more is finished and delivered", excess_gb=excess / 1e9)
     return removed
-
-
-def is_finished(tx: Transaction, study_uid: str, destinations: Sequence[str]) -> bool:
-    """Whether nothing is under way for the study and every destination has its results."""
-    under_way = any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in jobs.of_study(tx, study_uid))
-    receiving = any(s.state is not SeriesState.ROUTED for s in instances.series_of_study(tx, study_uid))
-    return not under_way and not receiving and deliveries.waiting(tx, study_uid, destinations) == 0
-
-
-def forget(tx: Transaction, study_uid: str) -> None:
-    """Drop every row of a study."""
-    for table in (deliveries, scans, results, jobs, worklist, quality, instances):
-        table.forget_study(tx, study_uid)

@@ -4,25 +4,21 @@ Of several series of a study that fit, the first is analysed at once; one of a l
 about 5 mm before thin) that comes later supersedes it. A changed series is routed anew.
 """
 
-from dataclasses import replace
 from datetime import datetime
 
 import structlog
 from pydicom import dcmread
-from pydicom.dataset import Dataset
 
-from dicom_node.entities import NOT_ANALYSED, Choice, ChoiceKind, Job, JobState, Series, SeriesState
-from dicom_node.steps import flag
-from dicom_node.steps.compare import UNREADABLE
-from dicom_node.steps.receive import known_images, text_of
-from dicom_node.steps.rules import NOTHING, Features, Rule, Rules
+from dicom_node.derived import flag
+from dicom_node.derived.candidates import ask_for_picture, standing_job
+from dicom_node.derived.shape import known_images
+from dicom_node.dicom.checks import UNREADABLE
+from dicom_node.entities import Choice, ChoiceKind, Job, Series, SeriesState
+from dicom_node.routes import NOTHING, Features, Rule, Rules, features_of
 from dicom_node.tables import instances, jobs, results
 from dicom_node.tables.database import Database, Transaction
-from inference.geometry import StackShape, stack_shape
-from inference.stack import patient_age_years
+from inference.input.geometry import stack_shape
 
-UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.DONE)
-LAST = -1_000_000
 DAMAGED = Rule(name="damaged", decline="The stored images cannot be read: their files are damaged or lost.", rank=150)
 log = structlog.get_logger()
 
@@ -62,11 +58,6 @@ def choose(tx: Transaction, series: Series, rules: Rules, now: datetime) -> Choi
     return choice
 
 
-def ask_for_picture(tx: Transaction, choice: Choice, now: datetime) -> None:
-    """Queue the picture that says why; one that waits for the same study already is superseded."""
-    jobs.queue(tx, replace(choice, pipeline=NOT_ANALYSED), priority=LAST, now=now)
-
-
 def judge(series: Series, rule: Rule, reason: str) -> Choice:
     """The rule's answer as a choice."""
     kind = ChoiceKind.ANALYSE if rule.pipeline else ChoiceKind.DECLINED if rule.decline else ChoiceKind.IGNORED
@@ -91,20 +82,6 @@ def against_others(choice: Choice, standing: Job | None) -> Choice:
     )
 
 
-def standing_job(tx: Transaction, choice: Choice) -> Job | None:
-    """The study's newest analysis by this pipeline that is done or under way."""
-    found = [job for job in jobs.of_study(tx, choice.study_uid) if job.pipeline == choice.pipeline]
-    return next((job for job in reversed(found) if job.state in UNFINISHED), None)
-
-
-def reconsider(tx: Transaction, study_uid: str) -> None:
-    """The series that was chosen turned out not to be analysable: let the ones that were not needed be routed again."""
-    for choice in jobs.choices_of_study(tx, study_uid):
-        series = instances.get_series(tx, choice.series_uid)
-        if choice.kind is ChoiceKind.NOT_NEEDED and series is not None and series.state is SeriesState.ROUTED:
-            instances.move(tx, series, SeriesState.COMPLETE)
-
-
 def series_features(tx: Transaction, series: Series) -> Features:
     """What the rules see: the header of the series' middle image, and the shape of all."""
     stored = instances.of_series(tx, series.series_uid)
@@ -112,28 +89,3 @@ def series_features(tx: Transaction, series: Series) -> Features:
     own = all(results.is_own(tx, instance.sop_uid) for instance in stored)
     header = dcmread(middle.path, stop_before_pixels=True)
     return features_of(header, stack_shape(known_images(tx, series.series_uid)), series.calling_aet, own)
-
-
-def features_of(header: Dataset, shape: StackShape, calling_aet: str, own: bool) -> Features:
-    """The features of a series, from one of its headers and the shape of its slices."""
-
-    return Features(
-        modality=text_of(header, "Modality"),
-        sop_class=text_of(header, "SOPClassUID"),
-        body_part=text_of(header, "BodyPartExamined"),
-        study_description=text_of(header, "StudyDescription"),
-        series_description=text_of(header, "SeriesDescription"),
-        protocol=text_of(header, "ProtocolName"),
-        image_type=text_of(header, "ImageType"),
-        kernel=text_of(header, "ConvolutionKernel").partition("\\")[0],
-        contrast=text_of(header, "ContrastBolusAgent"),
-        orientation=shape.plane or "",
-        calling_aet=calling_aet,
-        slices=shape.slices,
-        coverage_mm=shape.coverage_mm,
-        spacing_mm=shape.spacing_mm or 0.0,
-        age_years=patient_age_years(header),
-        obstacle=shape.obstacle or "",
-        missing=shape.holes[0] if shape.holes else "",
-        own=own,
-    )

@@ -15,30 +15,22 @@ from dicom_node.archive import Archive
 from dicom_node.settings import Settings
 from dicom_node.tables import worklist as table
 from dicom_node.tables.database import Database
-from dicom_node.web import (
-    actions,
-    events,
-    feedback,
-    pages,
-    pictures,
-    quality,
-    security,
-    status,
-    viewer,
-    viewer_files,
-    worklist,
-)
-from dicom_node.web.dicomweb.archived import Service, Storing
-from dicom_node.web.dicomweb.service import mount_at
+from dicom_node.web import events, refusals, security
+from dicom_node.web.dicomweb.context import Service, Storing
+from dicom_node.web.dicomweb.routes import mount_at
+from dicom_node.web.it import status
+from dicom_node.web.quality import page
+from dicom_node.web.reader import actions, feedback, pictures, study, worklist
 from dicom_node.web.site import HERE, Site, make_templates
+from dicom_node.web.viewer import files, opening
 
 ROUTES = [
     Route("/", worklist.show_worklist),
     Route("/rows", worklist.show_rows),
     Route("/events", events.events),
-    Route("/studies/{study_uid}", pages.show_study),
+    Route("/studies/{study_uid}", study.show_study),
     Route("/studies/{study_uid}/picture.png", pictures.picture),
-    Route("/studies/{study_uid}/viewer", viewer.open_viewer),
+    Route("/studies/{study_uid}/viewer", opening.open_viewer),
     Route("/studies/{study_uid}/thumb.jpg", pictures.thumb),
     Route("/studies/{study_uid}/opened", actions.opened, methods=["POST"]),
     Route("/studies/{study_uid}/acknowledge", actions.acknowledge, methods=["POST"]),
@@ -47,13 +39,13 @@ ROUTES = [
     Route("/reader", actions.name_reader, methods=["POST"]),
     Route("/studies/{study_uid}/feedback", feedback.give, methods=["POST"]),
     Route("/feedback.csv", feedback.export),
-    Route("/quality", quality.show_quality),
+    Route("/quality", page.show_quality),
     Route("/status", status.show_status),
     Route("/health", status.health),
     Mount("/static", StaticFiles(directory=HERE / "static")),
-    Route("/viewer/{path:path}", viewer_files.show_viewer),
-    Route("/app-config.js", viewer_files.config),
-    Route("/{name:path}", viewer_files.file),  # the last: whatever is no page of the node may be a file of OHIF
+    Route("/viewer/{path:path}", files.show_viewer),
+    Route("/app-config.js", files.config),
+    Route("/{name:path}", files.file),  # the last: whatever is no page of the node may be a file of OHIF
 ]
 
 
@@ -81,7 +73,7 @@ def build_app(database: Database, archive: Archive, settings: Settings, storing:
                 TrustedHostMiddleware, allowed_hosts=security.allowed_hosts(settings.web.host), www_redirect=False
             ),
         ],
-        exception_handlers={HTTPException: pages.refuse, 500: pages.refuse},
+        exception_handlers={HTTPException: refusals.refuse, 500: refusals.refuse},
         lifespan=lifespan,
     )
     app.state.site, app.state.watcher, app.state.dicomweb = site, watcher, service

@@ -15,11 +15,14 @@ from dicom_node.settings import Settings
 from dicom_node.tables.database import Database
 from dicom_node.tables.worklist import ReadingOrder
 from dicom_node.web import words
-from inference.findings import HaemorrhageType
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 
 HERE = Path(__file__).parent
 READER_COOKIE = "reader"
 LONGEST_NAME = 60
+
+
+A_YEAR_S = 365 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True, eq=False)

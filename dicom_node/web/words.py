@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from dicom_node.entities import FindingRow, ItemState, Study, Urgency
-from dicom_node.tables.overview import WorklistRow
+from dicom_node.tables.views.overview import WorklistRow
 from inference.findings import VOLUME_RANGE, volume_text
 
 

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from inference.findings import ModelIdentity, Result
-from inference.stack import SliceStack
+from inference.input.stack import SliceStack
 
 
 class Pipeline(Protocol):

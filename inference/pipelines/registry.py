@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 
 from inference.errors import UnknownPipelineError
+from inference.models.card import HAEMORRHAGE, ModelCard, load_card
 from inference.pipelines.base import Pipeline
-from inference.weights import HAEMORRHAGE, ModelCard, load_card
 
 PIPELINES = (HAEMORRHAGE,)
 
@@ -29,9 +29,9 @@ def load_pipeline(card: ModelCard, device: torch.device, study_threshold: float 
     if study_threshold is not None:
         card = replace(card, decisions=replace(card.decisions, study_threshold=study_threshold))
     if card.kind == HAEMORRHAGE:
-        from inference.pipelines.haemorrhage import HaemorrhagePipeline
+        from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
 
         return HaemorrhagePipeline(device, card)
-    from inference.pipelines.foreign import ForeignPipeline
+    from inference.pipelines.haemorrhage.foreign.pipeline import ForeignPipeline
 
     return ForeignPipeline(device, card)

@@ -11,14 +11,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from dicom_node.tables.dicomweb import StoredObject
-from dicom_node.web.dicomweb import multipart, negotiate, part10
-from dicom_node.web.dicomweb.archived import Service, object_url, resource_object, service_of
-from dicom_node.web.dicomweb.json_model import BINARY, little_endian
+from dicom_node.dicom import part10
+from dicom_node.dicom.json_model import BINARY, little_endian
+from dicom_node.dicom.part10 import Header
+from dicom_node.dicom.pixels import CannotDecode
+from dicom_node.tables.views.archive import StoredObject
+from dicom_node.web.dicomweb import multipart, negotiate
+from dicom_node.web.dicomweb.context import Service, object_url, resource_object, service_of
 from dicom_node.web.dicomweb.multipart import Part
 from dicom_node.web.dicomweb.negotiate import ANY, Accepted
-from dicom_node.web.dicomweb.part10 import Header
-from dicom_node.web.dicomweb.pixels import CannotDecode
 
 OCTETS = "application/octet-stream"
 IMAGE_TYPES = {  # PS3.18 Table 8.7.3-5, by the end of the transfer syntax

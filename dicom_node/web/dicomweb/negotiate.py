@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from dicom_node.archive import checked_uid
+from dicom_node.dicom.checks import checked_uid
 from dicom_node.errors import CannotUnderstand
 
 MULTIPART = "multipart/related"

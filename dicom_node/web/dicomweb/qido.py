@@ -14,13 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from dicom_node.tables import dicomweb
+from dicom_node.dicom import json_model, matching, part10
+from dicom_node.dicom.json_model import Json, element_json
+from dicom_node.dicom.matching import SERIES_TAGS, STUDY_TAGS, Condition, all_match
 from dicom_node.tables.database import Transaction
-from dicom_node.tables.dicomweb import Condition, StoredObject, StoredSeries, StoredStudy
-from dicom_node.web.dicomweb import json_model, matching, negotiate, part10
-from dicom_node.web.dicomweb.archived import base_url, object_url, service_of, uid
-from dicom_node.web.dicomweb.json_model import Json, element_json
-from dicom_node.web.dicomweb.matching import Query, all_match
+from dicom_node.tables.views import archive
+from dicom_node.tables.views.archive import StoredObject, StoredSeries, StoredStudy
+from dicom_node.web.dicomweb import negotiate
+from dicom_node.web.dicomweb.context import base_url, object_url, service_of, uid
+from dicom_node.web.dicomweb.query import MOST_RESULTS, Query, parse
 
 BATCH = 500
 MOST_READ = 20_000
@@ -52,7 +54,7 @@ def search_studies(request: Request) -> Response:
     query = prepared(request, "study")
     keys = split(query)
     with service_of(request).database.read() as tx:
-        found = page(query, keys.file, lambda limit, offset: dicomweb.find_studies(tx, keys.column, limit, offset))
+        found = page(query, keys.file, lambda limit, offset: archive.find_studies(tx, keys.column, limit, offset))
         return answer(request, query, found, [study_json(request, query, study) for study in found])
 
 
@@ -62,7 +64,7 @@ def search_series(request: Request) -> Response:
     study_uid, keys = uid(request, "study"), split(query)
     with service_of(request).database.read() as tx:
         found = page(
-            query, keys.file, lambda limit, offset: dicomweb.find_series(tx, keys.column, limit, offset, study_uid)
+            query, keys.file, lambda limit, offset: archive.find_series(tx, keys.column, limit, offset, study_uid)
         )
         results = [series_json(request, query, tx, series, study_uid is None) for series in found]
     return answer(request, query, found, [each for each in results if each])
@@ -74,10 +76,10 @@ def search_instances(request: Request) -> Response:
     study_uid, series_uid, keys = uid(request, "study"), uid(request, "series"), split(query)
     columns = keys.column
     if series_uid:
-        columns += (Condition((0x0020000E,), dicomweb.Matching.ANY_OF, (series_uid,)),)
+        columns += (Condition((0x0020000E,), matching.Matching.ANY_OF, (series_uid,)),)
     with service_of(request).database.read() as tx:
         found = page(
-            query, keys.file, lambda limit, offset: dicomweb.find_objects(tx, columns, limit, offset, study_uid)
+            query, keys.file, lambda limit, offset: archive.find_objects(tx, columns, limit, offset, study_uid)
         )
         wide = study_uid is None, series_uid is None
         results = [instance_json(request, query, tx, each, *wide) for each in found]
@@ -87,14 +89,14 @@ def search_instances(request: Request) -> Response:
 def prepared(request: Request, level: str) -> Query:
     """The query, once it is sure that its answer can be given as JSON."""
     negotiate.choose(request, *negotiate.JSON_TYPES)
-    return matching.parse(request.query_params, level)
+    return parse(request.query_params, level)
 
 
 def split(query: Query) -> Keys:
     """Which keys the database answers."""
 
     def by_column(condition: Condition) -> bool:
-        return dicomweb.is_column(condition) or condition.path == (dicomweb.MODALITIES_IN_STUDY,)
+        return archive.is_column(condition) or condition.path == (matching.MODALITIES_IN_STUDY,)
 
     conditions = query.conditions
     return Keys(tuple(c for c in conditions if by_column(c)), tuple(c for c in conditions if not by_column(c)))
@@ -130,7 +132,7 @@ def answer(request: Request, query: Query, found: Sequence[object], results: lis
     if query.fuzzy:
         said = "The fuzzymatching parameter is not supported. Only literal matching has been performed."
         headers["Warning"] = f"299 {base_url(request)}: {said}"
-    elif len(found) > query.limit and query.limit == matching.MOST_RESULTS:
+    elif len(found) > query.limit and query.limit == MOST_RESULTS:
         headers["Warning"] = f"299 {base_url(request)}: There are additional results that can be requested"
     if not results:
         return Response(status_code=204, headers=headers)
@@ -151,7 +153,7 @@ def study_json(request: Request, query: Query, found: StoredStudy) -> Json:
         0x00100040: study.sex,
         0x0020000D: study.study_uid,
     }
-    result = picked(found.path, FOR_STUDY, query, matching.STUDY_TAGS)
+    result = picked(found.path, FOR_STUDY, query, STUDY_TAGS)
     result |= {f"{tag:08X}": element_json(tag, value) for tag, value in known.items()}
     return in_order(result | counts(request, found))
 
@@ -169,7 +171,7 @@ def counts(request: Request, found: StoredStudy) -> Json:
 
 def series_json(request: Request, query: Query, tx: Transaction, found: StoredSeries, with_study: bool) -> Json:
     """One series' attributes, its study's too where all were searched; empty when its files are gone."""
-    result = picked(found.path, FOR_SERIES, query, matching.STUDY_TAGS | matching.SERIES_TAGS)
+    result = picked(found.path, FOR_SERIES, query, STUDY_TAGS | SERIES_TAGS)
     if not result:
         return {}
     url = f"{base_url(request)}/studies/{found.study_uid}"
@@ -198,7 +200,7 @@ def instance_json(
 
 def upper(request: Request, query: Query, tx: Transaction, study_uid: str) -> Json:
     """The attributes of the study that a series or instance belongs to."""
-    study = dicomweb.study_row(tx, study_uid)
+    study = archive.study_row(tx, study_uid)
     return study_json(request, query, study) if study else {}
 
 

@@ -4,11 +4,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dicom_node.tables.dicomweb import StoredObject
-from dicom_node.web.dicomweb import negotiate, part10
-from dicom_node.web.dicomweb.archived import resource_objects, service_of
+from dicom_node.dicom import part10
+from dicom_node.dicom.pixels import CannotDecode, Look, Window
+from dicom_node.tables.views.archive import StoredObject
+from dicom_node.web.dicomweb import negotiate
+from dicom_node.web.dicomweb.context import resource_objects, service_of
 from dicom_node.web.dicomweb.frames import frame_numbers
-from dicom_node.web.dicomweb.pixels import CannotDecode, Look, Window
 
 PICTURES = ("image/jpeg", "image/png")
 FUNCTIONS = ("linear", "linear-exact", "sigmoid")

@@ -16,13 +16,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from dicom_node.archive import checked_uid
+from dicom_node.dicom.checks import checked_uid
+from dicom_node.dicom.json_model import Json, element_json
+from dicom_node.dicom.part10 import LONG_FORM, UNREADABLE
 from dicom_node.entities import Incoming
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused
 from dicom_node.web.dicomweb import multipart, negotiate
-from dicom_node.web.dicomweb.archived import Service, Storing, base_url, service_of, uid
-from dicom_node.web.dicomweb.json_model import Json, element_json
-from dicom_node.web.dicomweb.part10 import LONG_FORM, UNREADABLE
+from dicom_node.web.dicomweb.context import Service, Storing, base_url, service_of, uid
 
 CALLING_AET = "STOW-RS"  # stands where the sender's AE title would
 DICOM = "application/dicom"

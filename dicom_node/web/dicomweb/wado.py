@@ -13,12 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from dicom_node.tables.dicomweb import StoredObject
-from dicom_node.web.dicomweb import json_model, multipart, negotiate, part10
-from dicom_node.web.dicomweb.archived import Service, object_url, resource_objects, service_of
+from dicom_node.dicom import json_model, part10
+from dicom_node.dicom.pixels import CannotDecode
+from dicom_node.tables.views.archive import StoredObject
+from dicom_node.web.dicomweb import multipart, negotiate
+from dicom_node.web.dicomweb.context import Service, object_url, resource_objects, service_of
 from dicom_node.web.dicomweb.multipart import Part
 from dicom_node.web.dicomweb.negotiate import ANY, Accepted
-from dicom_node.web.dicomweb.pixels import CannotDecode
 
 DICOM = "application/dicom"
 NOT_FOR_THE_WEB = (ImplicitVRLittleEndian, ExplicitVRBigEndian)  # PS3.18 8.7.3.5.2

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.findings import NotAnalysable
-from inference.stack import SliceStack
+from inference.input.stack import SliceStack
 
 UNKNOWN = 255
 UNTYPED = 6

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from inference.findings import HaemorrhageType
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import DatasetError, Entry, LabelledStudy, Truth, knowing
 from inference.training.datasets.digest import digest_of
 from inference.training.datasets.series import Series, first_stack

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from inference.findings import HaemorrhageType
-from inference.stack import SliceStack
+from inference.input.stack import SliceStack
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import UNKNOWN, UNTYPED, DatasetError, Entry, LabelledStudy, Truth
 from inference.training.datasets.digest import digest_of
 from inference.training.datasets.table import Row, read_header, read_rows

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.findings import HaemorrhageType
-from inference.stack import SliceStack
+from inference.input.stack import SliceStack
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import DatasetError, Entry, LabelledStudy, Truth, knowing
 from inference.training.datasets.digest import digest_of
 from inference.training.datasets.headers import Header, read_headers

@@ -16,7 +16,7 @@ from pydicom import dcmread
 from pydicom.config import disable_value_validation
 from pydicom.errors import InvalidDicomError
 
-from inference.elements import UNREADABLE, integer, text
+from inference.input.elements import UNREADABLE, integer, text
 from inference.training.datasets.base import DatasetError
 
 log = logging.getLogger(__name__)

@@ -30,9 +30,9 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 from pydicom.uid import generate_uid
 
-from inference.findings import HaemorrhageType
-from inference.hounsfield import AIR_HU
-from inference.stack import NotAnalysable, SliceStack
+from inference.input.hounsfield import AIR_HU
+from inference.input.stack import NotAnalysable, SliceStack
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import UNTYPED, DatasetError, Entry, LabelledStudy, Truth, knowing
 from inference.training.datasets.digest import digest_of
 

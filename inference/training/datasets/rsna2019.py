@@ -19,10 +19,10 @@ import numpy as np
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset as DicomDataset
 
-from inference.elements import integer, number, text
-from inference.findings import HaemorrhageType
-from inference.hounsfield import AIR_HU
-from inference.stack import NotAnalysable, SliceStack
+from inference.input.elements import integer, number, text
+from inference.input.hounsfield import AIR_HU
+from inference.input.stack import NotAnalysable, SliceStack
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import DatasetError, Entry, LabelledStudy, Truth, knowing
 from inference.training.datasets.digest import digest_of
 from inference.training.datasets.headers import Header, read_headers

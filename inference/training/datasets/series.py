@@ -15,8 +15,8 @@ from pathlib import Path
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 
-from inference.hounsfield import pixel_format, stored_values
-from inference.stack import NotAnalysable, SliceStack, build_stack, read_series
+from inference.input.hounsfield import pixel_format, stored_values
+from inference.input.stack import NotAnalysable, SliceStack, build_stack, read_series
 from inference.training.datasets.base import DatasetError
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import InferenceError
-from inference.findings import HaemorrhageType, ModelIdentity, NotAnalysable, Result
+from inference.findings import ModelIdentity, NotAnalysable, Result
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import (
     UNKNOWN,
     UNTYPED,

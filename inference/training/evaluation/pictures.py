@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from inference.findings import HaemorrhageType, Result
-from inference.preprocess import Orientation, orientation_of
+from inference.findings import Result
+from inference.pipelines.haemorrhage.head_grid import Orientation, orientation_of
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import UNKNOWN, LabelledStudy
 
 WINDOW = (0.0, 80.0)

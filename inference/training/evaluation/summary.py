@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from inference.findings import HaemorrhageType
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.evaluation.figures import (
     RESEARCH,
     AgeGroup,

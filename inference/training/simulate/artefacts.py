@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from inference.heads import stretch
+from inference.pipelines.haemorrhage.synthetic_head import stretch
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.boxes import Box
 from inference.training.simulate.brush import blend, lump, tube

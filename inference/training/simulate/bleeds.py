@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from inference.findings import HaemorrhageType
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.simulate import epidural, parenchyma, subarachnoid, subdural, ventricular
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.lesions import Lesion

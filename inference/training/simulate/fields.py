@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from inference.heads import stretch
+from inference.pipelines.haemorrhage.synthetic_head import stretch
 
 Field = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.findings import HaemorrhageType
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.boxes import EVERYWHERE, Box
 from inference.training.simulate.fields import HEIGHTS, Field

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from inference.heads import stretch
+from inference.pipelines.haemorrhage.synthetic_head import stretch
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.fields import Field, Mask
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.findings import HaemorrhageType
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.blood import Age, blood_hu
 from inference.training.simulate.boxes import Box, axes_in, box_around

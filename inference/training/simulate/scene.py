@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from inference.findings import HaemorrhageType
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.simulate.acquisition import UNSURE, Acquisition, acquire, random_acquisition
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.bleeds import Lesion, lesion

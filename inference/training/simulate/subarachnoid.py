@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from inference.findings import HaemorrhageType
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.simulate.anatomy import Anatomy
 from inference.training.simulate.fields import Field, Mask, coordinates, pick, waves
 from inference.training.simulate.lesions import Grown, Lesion, grow

@@ -1,0 +1,100 @@
+"""From a series of files to a result, and from a result to its objects: no queue, no lease, no table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from time import perf_counter
+
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset
+
+from dicom_node.entities import Analysis, FindingRow, Job, ResultObject
+from dicom_node.settings import Report
+from inference.engines.local import Engine
+from inference.findings import Finding, Result
+from inference.input.stack import SliceStack, build_stack, read_series
+from reports import codes
+from reports.context import ReportObject, ReportOptions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examined:
+    """A series that was read and analysed; `headers` are its instances without pixels."""
+
+    headers: tuple[Dataset, ...]
+    stack: SliceStack
+    result: Result
+    read_s: float
+    infer_s: float
+
+
+def examine(paths: Sequence[Path], pipeline: str, engine: Engine) -> Examined:
+    """Read a series and run a pipeline on it. NotAnalysable when it is no stack or not what the pipeline knows."""
+    began = perf_counter()
+    datasets = read_series(paths)
+    stack = build_stack(datasets)
+    headers = without_pixels(datasets)
+    read = perf_counter()
+    result = engine.run(pipeline, stack)
+    return Examined(headers, stack, result, read - began, perf_counter() - read)
+
+
+def without_pixels(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
+    """The same data sets, lighter."""
+    for dataset in datasets:
+        if "PixelData" in dataset:
+            del dataset.PixelData
+    return tuple(datasets)
+
+
+def result_object(built: ReportObject, path: Path) -> ResultObject:
+    """What the tables keep of an object."""
+    dataset = built.dataset
+    return ResultObject(
+        str(built.kind), str(dataset.SOPInstanceUID), str(dataset.SOPClassUID), str(dataset.SeriesInstanceUID), path
+    )
+
+
+def part10_bytes(dataset: Dataset) -> bytes:
+    """The data set as a Part 10 file."""
+    buffer = BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def analysis_of(job: Job, version: int, result: Result, seconds: float, now: datetime) -> Analysis:
+    """What the tables keep of a result."""
+    return Analysis(
+        study_uid=job.study_uid,
+        version=version,
+        series_uid=job.series_uid,
+        pipeline=result.pipeline,
+        suspected=result.suspected,
+        probability=result.probability,
+        threshold=result.threshold,
+        findings=tuple(finding_row(finding) for finding in result.findings),
+        model_name=result.model.name,
+        model_version=result.model.version,
+        model_sha256=result.model.sha256,
+        warnings=result.warnings,
+        seconds=seconds,
+        made_at=now,
+    )
+
+
+def finding_row(finding: Finding) -> FindingRow:
+    """What the tables keep of a finding."""
+    code = codes.finding_code(finding.name)
+    volumes = (round(each, 3) for each in (finding.volume_ml, *(finding.volume_range_ml or ())))
+    return FindingRow(finding.name, code.value, finding.probability, finding.present, *volumes)
+
+
+def report_options(settings: Report) -> ReportOptions:
+    """The site's wishes as the writers take them."""
+    return ReportOptions(
+        picture_for_negative=settings.picture_for_negative,
+        picture_for_not_analysed=settings.picture_for_not_analysed,
+        omit_empty_frames=settings.omit_empty_frames,
+    )

@@ -1,0 +1,180 @@
+"""Files in, result objects out: `triage-node analyse`. The same rules, pipelines and writers as the node, no network.
+
+The order of a study's series does not matter here: every series that a rule sends to a pipeline is analysed.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import structlog
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from dicom_node import clock
+from dicom_node.analysis import (
+    Examined,
+    examine,
+    finding_row,
+    part10_bytes,
+    report_options,
+    result_object,
+    without_pixels,
+)
+from dicom_node.dicom.checks import UNREADABLE, checked_uid
+from dicom_node.dicom.part10 import find_dicom
+from dicom_node.entities import FindingRow, ResultObject
+from dicom_node.errors import CannotUnderstand, CommandError
+from dicom_node.routes import Rules, features_of, load_rules
+from dicom_node.settings import Settings
+from inference.engines.local import Engine
+from inference.findings import ModelIdentity, NotAnalysable
+from inference.input.geometry import slice_geometry, stack_shape
+from inference.input.stack import read_series
+from reports.build import build_not_analysed, build_reports
+from reports.context import ReportContext, ReportObject
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The files of one series, and one of their headers."""
+
+    study_uid: str
+    series_uid: str
+    paths: tuple[Path, ...]
+    headers: tuple[Dataset, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SliceScore:
+    """One slice's probability; `frame` counts from 1 within its instance."""
+
+    sop_uid: str
+    frame: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Where the time went."""
+
+    read: float
+    infer: float
+    report: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One series' line of `analyse --json`."""
+
+    study_uid: str
+    series_uid: str
+    pipeline: str | None
+    status: str
+    reason: str | None
+    suspected: bool | None
+    probability: float | None
+    findings: tuple[FindingRow, ...]
+    slices: tuple[SliceScore, ...]
+    outputs: tuple[ResultObject, ...]
+    seconds: Seconds | None
+    model: ModelIdentity | None
+
+
+def analyse_files(path: Path, out: Path, settings: Settings, engine: Engine) -> Iterator[Answer]:
+    """Analyse every series under a folder; each answer comes as soon as its objects are written.
+
+    Objects are written to out/STUDY/SERIES/KIND.dcm. CommandError when there is no DICOM at all.
+    """
+    rules = load_rules(settings.routes_path)
+    found = find_series(path)
+    if not found:
+        raise CommandError(f"no DICOM files under {path}")
+    for series in found:
+        yield analyse_series(series, out, settings, rules, engine)
+
+
+def find_series(path: Path) -> list[Found]:
+    """All series under a folder, in the order of their first file; files that cannot be read are left out."""
+    groups: dict[tuple[str, str], list[tuple[Path, Dataset]]] = {}
+    for file in find_dicom(path):
+        try:
+            header = dcmread(file, stop_before_pixels=True)
+            key = checked_uid(header.get("StudyInstanceUID")), checked_uid(header.get("SeriesInstanceUID"))
+        except (*UNREADABLE, CannotUnderstand) as error:
+            log.warning("left out: the file cannot be read", path=str(file), error=str(error))
+            continue
+        groups.setdefault(key, []).append((file, header))
+    return [
+        Found(study_uid, series_uid, tuple(file for file, _ in pairs), tuple(header for _, header in pairs))
+        for (study_uid, series_uid), pairs in groups.items()
+    ]
+
+
+def analyse_series(series: Found, out: Path, settings: Settings, rules: Rules, engine: Engine) -> Answer:
+    """Route one series and run its pipeline."""
+    began = perf_counter()
+    shape = stack_shape([geometry for header in series.headers for geometry in slice_geometry(header)])
+    features = features_of(series.headers[len(series.headers) // 2], shape, "", own=False)
+    rule = rules.decide(features)
+    if rule.pipeline is None:
+        return not_analysed(series, out, settings, None, rule.reason_for(features))
+    try:
+        examined = examine(series.paths, rule.pipeline, engine)
+    except NotAnalysable as reason:
+        return not_analysed(series, out, settings, rule.pipeline, str(reason))
+    reporting = perf_counter()
+    now = clock.utc_now().astimezone()
+    context = ReportContext(examined.headers, examined.stack, examined.result, now, version=1)
+    outputs = write(build_reports(context, report_options(settings.report)), series, out)
+    ended = perf_counter()
+    seconds = Seconds(examined.read_s, examined.infer_s, ended - reporting, ended - began)
+    return answer_of(series, examined, outputs, seconds)
+
+
+def not_analysed(series: Found, out: Path, settings: Settings, pipeline: str | None, reason: str) -> Answer:
+    """The answer for a series that no pipeline takes; its picture is written where the site wants one."""
+    options = report_options(settings.report)
+    outputs: tuple[ResultObject, ...] = ()
+    if options.picture_for_not_analysed:
+        headers = without_pixels(read_series(series.paths))
+        built = build_not_analysed(headers, reason, pipeline or "none", clock.utc_now().astimezone(), 1, (), options)
+        outputs = write(built, series, out)
+    return Answer(
+        series.study_uid, series.series_uid, pipeline, "not_analysed", reason, None, None, (), (), outputs, None, None
+    )
+
+
+def answer_of(series: Found, examined: Examined, outputs: tuple[ResultObject, ...], seconds: Seconds) -> Answer:
+    """The answer for an analysed series."""
+    result, stack = examined.result, examined.stack
+    return Answer(
+        study_uid=series.study_uid,
+        series_uid=series.series_uid,
+        pipeline=result.pipeline,
+        status="analysed",
+        reason=None,
+        suspected=result.suspected,
+        probability=result.probability,
+        findings=tuple(finding_row(finding) for finding in result.findings),
+        slices=tuple(map(SliceScore, stack.sop_uids, stack.frames, result.slice_probabilities)),
+        outputs=outputs,
+        seconds=seconds,
+        model=result.model,
+    )
+
+
+def write(built: Sequence[ReportObject], series: Found, out: Path) -> tuple[ResultObject, ...]:
+    """Write objects as Part 10 files."""
+    folder = out / series.study_uid / series.series_uid
+    made = []
+    for each in built:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{each.kind.lower()}.dcm"
+        path.write_bytes(part10_bytes(each.dataset))
+        made.append(result_object(each, path))
+    return tuple(made)

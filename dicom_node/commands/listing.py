@@ -1,0 +1,163 @@
+"""What the commands print: worklist, jobs and answers, as JSON or as a table. Only `retry` changes anything."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from dicom_node import clock
+from dicom_node.commands.text import table
+from dicom_node.derived import flag
+from dicom_node.errors import CommandError
+from dicom_node.processes.running import database
+from dicom_node.settings import Settings
+from dicom_node.tables import deliveries as delivery_table
+from dicom_node.tables import feedback as feedback_table
+from dicom_node.tables import instances, results
+from dicom_node.tables import jobs as job_table
+from dicom_node.tables import worklist as worklist_table
+from dicom_node.tables.feedback import Feedback
+
+if TYPE_CHECKING:
+    from dicom_node.commands.analyse_files import Answer
+
+LONGEST_LIST = 10_000
+JOB_ID = re.compile(r"[AD][0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class WorklistEntry:
+    """One study of `worklist --json`; `results` are SOP Instance UIDs of the latest result."""
+
+    study_uid: str
+    accession: str
+    patient_id: str
+    urgency: str
+    headline: str
+    state: str
+    received_at: datetime
+    flagged_at: datetime | None
+    results: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobEntry:
+    """One line of `jobs --json`: an analysis (A...) or a delivery (D...)."""
+
+    id: str
+    study_uid: str
+    what: str
+    state: str
+    attempts: int
+    error: str | None
+
+
+def worklist(settings: Settings) -> list[WorklistEntry]:
+    """The list in reading order."""
+    wanted = settings.worklist
+    with database(settings).read() as tx:
+        entries = []
+        order = worklist_table.ReadingOrder(
+            clock.utc_now(),
+            timedelta(minutes=wanted.ageing_cap_minutes),
+            timedelta(hours=wanted.leave_after_hours),
+            wanted.overdue_first,
+        )
+        for item in worklist_table.listed(tx, order, LONGEST_LIST):
+            study = instances.get_study(tx, item.study_uid)
+            made = results.objects_of_study(tx, item.study_uid, item.version)
+            entries.append(
+                WorklistEntry(
+                    study_uid=item.study_uid,
+                    accession=study.accession if study else "",
+                    patient_id=study.patient_id if study else "",
+                    urgency=item.urgency,
+                    headline=item.headline,
+                    state=item.state,
+                    received_at=item.received_at,
+                    flagged_at=item.flagged_at,
+                    results=tuple(each.sop_uid for each in made),
+                )
+            )
+    return entries
+
+
+def jobs(settings: Settings, limit: int) -> list[JobEntry]:
+    """The last analyses and deliveries, newest first."""
+    with database(settings).read() as tx:
+        analyses = [
+            JobEntry(f"A{job.job_id}", job.study_uid, f"analyse ({job.pipeline})", job.state, job.attempts, job.error)
+            for job in job_table.recent(tx, limit)
+        ]
+        sent = [
+            JobEntry(
+                f"D{each.delivery_id}",
+                each.study_uid,
+                f"{each.kind} to {each.destination}",
+                each.state,
+                each.attempts,
+                each.error,
+            )
+            for each in delivery_table.recent(tx, limit)
+        ]
+    return analyses + sent
+
+
+def retry(settings: Settings, job_id: str) -> None:
+    """Make a failed analysis or delivery due again. CommandError when there is none of that ID."""
+    kind, number = job_id[:1].upper(), job_id[1:]
+    if not JOB_ID.fullmatch(kind + number):
+        raise CommandError(f"{job_id!r} is no ID; `triage-node jobs` lists them (A12, D34)")
+    with database(settings).write() as tx:
+        if kind == "D":
+            revived = delivery_table.revive(tx, int(number))
+        elif revived := job_table.revive(tx, int(number)):
+            study_uid = job_table.study_of(tx, int(number))
+            flag.refresh(tx, study_uid, clock.utc_now())
+    if not revived:
+        raise CommandError(f"{job_id} is not failed (or does not exist); `triage-node jobs` lists them")
+
+
+def feedback(settings: Settings, limit: int) -> list[Feedback]:
+    """What readers said last, the newest first."""
+    with database(settings).read() as tx:
+        return feedback_table.recent(tx, limit)
+
+
+def answer_line(answer: "Answer") -> str:
+    """An answer for people."""
+    if answer.status != "analysed" or answer.probability is None or answer.seconds is None:
+        return f"{answer.series_uid}: not analysed: {answer.reason}"
+    headline = (
+        flag.suspicion(answer.findings, answer.probability)
+        if answer.suspected
+        else f"no haemorrhage suspected (probability {answer.probability:.2f})"
+    )
+    return f"{answer.series_uid}: {headline}; {answer.seconds.total:.1f} s"
+
+
+def worklist_text(entries: list[WorklistEntry]) -> str:
+    """The worklist as a table."""
+    rows = [(e.urgency, e.patient_id, e.accession, e.state, e.headline) for e in entries]
+    return table(("urgency", "patient", "accession", "state", "headline"), rows) if rows else "the worklist is empty"
+
+
+def jobs_text(entries: list[JobEntry]) -> str:
+    """The jobs as a table."""
+    rows = [(e.id, e.state, str(e.attempts), e.what, e.study_uid, e.error or "") for e in entries]
+    return table(("id", "state", "attempts", "what", "study", "error"), rows) if rows else "there are no jobs"
+
+
+def feedback_text(entries: list[Feedback]) -> str:
+    """What readers said as a table."""
+    rows = [
+        (
+            each.given_at.isoformat(timespec="seconds"),
+            each.reader,
+            each.verdict if each.in_force else f"{each.verdict}, changed since",
+            f"{each.study_uid} result {each.version}",
+            "; ".join(part for part in (*each.right_types, " ".join(each.comment.split())) if part),
+        )
+        for each in entries
+    ]
+    return table(("given", "reader", "verdict", "about", "types and comment"), rows) if rows else "there is no feedback"

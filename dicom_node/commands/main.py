@@ -1,0 +1,291 @@
+"""The commands; what they print is made in listing.py, how they fail in command_line.py."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from dicom_node.commands import listing, text
+from dicom_node.commands.frame import Group, Invocation, with_settings
+from dicom_node.commands.models import models
+from dicom_node.commands.viewer import viewer
+from dicom_node.errors import CommandError
+from dicom_node.logs import configure_logs
+from dicom_node.processes import running
+from dicom_node.processes.running import own_node
+from dicom_node.settings import Settings, load_settings, site_file
+
+DISCLAIMER = "Research software, not a medical device: its results are not for diagnostic use."
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=DISCLAIMER)
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="The site's settings file (default: ./triage-node.toml)."
+)
+@click.option("--supervisor", type=int, hidden=True, help="The process ID of the serve that starts this command.")
+@click.version_option(package_name="triage-node")
+@click.pass_context
+def main(context: click.Context, config: Path | None, supervisor: int | None) -> None:
+    """A DICOM node that finds suspected intracranial haemorrhage on head CT and puts those studies first.
+
+    Example: triage-node serve
+    """
+    context.obj = Invocation(config, supervisor)
+
+
+@main.command()
+@click.pass_obj
+def serve(invocation: Invocation) -> None:
+    """Run the whole node.
+
+    Receiver, worker and page, each restarted when it crashes or hangs.
+
+    Example: triage-node --config site.toml serve
+    """
+    from dicom_node.processes.serve import serve as run
+
+    configure_logs("serve")
+    settings, where = load_settings(invocation.config), site_file(invocation.config)
+    run(settings, ["--config", str(where.absolute())] if where else [], click.echo)
+
+
+@main.command()
+@click.pass_obj
+def node(invocation: Invocation) -> None:
+    """Run only the DICOM side.
+
+    Receive, complete, route and deliver; a worker and the page are separate.
+
+    Example: triage-node node
+    """
+    from dicom_node.processes.node import running_node
+
+    configure_logs("node")
+    with running_node(load_settings(invocation.config), invocation.supervisor) as (_, life):
+        life.end_on_signals()
+        life.ending.wait()
+
+
+@main.command()
+@click.pass_obj
+def worker(invocation: Invocation) -> None:
+    """Run only a worker.
+
+    It analyses what is queued; several may run.
+
+    Example: triage-node worker
+    """
+    from dicom_node.processes.worker import run_worker
+
+    configure_logs("worker")
+    run_worker(load_settings(invocation.config), invocation.supervisor)
+
+
+@main.command()
+@click.pass_obj
+def web(invocation: Invocation) -> None:
+    """Run only the worklist page.
+
+    Example: triage-node web
+    """
+    from dicom_node.processes.web import run_web
+
+    configure_logs("web")
+    run_web(load_settings(invocation.config), invocation.supervisor)
+
+
+@main.command()
+@click.argument("folder", required=False, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--once", is_flag=True, help="End when all studies have their result; exit 0 only if the flags are right."
+)
+@click.option("--port", default=8080, show_default=True, help="Port of the page; 0 takes a free one.")
+def demo(folder: Path | None, once: bool, port: int) -> None:
+    """Try it: synthetic heads through a node.
+
+    Starts a node of its own, pushes head CTs to it (synthetic ones, or the DICOM files in FOLDER) and shows the
+    worklist as it fills.
+
+    Example: triage-node demo --once
+    """
+    from dicom_node.commands.demo import run_demo
+
+    configure_logs("demo", quiet=True)
+    run_demo(folder, once, port, click.echo)
+
+
+@main.command()
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a series.")
+@with_settings
+def analyse(settings: Settings, path: Path, out: Path, as_json: bool) -> None:
+    """Analyse DICOM files without any network.
+
+    Writes SEG, SR, SC and KO files to DIR/STUDY/SERIES.
+
+    Example: triage-node analyse /data/ct --out /data/results
+    """
+    from dicom_node.commands.analyse_files import analyse_files
+    from dicom_node.models.store import open_engine, open_store
+
+    configure_logs("analyse", quiet=True)
+    answers = []
+    for answer in analyse_files(path, out, settings, open_engine(settings, open_store(settings).card_for)):
+        answers.append(answer)
+        click.echo(listing.answer_line(answer), err=as_json)
+    if as_json:
+        click.echo(text.to_json(answers))
+    click.echo(DISCLAIMER, err=True)
+
+
+@main.command()
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--aet", default="SUBMIT", show_default=True, help="The calling AE title.")
+@with_settings
+def submit(settings: Settings, path: Path, aet: str) -> None:
+    """Send DICOM files to the running node.
+
+    By C-STORE, as a scanner would.
+
+    Example: triage-node submit /data/ct
+    """
+    from dicom_node.dicom.part10 import find_dicom
+    from dicom_node.network.scu import send
+    from dicom_node.steps.deliver import is_stored, said
+
+    configure_logs("submit", quiet=True)
+    files = find_dicom(path)
+    if not files:
+        raise CommandError(f"no DICOM files under {path}")
+    refused = []
+    with click.progressbar(send(files, own_node(settings), aet, 60.0), length=len(files), file=sys.stderr) as answers:
+        refused = [answer for answer in answers if not is_stored(answer.status)]
+    for answer in refused:
+        click.echo(f"{answer.path}: {said(answer)}", err=True)
+    click.echo(f"{len(files) - len(refused)} of {len(files)} objects stored")
+    if refused:
+        raise CommandError(f"{len(refused)} objects were not stored")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a study.")
+@with_settings
+def worklist(settings: Settings, as_json: bool) -> None:
+    """Print the worklist in reading order.
+
+    Example: triage-node worklist
+    """
+    entries = listing.worklist(settings)
+    click.echo(text.to_json(entries) if as_json else listing.worklist_text(entries))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, analyses and deliveries.")
+@click.option("--limit", default=50, show_default=True, help="How many of each, the newest first.")
+@with_settings
+def jobs(settings: Settings, as_json: bool, limit: int) -> None:
+    """Print the last analyses and deliveries.
+
+    Analyses have IDs A..., deliveries D...; with what went wrong.
+
+    Example: triage-node jobs
+    """
+    entries = listing.jobs(settings, limit)
+    click.echo(text.to_json(entries) if as_json else listing.jobs_text(entries))
+
+
+@main.command()
+@click.argument("job_id")
+@with_settings
+def retry(settings: Settings, job_id: str) -> None:
+    """Revive a failed analysis or delivery.
+
+    By its ID from `triage-node jobs`.
+
+    Example: triage-node retry D17
+    """
+    listing.retry(settings, job_id)
+    click.echo(f"{job_id} is due again")
+
+
+@main.command()
+@click.option("--csv", "as_csv", is_flag=True, help="Print all of it as CSV (UTF-8), with the results it is about.")
+@click.option("--limit", default=50, show_default=True, help="How much of it without --csv, the newest first.")
+@with_settings
+def feedback(settings: Settings, as_csv: bool, limit: int) -> None:
+    """Print what readers said of results.
+
+    Example: triage-node feedback --csv > feedback.csv
+    """
+    from dicom_node.web.reader.feedback_csv import csv_pages
+
+    if not as_csv:
+        click.echo(listing.feedback_text(listing.feedback(settings, limit)))
+        return
+    for page in csv_pages(running.database(settings)):
+        click.echo(page.encode(), nl=False)
+
+
+@main.command()
+@click.argument("peer", required=False)
+@with_settings
+def echo(settings: Settings, peer: str | None) -> None:
+    """Test a peer with C-ECHO.
+
+    Without a name, this node itself.
+
+    Example: triage-node echo pacs
+    """
+    from dicom_node.network import scu
+
+    configure_logs("echo", quiet=True)
+    target = settings.peer_named(peer) if peer else own_node(settings)
+    scu.echo(target, settings.node.ae_title, settings.deliver.timeout_s)
+    click.echo(f"{target.name} ({target.ae_title} at {target.host}:{target.port}) answers")
+
+
+@main.group()
+def config() -> None:
+    """Look at the settings."""
+
+
+@config.command("show")
+@with_settings
+def config_show(settings: Settings) -> None:
+    """Print every setting in force, as TOML.
+
+    Example: triage-node config show
+    """
+    click.echo(text.to_toml(settings))
+
+
+@config.command("check")
+@with_settings
+def config_check(settings: Settings) -> None:
+    """Check settings, routing rules, data folder and model before the node is started.
+
+    Example: triage-node --config site.toml config check
+    """
+    from dicom_node.models.store import open_store
+    from dicom_node.routes import load_rules
+    from inference.engines.local import Engine
+
+    rules = load_rules(settings.routes_path)
+    store = open_store(settings)
+    rules.check_pipelines(store.pipelines())
+    where = site_file(click.get_current_context().obj.config)
+    click.echo(f"settings: {where or 'the embedded defaults'}")
+    click.echo(f"rules: {len(rules.rule)}")
+    settings.node.data.mkdir(parents=True, exist_ok=True)
+    click.echo(f"data: {settings.node.data.absolute()}")
+    engine = Engine("cpu", models=store.card_for, sensitivity=settings.model.sensitivity)
+    for pipeline in sorted(rules.pipelines):
+        model, of_site = engine.model(pipeline), store.answering(pipeline)
+        click.echo(f"model: {pipeline} {model.name} {model.version} ({of_site.model_id if of_site else 'built-in'})")
+    for peer in settings.peer:
+        click.echo(f"peer: {peer.name} {peer.ae_title} {f'{peer.host}:{peer.port}' if peer.host else 'only sends'}")
+
+
+main.add_command(models)
+main.add_command(viewer)

@@ -1,0 +1,195 @@
+"""Growth: the change of haematoma volume since the patient's last analysed scan, derived from the rows that stand.
+
+The same patient is the same Patient ID from the same issuer (PS3.3 C.7.1.1) with no contradiction in name or birth
+date. Earlier is what was acquired earlier, not what came earlier; times are those of PS3.3 C.12.1.1.8 (Timezone Offset
+From UTC), and where that is not stated, of this machine's zone.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+
+import structlog
+from pydicom.dataset import Dataset
+
+from dicom_node.entities import Analysis, FindingRow, Scan
+from dicom_node.tables import results, scans
+from dicom_node.tables.database import Transaction
+from inference.input import elements
+from inference.pipelines.haemorrhage.growth import Change, Growth, Volume, sentences, total
+from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
+
+OTHER_ZONES = timedelta(hours=26)  # how far two local times may be apart: UTC-12 to UTC+14
+TIMES = (("AcquisitionDate", "AcquisitionTime"), ("ContentDate", "ContentTime"), ("StudyDate", "StudyTime"))
+DATE_TIME = re.compile(
+    r"(\d{8})(\d{4})(\d{2})?(\.\d{1,6})?([+-]\d{4})?"
+)  # DT, and DA with TM (PS3.5 6.2), to the minute
+log = structlog.get_logger()
+
+
+def scan_of(headers: Sequence[Dataset], study_uid: str, version: int) -> Scan:
+    """Whose scan this is and when it was taken, as the analysed images say."""
+    first = headers[0]
+    at, stated = acquired_at(headers)
+    return Scan(
+        study_uid=study_uid,
+        version=version,
+        patient_id=elements.text(first, "PatientID"),
+        issuer=issuer_of(first),
+        patient_name=elements.text(first, "PatientName"),
+        birth_date=elements.text(first, "PatientBirthDate"),
+        acquired_at=at,
+        zone_stated=stated,
+    )
+
+
+def issuer_of(header: Dataset) -> str:
+    """The local name space and the universal entity that a Patient ID is from; empty where none is stated."""
+    qualifiers = next(iter(elements.items(header, "IssuerOfPatientIDQualifiersSequence")), Dataset())
+    named = (elements.text(header, "IssuerOfPatientID"), elements.text(qualifiers, "UniversalEntityID"))
+    return "\\".join(part for part in named if part)
+
+
+def acquired_at(headers: Sequence[Dataset]) -> tuple[datetime | None, bool]:
+    """When the first slice was acquired, in UTC, and whether the zone was stated; a date alone is no moment."""
+    found = [moment for moment in map(moment_of, headers) if moment[0] is not None]
+    return min(found, key=lambda moment: moment[0] or datetime.max.replace(tzinfo=UTC), default=(None, False))
+
+
+def moment_of(header: Dataset) -> tuple[datetime | None, bool]:
+    """One image's acquisition, else content, else study date and time, in UTC; whether the zone was stated."""
+    written = [elements.text(header, "AcquisitionDateTime")]
+    written += ["".join(elements.text(header, keyword) for keyword in pair) for pair in TIMES]
+    zone = elements.text(header, "TimezoneOffsetFromUTC")
+    for text in written:
+        parts = DATE_TIME.fullmatch(text.replace(":", ""))
+        moment = _read(f"{parts[1]}{parts[2]}{parts[3] or '00'}{parts[4] or '.0'}", parts[5] or zone) if parts else None
+        if moment is not None:
+            return moment
+    return None, False
+
+
+def _read(digits: str, offset: str) -> tuple[datetime, bool] | None:
+    """A moment in UTC; the offset counts where it is one, otherwise this machine's zone."""
+    try:
+        local = datetime.strptime(digits, "%Y%m%d%H%M%S.%f")
+        if not re.fullmatch(r"[+-]\d{4}", offset):
+            return local.astimezone(UTC), False
+        minutes = int(offset[1:3]) * 60 + int(offset[3:])
+        zone = timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
+        return local.replace(tzinfo=zone).astimezone(UTC), True
+    except (ValueError, OverflowError):
+        return None
+
+
+def contradiction(one: Scan, other: Scan) -> bool:
+    """Whether name or birth date speak against one patient; what is absent in either speaks for nothing."""
+    if one.birth_date and other.birth_date and one.birth_date != other.birth_date:
+        return True
+    groups = zip(one.patient_name.split("="), other.patient_name.split("="), strict=False)
+    return any(_names_differ(mine, theirs) for mine, theirs in groups)
+
+
+def _names_differ(one: str, other: str) -> bool:
+    """Family and given name of one component group (PS3.5 6.2.1), whatever their case, accents and punctuation."""
+    pairs = zip(one.split("^")[:2], other.split("^")[:2], strict=False)
+    return any(a and b and a != b for a, b in ((_folded(mine), _folded(theirs)) for mine, theirs in pairs))
+
+
+def _folded(name: str) -> str:
+    return "".join(each for each in unicodedata.normalize("NFKD", name).casefold() if each.isalnum())
+
+
+def compare(tx: Transaction, scan: Scan, analysis: Analysis) -> Growth | None:
+    """The change since the last scan before this one; None where no analysed scan is known to be earlier."""
+    before = [other for other in scans.others(tx, scan) if is_earlier(other, scan) and not contradiction(other, scan)]
+    for earlier in sorted(before, key=lambda other: (other.acquired_at or datetime.min, other.study_uid), reverse=True):
+        answers = [each for each in results.analyses_of_study(tx, earlier.study_uid) if each.version == earlier.version]
+        if answers and answers[0].pipeline == analysis.pipeline and earlier.acquired_at and scan.acquired_at:
+            same = answers[0].model_sha256 == analysis.model_sha256
+            return Growth(
+                earlier_study_uid=earlier.study_uid,
+                earlier_version=earlier.version,
+                elapsed=scan.acquired_at - earlier.acquired_at,
+                earlier_at=earlier.acquired_at,
+                same_model=same,
+                changes=changes(answers[0], analysis) if same else (),
+            )
+    return None
+
+
+def is_earlier(one: Scan, other: Scan) -> bool:
+    """Whether one was acquired before the other, however wrong an assumed time zone may be."""
+    if one.acquired_at is None or other.acquired_at is None:
+        return False
+    margin = OTHER_ZONES if one.zone_stated != other.zone_stated else timedelta(0)
+    return other.acquired_at - one.acquired_at > margin
+
+
+def changes(earlier: Analysis, later: Analysis) -> tuple[Change, ...]:
+    """All blood, and the intraparenchymal where the model tells it apart."""
+    before, after = volumes(earlier), volumes(later)
+    found = [Change(INTRACRANIAL, total(before.values()), total(after.values()))]
+    kind = HaemorrhageType.INTRAPARENCHYMAL
+    if kind in before and kind in after:
+        found.append(Change(kind.value, before[kind], after[kind]))
+    return tuple(found)
+
+
+def volumes(analysis: Analysis) -> dict[str, Volume]:
+    """What was drawn, by type: nothing, without any range, in a study or a type that was not suspected."""
+    return {each.name: volume(each, analysis.suspected and each.present) for each in analysis.findings}
+
+
+def volume(finding: FindingRow, drawn: bool) -> Volume:
+    """A finding's volume with its range."""
+    return Volume(finding.volume_ml, finding.low_ml, finding.high_ml) if drawn else Volume(0.0)
+
+
+def of_study(tx: Transaction, study_uid: str) -> Growth | None:
+    """What stands for a study now: its latest result against the last scan before it."""
+    scan, analyses = scans.latest(tx, study_uid), results.analyses_of_study(tx, study_uid)
+    if scan is None or not analyses or scan.version != analyses[-1].version:
+        return None
+    return compare(tx, scan, analyses[-1])
+
+
+def later_scans(tx: Transaction, scan: Scan) -> list[Scan]:
+    """The patient's analysed scans that were acquired after this one."""
+    others = scans.others(tx, scan)
+    return [other for other in others if is_earlier(scan, other) and not contradiction(scan, other)]
+
+
+def as_reported(growth: Growth | None) -> str:
+    """What a report says of a comparison: when this changes, the report is out of date."""
+    return "\n".join(sentences(growth))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a study's page says of the last scan: plain sentences, and the earlier study while it is stored here."""
+
+    sentences: tuple[str, ...]
+    earlier_study_uid: str | None
+    grown: bool
+
+
+def comparison(tx: Transaction, study_uid: str) -> Comparison:
+    """What stands now; what the report said, where the earlier scan has left the archive since."""
+    found, scan = of_study(tx, study_uid), scans.latest(tx, study_uid)
+    if found is None:
+        return Comparison(tuple(scan.compared.splitlines()) if scan else (), None, False)
+    return Comparison(tuple(sentences(found)), found.earlier_study_uid, found.grown)
+
+
+def log_contradictions(tx: Transaction, scan: Scan) -> None:
+    """Say in the log where a Patient ID stands for what look like two people."""
+    for other in scans.others(tx, scan):
+        if contradiction(scan, other):
+            log.warning(
+                "not compared: the same Patient ID and issuer, but name or birth date contradict",
+                study_uid=scan.study_uid,
+                other_study_uid=other.study_uid,
+            )

@@ -1,0 +1,105 @@
+"""Data sets as DICOM JSON (PS3.18 Annex F). What cannot be converted is left without value, never an exception."""
+
+import base64
+import math
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import ExplicitVRBigEndian
+from pydicom.valuerep import PersonName
+
+from dicom_node.dicom.part10 import UNREADABLE, Header
+
+Json = dict[str, Any]
+INLINE_BYTES = 1024  # longer values stand as BulkDataURI
+WORD_BYTES = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
+BINARY = ("OB", "OW", "OF", "OL", "OD", "OV", "UN", "OB or OW")
+CHARACTER_SET, GROUP_LENGTH = 0x00080005, 0x0000
+
+
+def metadata(header: Header, bulk_url: str) -> Json:
+    """All elements of an instance; pixels and long binary values as links below `bulk_url`."""
+    swap = header.syntax == ExplicitVRBigEndian
+    found = dataset_json(header.dataset, lambda path: f"{bulk_url}/{path}", swap)
+    if header.pixels is not None:
+        name = f"{header.pixels.tag:08X}"
+        found[name] = {"vr": header.pixels.vr, "BulkDataURI": f"{bulk_url}/{name}"}
+    return found
+
+
+def dataset_json(
+    dataset: Dataset,
+    link: Callable[[str], str],
+    swap: bool = False,
+    within: str = "",
+    only: Collection[int] | None = None,
+) -> Json:
+    """A data set, or `only` some of its elements; `link` makes the address of a long value from its place."""
+    found: Json = {}
+    for tag in sorted(dataset.keys()):
+        if (only is not None and tag not in only) or tag.element == GROUP_LENGTH:
+            continue
+        name = f"{int(tag):08X}"
+        try:
+            found[name] = _element(dataset[tag], link, swap, within + name)
+        except UNREADABLE:
+            found[name] = {"vr": _vr(tag)}
+    if f"{CHARACTER_SET:08X}" in found or not within:
+        found[f"{CHARACTER_SET:08X}"] = {"vr": "CS", "Value": ["ISO_IR 192"]}  # JSON is UTF-8
+    return dict(sorted(found.items()))
+
+
+def element_json(tag: int, *values: Any) -> Json:
+    """An element made from values; empty ones are left out."""
+    vr, given = dictionary_VR(tag), [value for value in values if value not in (None, "")]
+    if not given:
+        return {"vr": vr}
+    return {"vr": vr, "Value": [name_json(str(each)) if vr == "PN" else each for each in given]}
+
+
+def name_json(name: str) -> Json:
+    """The component groups of a person's name."""
+    groups = PersonName(name).components
+    kinds = ("Alphabetic", "Ideographic", "Phonetic")
+    return {kind: group for kind, group in zip(kinds, groups, strict=False) if group}
+
+
+def _vr(tag: BaseTag) -> str:
+    return dictionary_VR(tag) if keyword_for_tag(tag) else "UN"
+
+
+def _element(element: DataElement, link: Callable[[str], str], swap: bool, place: str) -> Json:
+    vr = str(element.VR)
+    if vr == "SQ":
+        items = enumerate(element.value)
+        return {"vr": vr, "Value": [dataset_json(item, link, swap, f"{place}/{i}/") for i, item in items]}
+    if vr in BINARY:
+        return _binary(element, "OW" if vr == "OB or OW" else vr, link, swap, place)
+    if element.is_empty:
+        return {"vr": vr}
+    if vr == "PN":
+        several = element.value if element.VM > 1 else [element.value]
+        return {"vr": vr, "Value": [name_json(str(each)) or None for each in several]}
+    values = element.to_json_dict(None, INLINE_BYTES).get("Value", [])
+    return {"vr": vr, "Value": [None if isinstance(v, float) and not math.isfinite(v) else v for v in values]}
+
+
+def _binary(element: DataElement, vr: str, link: Callable[[str], str], swap: bool, place: str) -> Json:
+    if element.is_empty:
+        return {"vr": vr}
+    if len(element.value) > INLINE_BYTES:
+        return {"vr": vr, "BulkDataURI": link(place)}
+    return {"vr": vr, "InlineBinary": base64.b64encode(little_endian(element.value, vr, swap)).decode("ascii")}
+
+
+def little_endian(value: bytes, vr: str, swap: bool) -> bytes:
+    """The value of a binary element in little endian, whatever the file's is."""
+    size = WORD_BYTES.get(vr, 1)
+    if not swap or size == 1 or len(value) % size:
+        return value
+    return np.frombuffer(value, f">u{size}").astype(f"<u{size}").tobytes()

@@ -1,0 +1,157 @@
+"""What needs pixels decoded (runs in the process of decoding.py): frames, transcoded instances, pictures.
+
+Windowing follows PS3.3 C.11.1 and C.11.2, the picture's parameters PS3.18 8.3.5.
+"""
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.multival import MultiValue
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
+
+from dicom_node.dicom.json_model import BINARY, little_endian
+from dicom_node.dicom.part10 import UNREADABLE, whole
+from dicom_node.errors import TriageNodeError
+
+WINDOW_OF_NONE = (0.5, 99.5)  # percentiles shown where the instance names no window
+MACROS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
+PER_FRAME, SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
+Pixels = NDArray[Any]
+Window = tuple[float, float, str]
+
+
+class CannotDecode(TriageNodeError):
+    """The pixels cannot be decoded, or there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a picture is wanted; `window` is (centre, width, function), `box` the largest (width, height)."""
+
+    media_type: str = "image/jpeg"
+    window: Window | None = None
+    box: tuple[int, int] | None = None
+    quality: int = 90
+
+
+def frame_bytes(path: Path, index: int) -> bytes:
+    """A frame (from 0) in little endian, colours as RGB by pixel; bits are packed again."""
+    try:
+        header = dcmread(path, stop_before_pixels=True)
+        return _packed(_values(path, header, index), whole(header, "BitsAllocated"))
+    except (*UNREADABLE, NotImplementedError) as error:
+        raise CannotDecode(str(error)) from None
+
+
+def transcode(path: Path, target: Path) -> None:
+    """Write the instance as Explicit VR Little Endian. The SOP Instance UID stays."""
+    try:
+        dataset = dcmread(path)
+        syntax = dataset.file_meta.TransferSyntaxUID
+        if syntax.is_encapsulated:
+            dataset.decompress(generate_instance_uid=False)
+        elif syntax == ExplicitVRBigEndian:
+            _turn(dataset)
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dcmwrite(target, dataset, enforce_file_format=True)
+    except (*UNREADABLE, NotImplementedError) as error:
+        raise CannotDecode(str(error)) from None
+
+
+def picture(path: Path, index: int, look: Look) -> bytes:
+    """A frame (from 0) as JPEG or PNG, as large as it is or as fits the box."""
+    try:
+        header = dcmread(path, stop_before_pixels=True)
+        values = _shown(header, _values(path, header, index), index, look.window)
+        shown = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    except (*UNREADABLE, NotImplementedError) as error:
+        raise CannotDecode(str(error)) from None
+    if look.box:
+        scale = min(look.box[0] / shown.width, look.box[1] / shown.height)
+        size = max(1, round(shown.width * scale)), max(1, round(shown.height * scale))
+        shown = shown.resize(size, Image.Resampling.LANCZOS)
+    buffer = BytesIO()
+    shown.save(buffer, "PNG" if look.media_type == "image/png" else "JPEG", quality=look.quality)
+    return buffer.getvalue()
+
+
+def _values(path: Path, header: FileDataset, index: int) -> Pixels:
+    """One frame; of a deflated file by way of the whole, which pydicom needs."""
+    deflated = header.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    return pixel_array(dcmread(path) if deflated else path, index=index)
+
+
+def _packed(values: Pixels, bits: int) -> bytes:
+    if bits == 1:
+        return np.packbits(values.ravel().astype(np.uint8), bitorder="little").tobytes()
+    return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _turn(dataset: FileDataset) -> None:
+    """Binary values from big to little endian; pydicom turns the numbers when it writes them."""
+    if "PixelData" in dataset:
+        values = pixel_array(dataset, raw=True)
+        dataset.PixelData = _packed(values, whole(dataset, "BitsAllocated"))
+        if whole(dataset, "SamplesPerPixel", 1) > 1:
+            dataset.PlanarConfiguration = 0
+    for element in dataset.iterall():
+        if element.VR in BINARY and element.value and element.keyword != "PixelData":
+            element.value = little_endian(element.value, str(element.VR), swap=True)
+
+
+def _shown(header: FileDataset, values: Pixels, index: int, window: Window | None) -> Pixels:
+    """Grey values or colours from 0 to 255."""
+    photometric = header.PhotometricInterpretation
+    if photometric == "PALETTE COLOR":
+        coloured = apply_color_lut(values, header)
+        return np.asarray(coloured * (255 / np.iinfo(coloured.dtype).max))
+    if values.ndim == 3:
+        return np.asarray(values * (255 / (2 ** whole(header, "BitsStored", 8) - 1)))
+    frame = _frame_attributes(header, index)
+    grey = apply_modality_lut(values, frame)
+    window = window or _own_window(frame)
+    if window:
+        grey = _windowed(grey.astype(np.float64), *window)
+    else:
+        grey = apply_voi_lut(grey, frame).astype(np.float64)
+        low, high = np.percentile(grey, WINDOW_OF_NONE)
+        grey = (grey - low) * (255 / max(high - low, 1e-6))
+    return 255 - grey.clip(0, 255) if photometric == "MONOCHROME1" else grey
+
+
+def _frame_attributes(header: FileDataset, index: int) -> Dataset:
+    """The header with what its functional groups say of one frame (PS3.3 C.7.6.16)."""
+    found = Dataset()
+    found.update(header)
+    shared, frames = header.get(SHARED) or [], header.get(PER_FRAME) or []
+    for groups in (*shared[:1], *frames[index : index + 1]):
+        for macro in MACROS:
+            for item in (groups.get(macro) or [])[:1]:
+                found.update(item)
+    return found
+
+
+def _own_window(frame: Dataset) -> Window | None:
+    centre, width = frame.get("WindowCenter"), frame.get("WindowWidth")
+    if centre in (None, "") or width in (None, ""):
+        return None
+    centre, width = (each[0] if isinstance(each, MultiValue) else each for each in (centre, width))
+    return float(centre), float(width), str(frame.get("VOILUTFunction") or "LINEAR")
+
+
+def _windowed(grey: Pixels, centre: float, width: float, function: str) -> Pixels:
+    """PS3.3 C.11.2.1.2 and C.11.2.1.3, to 0..255."""
+    if function.upper() == "SIGMOID":
+        return np.asarray(255 / (1 + np.exp(-4 * (grey - centre) / max(width, 1e-6))))
+    if function.upper() == "LINEAR":
+        centre, width = centre - 0.5, width - 1
+    return ((grey - centre) / max(width, 1e-6) + 0.5) * 255

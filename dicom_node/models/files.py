@@ -1,0 +1,64 @@
+"""The files of a model that is to be installed: its card, weights and folds, checked and copied."""
+
+import hashlib
+import os
+import re
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+from dicom_node.durable import sync_folder
+from dicom_node.tables.models import InstalledModel
+from inference.errors import ModelError
+from inference.models.card import ModelCard, load_card
+from inference.models.weights import read_weights
+from inference.pipelines.haemorrhage.folds import folds_path, load_folds
+
+BUILT_IN = "built-in"
+CARD = "card.toml"
+NAME_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+VERSION_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,31}")
+SHA256_FORM = re.compile(r"[0-9a-f]{64}")
+
+
+def check_names(card: ModelCard, source: Path) -> None:
+    """ModelError where name, version or hash cannot name a folder, or the weights do not lie beside the card."""
+    name, version = card.identity.name, card.identity.version
+    if not NAME_FORM.fullmatch(name) or name == BUILT_IN:
+        raise ModelError(f"{source}: {name!r} cannot be a model's name (letters, digits, . _ -; not {BUILT_IN!r})")
+    if not VERSION_FORM.fullmatch(version):
+        raise ModelError(f"{source}: {version!r} cannot be a model's version (letters, digits, . _ + -)")
+    if not SHA256_FORM.fullmatch(card.identity.sha256):
+        raise ModelError(f"{source}: sha256 must be 64 hexadecimal digits in small letters")
+    if Path(str(card.weights)).parent != source.parent:
+        raise ModelError(f"{source}: the weights must lie beside their card; it names {card.weights}")
+
+
+def described(card: ModelCard, source: Path, now: datetime, by: str) -> InstalledModel:
+    """The row of a model that is about to be installed."""
+    who = card.identity
+    model_id = f"{who.name}-{who.version}-{who.sha256[:8]}"
+    return InstalledModel(model_id, who.name, who.version, who.sha256, card.kind, file_sha256(source), now, by)
+
+
+def copy_model(card: ModelCard, source: Path, draft: Path) -> ModelCard:
+    """Copy card, weights and folds into a folder, durably, and check the copy; the copy's card."""
+    weights, folds = Path(str(card.weights)), folds_path(card)
+    if not weights.is_file():
+        raise ModelError(f"{weights}: the weights are not there")
+    for file, name in ((source, CARD), (weights, weights.name), (folds, folds.name)):
+        if file != folds or folds.is_file():
+            shutil.copyfile(file, draft / name)
+            with (draft / name).open("rb") as copied:
+                os.fsync(copied.fileno())
+    sync_folder(draft)
+    card = load_card(draft / CARD)
+    read_weights(card)
+    if folds_path(card).is_file():
+        load_folds(card)
+    return card
+
+
+def file_sha256(path: Path) -> str:
+    """The hex digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,120 @@
+"""Composition root: settings -> running processes. The only file, beside the commands, that knows everyone."""
+
+import random
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from dicom_node import clock
+from dicom_node.archive import Archive
+from dicom_node.errors import PeerError
+from dicom_node.network import scu
+from dicom_node.network.scp import StorageServer
+from dicom_node.processes.life import BEAT_EVERY_S, Life, only_one
+from dicom_node.routes import Rules, load_rules
+from dicom_node.settings import Peer, Settings
+from dicom_node.steps.complete import ask_senders, complete_due
+from dicom_node.steps.deliver import deliver_due
+from dicom_node.steps.receive import Receiver, reconcile
+from dicom_node.steps.requeue import expire_leases
+from dicom_node.steps.retain import retain
+from dicom_node.steps.route import route_due
+from dicom_node.tables import models, processes
+from dicom_node.tables.database import Database, open_database
+
+if TYPE_CHECKING:
+    pass
+
+STUCK_S = 180.0
+log = structlog.get_logger()
+
+
+@contextmanager
+def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[tuple[StorageServer, Life]]:
+    """The DICOM side: receives, completes, routes and delivers while the body runs."""
+    with only_one(settings.node.data, "node"):
+        database, archive = open_database(settings.database_path), Archive(settings.node.data)
+        rules = load_rules(settings.routes_path)
+        with database.read() as tx:
+            rules.check_pipelines(models.pipelines(tx))
+        archive.clear_incoming()
+        adopted, lost = reconcile(database, archive, clock.utc_now())
+        if adopted or lost:
+            log.warning("files and rows differed at start", files_adopted=adopted, rows_dropped=lost)
+        life, ticker = Life(database, "node", supervisor), clock.Ticker()
+        receiver = Receiver(database, archive)
+        server = StorageServer(settings, receiver.store, receiver.ended, partial(note_refusal, database))
+        with database.write() as tx:
+            processes.publish(tx, "dicom_port", str(server.port))
+        scheduler = start_clock(settings, database, archive, rules, ticker, life)
+        log.info("listening", ae_title=settings.node.ae_title, host=settings.node.host, port=server.port)
+        try:
+            yield server, life
+        finally:
+            server.close()
+            scheduler.shutdown(wait=False)
+            ticker.stop()
+            life.finish()
+
+
+def start_clock(
+    settings: Settings, database: Database, archive: Archive, rules: Rules, ticker: clock.Ticker, life: Life
+) -> BackgroundScheduler:
+    """Everything that happens by time: what is urgent on the monotonic ticker, housekeeping on APScheduler."""
+    explain = settings.report.picture_for_not_analysed
+    counted = partial(count_at_sender, settings)
+    ticker.every(0.2, lambda: complete_due(database, settings.complete, clock.monotonic()), "complete")
+    ticker.every(0.2, lambda: route_due(database, rules, clock.utc_now(), explain), "route")
+    ticker.every(0.5, lambda: ask_senders(database, counted, settings.complete, clock.monotonic()), "ask senders")
+    ticker.every(1.0, lambda: expire_leases(database, settings.analyse, clock.monotonic()), "leases")
+    for peer in settings.destinations:
+        ticker.every(0.2, partial(empty_outbox, settings, database, peer), f"deliver to {peer.name}")
+    ticker.every(BEAT_EVERY_S, lambda: show_life(life, ticker), "beat")
+    scheduler = BackgroundScheduler(timezone="UTC")
+    kept = [database, archive, settings.retention.keep_gb, [peer.name for peer in settings.destinations]]
+    scheduler.add_job(retain, "interval", kept, minutes=settings.retention.every_minutes)
+    scheduler.start()
+    return scheduler
+
+
+def empty_outbox(settings: Settings, database: Database, peer: Peer) -> None:
+    """Send what is due for one destination."""
+    send = partial(scu.send, peer=peer, ae_title=settings.node.ae_title, timeout_s=settings.deliver.timeout_s)
+    deliver_due(database, peer.name, send, settings.deliver, random.Random())
+
+
+def count_at_sender(settings: Settings, calling_aet: str, study_uid: str, series_uid: str) -> int | None:
+    """Ask the peer that sent a series how many images it has; None where it cannot be asked or does not say."""
+    for peer in settings.peer:
+        if peer.query and peer.ae_title == calling_aet:
+            try:
+                return scu.count_instances(
+                    peer, settings.node.ae_title, settings.deliver.timeout_s, study_uid, series_uid
+                )
+            except PeerError as error:
+                log.warning("the sender could not be asked how many images there are", error=str(error))
+    return None
+
+
+def note_refusal(database: Database, calling_aet: str, called_aet: str, address: str, reason: str) -> None:
+    """Log a refused association or object and keep it for the status page, unless the disk is full."""
+    log.warning("refused", calling_aet=calling_aet, called_aet=called_aet, address=address, reason=reason)
+    try:
+        with database.write() as tx:
+            processes.refuse(tx, processes.Refusal(clock.utc_now(), calling_aet, called_aet, address, reason))
+    except sqlite3.Error as error:
+        log.error("the refusal could not be kept for the status page", error=str(error))
+
+
+def show_life(life: Life, ticker: clock.Ticker) -> None:
+    """A sign of life, unless a clock job hangs."""
+    life.check_supervisor()
+    if stuck := ticker.stuck(STUCK_S):
+        log.error("a clock job hangs", jobs=stuck)
+    else:
+        life.promise()

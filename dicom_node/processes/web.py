@@ -1,0 +1,48 @@
+"""The process of the page."""
+
+from functools import partial
+
+from dicom_node import clock
+from dicom_node.archive import Archive
+from dicom_node.processes.life import BEAT_EVERY_S, Life
+from dicom_node.processes.node import note_refusal
+from dicom_node.settings import Settings
+from dicom_node.steps.receive import Receiver
+from dicom_node.tables import processes
+from dicom_node.tables.database import open_database
+
+
+def run_web(settings: Settings, supervisor: int | None = None) -> None:
+    """The page, until told to end."""
+    import uvicorn
+
+    from dicom_node.web.app import build_app
+    from dicom_node.web.dicomweb.context import Storing
+
+    database, archive = open_database(settings.database_path), Archive(settings.node.data)
+    life, ticker = Life(database, "web", supervisor), clock.Ticker()
+    receiver = Receiver(database, archive)
+    storing = Storing(receiver.store, receiver.ended, partial(note_refusal, database), settings.node.ae_title)
+    config = uvicorn.Config(
+        build_app(database, archive, settings, storing),
+        host=settings.web.host,
+        port=settings.web.port,
+        log_level="warning",
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(config)
+
+    def beat() -> None:
+        life.check_supervisor()
+        if life.ending.is_set():
+            server.should_exit = True
+        elif server.started and not server.should_exit:
+            port = server.servers[0].sockets[0].getsockname()[1]
+            with database.write() as tx:
+                processes.publish(tx, "web_port", str(port))
+            life.promise()
+
+    ticker.every(BEAT_EVERY_S, beat, "beat")
+    server.run()
+    ticker.stop()
+    life.finish()

@@ -1,0 +1,202 @@
+"""Routing rules as data: reads routes.toml and matches a series against it. No expression is ever evaluated.
+
+An unknown field, an unknown test or a wrong regular expression is a `SettingsError` that names the rule.
+"""
+
+import re
+import tomllib
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydicom.dataset import Dataset
+
+from dicom_node.dicom.headers import text_of
+from dicom_node.errors import SettingsError
+from inference.input.geometry import StackShape
+from inference.input.stack import patient_age_years
+
+NAME_IN_BRACES = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What is known of a series when it is routed. Lengths come from positions along the slices' normal."""
+
+    modality: str
+    sop_class: str
+    body_part: str
+    study_description: str
+    series_description: str
+    protocol: str
+    image_type: str
+    kernel: str
+    contrast: str
+    orientation: str
+    calling_aet: str
+    slices: int
+    coverage_mm: float
+    spacing_mm: float
+    age_years: float | None
+    obstacle: str
+    missing: str
+    own: bool
+
+    @property
+    def text(self) -> str:
+        """Everything that was written about the series, in one."""
+        return " | ".join((self.study_description, self.series_description, self.protocol, self.body_part))
+
+    @property
+    def gaps(self) -> bool:
+        """Whether slices are missing."""
+        return bool(self.missing)
+
+
+NOTHING = Features("", "", "", "", "", "", "", "", "", "", "", 0, 0.0, 0.0, None, "", "", False)
+FIELDS = {field.name for field in fields(Features)} | {"text", "gaps"}
+
+
+class Condition(BaseModel):
+    """One field's conditions; all that are given must hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    is_: Annotated[tuple[str, ...] | None, Field(alias="is")] = None
+    has: tuple[str, ...] | None = None
+    lacks: tuple[str, ...] | None = None
+    matches: re.Pattern[str] | None = None
+    at_least: float | None = None
+    below: float | None = None
+    empty: bool | None = None
+    true: bool | None = None
+
+    def holds(self, value: Any) -> bool:
+        """Whether the value passes. An unknown number (None) passes no numeric test."""
+        text = str("" if value is None else value).strip()
+        folded = text.casefold()
+        return (
+            (self.is_ is None or folded in {word.casefold() for word in self.is_})
+            and (self.has is None or any(word.casefold() in folded for word in self.has))
+            and (self.lacks is None or not any(word.casefold() in folded for word in self.lacks))
+            and (self.matches is None or re.search(self.matches.pattern, text, re.IGNORECASE) is not None)
+            and (self.at_least is None or (value is not None and value >= self.at_least))
+            and (self.below is None or (value is not None and value < self.below))
+            and (self.empty is None or (text == "") is self.empty)
+            and (self.true is None or value is self.true)
+        )
+
+
+class Rule(BaseModel):
+    """One [[rule]]."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    rank: int = 1000
+    priority: int = 0
+    pipeline: str | None = None
+    decline: str | None = None
+    ignore: str | None = None
+    when: dict[str, Condition] = {}
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> "Rule":
+        if sum(answer is not None for answer in (self.pipeline, self.decline, self.ignore)) != 1:
+            raise ValueError("a rule has exactly one of pipeline, decline, ignore")
+        if unknown := sorted(self.when.keys() - FIELDS):
+            raise ValueError(f"no such field: {', '.join(unknown)} (there are: {', '.join(sorted(FIELDS))})")
+        self.reason_for(NOTHING)
+        return self
+
+    def fits(self, features: Features) -> bool:
+        """Whether all conditions hold."""
+        return all(test.holds(getattr(features, field)) for field, test in self.when.items())
+
+    def reason_for(self, features: Features) -> str:
+        """Why this rule decided, in words for the reader. ValueError for an unknown {name}."""
+        words = {field.name: str(getattr(features, field.name)).strip() for field in fields(Features)}
+        words["coverage_mm"], words["spacing_mm"] = f"{features.coverage_mm:.0f}", f"{features.spacing_mm:.2f}"
+        template = self.decline or self.ignore or self.name
+        names = set(NAME_IN_BRACES.findall(template))
+        if unknown := sorted(names - words.keys()):
+            raise ValueError(f"the reason uses an unknown name: {', '.join(unknown) or '{}'}")
+        if re.search(r"[{}]", NAME_IN_BRACES.sub("", template)):
+            raise ValueError("the reason has a brace without its partner; names stand as {modality}")
+        return NAME_IN_BRACES.sub(lambda found: words[found.group(1)], template)
+
+
+class Rules(BaseModel):
+    """All rules, in their order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: tuple[Rule, ...]
+
+    def decide(self, features: Features) -> Rule:
+        """The first rule that fits; one that declines when none does."""
+        fitting = (rule for rule in self.rule if rule.fits(features))
+        return next(fitting, Rule(name="no rule", decline="No rule is written for such a series."))
+
+    @property
+    def pipelines(self) -> frozenset[str]:
+        """Every pipeline that a rule names."""
+        return frozenset(rule.pipeline for rule in self.rule if rule.pipeline is not None)
+
+    def check_pipelines(self, known: Collection[str]) -> None:
+        """SettingsError, naming the rule, where one names a pipeline that is not among these."""
+        for rule in self.rule:
+            if rule.pipeline is not None and rule.pipeline not in known:
+                raise SettingsError(
+                    f"the routing rule {rule.name!r} names the pipeline {rule.pipeline!r}, which is not there; there "
+                    f"are: {', '.join(sorted(known))} (a model of yours: triage-node models install)"
+                )
+
+
+def load_rules(path: Path | None = None) -> Rules:
+    """The site's rules, or the ones that come with the node."""
+    try:
+        text = path.read_text("utf-8") if path else files("config").joinpath("routes.toml").read_text("utf-8")
+        return Rules.model_validate(tomllib.loads(text))
+    except ValidationError as error:
+        raise SettingsError(f"{path or 'routes.toml'}: {_say(error)}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path or 'routes.toml'}: {error}") from None
+
+
+def _say(error: ValidationError) -> str:
+    """All problems in one line; rules are counted from 1."""
+    told = []
+    for problem in error.errors():
+        place = [str(part + 1) if isinstance(part, int) else str(part) for part in problem["loc"]]
+        text = "there is no such key" if problem["type"] == "extra_forbidden" else problem["msg"]
+        told.append(f"{' '.join(place)}: {text}")
+    return "; ".join(told)
+
+
+def features_of(header: Dataset, shape: StackShape, calling_aet: str, own: bool) -> Features:
+    """The features of a series, from one of its headers and the shape of its slices."""
+
+    return Features(
+        modality=text_of(header, "Modality"),
+        sop_class=text_of(header, "SOPClassUID"),
+        body_part=text_of(header, "BodyPartExamined"),
+        study_description=text_of(header, "StudyDescription"),
+        series_description=text_of(header, "SeriesDescription"),
+        protocol=text_of(header, "ProtocolName"),
+        image_type=text_of(header, "ImageType"),
+        kernel=text_of(header, "ConvolutionKernel").partition("\\")[0],
+        contrast=text_of(header, "ContrastBolusAgent"),
+        orientation=shape.plane or "",
+        calling_aet=calling_aet,
+        slices=shape.slices,
+        coverage_mm=shape.coverage_mm,
+        spacing_mm=shape.spacing_mm or 0.0,
+        age_years=patient_age_years(header),
+        obstacle=shape.obstacle or "",
+        missing=shape.holes[0] if shape.holes else "",
+        own=own,
+    )

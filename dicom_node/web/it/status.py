@@ -1,0 +1,168 @@
+"""The page for IT and the health check: does the node live, and if nothing arrives, why."""
+
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from dicom_node import clock
+from dicom_node.entities import Job, JobState
+from dicom_node.settings import Settings
+from dicom_node.tables import jobs, processes
+from dicom_node.tables.database import Transaction
+from dicom_node.tables.processes import Refusal
+from dicom_node.tables.views import overview
+from dicom_node.web import words
+from dicom_node.web.notices import LEVELS, NEEDED, Notice, Process, dicom_port, living, not_living
+from dicom_node.web.security import is_loopback
+from dicom_node.web.site import Site, render, site_of
+from dicom_node.web.viewer.install import installed_version
+
+LITTLE_SPACE_GB = 2.0
+RECENT = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the page for IT shows."""
+
+    notices: tuple[Notice, ...]
+    processes: tuple[Process, ...]
+    dicom_port: str
+    receiving: tuple[overview.SeriesRow, ...]
+    refusals: tuple[Refusal, ...]
+    jobs: dict[str, int]
+    troubled_jobs: tuple[Job, ...]
+    outbox: tuple[overview.OutboxRow, ...]
+    free_gb: float
+    monotonic: float
+
+
+def show_status(request: Request) -> Response:
+    """GET /status; only the part that changes when asked by the page's own script."""
+    site, now = site_of(request), clock.utc_now()
+    with site.database.read() as tx:
+        status = gather(tx, site, now, clock.monotonic())
+    context = {"status": status, "settings": site.settings, "callers": callers(site.settings), "now": now}
+    return render(request, "it/status_body.html" if "part" in request.query_params else "it/status.html", context)
+
+
+def health(request: Request) -> Response:
+    """GET /health: 200 while the processes that a flag depends on live, otherwise 503 and which do not."""
+    with site_of(request).database.read() as tx:
+        known = living(processes.beats(tx), clock.monotonic())
+    missing = [each.name for each in known if each.name in NEEDED and not each.living]
+    answer = {"healthy": not missing, "missing": missing, "processes": {each.name: each.living for each in known}}
+    return JSONResponse(answer, 503 if missing else 200)
+
+
+def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Status:
+    """Read what the page shows."""
+    refusals = processes.refusals(tx, 20)
+    outbox = overview.outbox(tx)
+    free_gb = shutil.disk_usage(site.archive.root).free / 1e9
+    troubled = [job for job in jobs.recent(tx, 200) if job.error and job.state is not JobState.DONE][:20]
+    counts = overview.jobs_by_state(tx)
+    notices = [
+        *not_living(tx),
+        *on_arrival(overview.last_arrival(tx), monotonic),
+        *on_refusals(refusals, now),
+        *on_work(counts, outbox),
+        *on_space(free_gb),
+        *on_exposure(site.settings.web.host),
+        *on_viewer(site),
+    ]
+    return Status(
+        notices=tuple(sorted(notices, key=lambda each: LEVELS.index(each.level))),
+        processes=tuple(living(processes.beats(tx), monotonic)),
+        dicom_port=dicom_port(tx, site.settings),
+        receiving=tuple(overview.series(tx, receiving=True)),
+        refusals=tuple(refusals),
+        jobs=counts,
+        troubled_jobs=tuple(troubled),
+        outbox=tuple(outbox),
+        free_gb=free_gb,
+        monotonic=monotonic,
+    )
+
+
+def on_arrival(last: overview.SeriesRow | None, monotonic: float) -> list[Notice]:
+    """When the last image came."""
+    if last is None:
+        hint = (
+            "Send a test image, or ask the sender for its log: an association that never reaches us is not seen here."
+        )
+        return [Notice("warn", "No image has ever arrived.", hint)]
+    if not last.last_at:
+        return [Notice("warn", "No image has arrived since this machine was started.")]
+    ago = words.duration(monotonic - last.last_at)
+    return [Notice("good", f"The last image came {ago} ago from {last.calling_aet or 'an unnamed sender'}.")]
+
+
+def on_refusals(refusals: list[Refusal], now: datetime) -> list[Notice]:
+    """What was refused in the last hour, each sender and reason once, the newest first."""
+    recent = [each for each in refusals if now - each.at <= RECENT]
+    once = {(each.calling_aet, each.address, each.reason): each for each in reversed(recent)}
+    return [refused(each, now) for each in reversed(once.values())][:5]
+
+
+def refused(refusal: Refusal, now: datetime) -> Notice:
+    """One refusal, and what IT can do where it is a matter of names."""
+    who = f"{refusal.calling_aet or 'an unnamed sender'} at {refusal.address}"
+    names = "Add the sender as a [[peer]], or correct the AE title that it calls; then restart the node."
+    hint = names if "AE title" in refusal.reason else ""
+    return Notice("warn", f"Refused {words.since(refusal.at, now)} ago: {who}: {refusal.reason}.", hint)
+
+
+def on_work(counts: dict[str, int], outbox: list[overview.OutboxRow]) -> list[Notice]:
+    """Analyses and deliveries that have failed or are held up."""
+    notices = []
+    if failed := counts.get(JobState.FAILED, 0):
+        notices.append(
+            Notice("bad", f"Analyses that failed: {failed}.", "When the cause is mended: triage-node retry ID")
+        )
+    for row in outbox:
+        if row.failed:
+            text = f"Objects not delivered to {row.destination}: {row.failed}; {row.last_error or 'no reason given'}."
+            notices.append(Notice("bad", text, "When the destination answers again: triage-node retry ID"))
+        elif row.waiting and row.last_error:
+            text = f"Objects waiting for {row.destination}: {row.waiting}. It last said: {row.last_error}."
+            notices.append(Notice("warn", text, f"Test it with: triage-node echo {row.destination}"))
+    return notices
+
+
+def on_space(free_gb: float) -> list[Notice]:
+    """Whether the disk is about to fill."""
+    if free_gb >= LITTLE_SPACE_GB:
+        return []
+    return [Notice("bad", f"Only {free_gb:.1f} GB are free: images will be refused (0xA700) when the disk is full.")]
+
+
+def on_exposure(host: str) -> list[Notice]:
+    """Whether the page, which has no login, can be seen from elsewhere."""
+    if is_loopback(host):
+        return []
+    hint = "Set [web] host to 127.0.0.1, or put a proxy that asks for a login in front of it."
+    return [Notice("warn", f"This page has no login, and other machines can reach it ({host}).", hint)]
+
+
+def on_viewer(site: Site) -> list[Notice]:
+    """Whether a row opens what the settings say."""
+    if site.settings.viewer.opens != "node":
+        return []
+    if version := installed_version(site.settings.node.data):
+        return [Notice("good", f"A row opens the viewer OHIF {version}.")]
+    hint = "Install OHIF with: triage-node viewer install; or name the site's own in the settings: [viewer] opens"
+    return [Notice("warn", "No viewer is installed: a row opens the study's page.", hint)]
+
+
+def callers(settings: Settings) -> str:
+    """Who may send, in words."""
+    access = settings.access
+    if access.any_caller:
+        return "anybody"
+    named = [f"{peer.ae_title} ({peer.name})" for peer in settings.peer]
+    here = ["any program on this machine"] if access.any_caller_on_loopback else []
+    return ", ".join(named + here) or "nobody: add a [[peer]] to the settings"

@@ -1,0 +1,133 @@
+"""What readers say of a result: the form's request, what makes sense for which result, and the export.
+
+Who said it is the name the reader typed; there is no login. Requests from other sites' pages are refused by the guard
+around every form (security.py).
+"""
+
+from datetime import datetime
+from urllib.parse import parse_qs, quote
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+
+from dicom_node import clock
+from dicom_node.derived import quality
+from dicom_node.entities import Analysis
+from dicom_node.tables import feedback, results
+from dicom_node.tables.database import Database, Transaction
+from dicom_node.tables.feedback import Given, Verdict
+from dicom_node.web.reader.feedback_csv import csv_pages
+from dicom_node.web.site import A_YEAR_S, READER_COOKIE, plain_name, reader_of, site_of
+from inference.pipelines.haemorrhage.types import HaemorrhageType
+
+LONGEST_FORM = 32_768
+LONGEST_COMMENT = 2000
+SAID_OF_SUSPECTED = (Verdict.AGREE, Verdict.FALSE_ALARM, Verdict.WRONG_TYPE, Verdict.WITHDRAWN)
+SAID_OF_NEGATIVE = (Verdict.AGREE, Verdict.MISSED, Verdict.WITHDRAWN)
+GONE = "This result does not stand here any more. Please open the study again and look at its latest result."
+log = structlog.get_logger()
+
+
+async def give(request: Request) -> Response:
+    """POST /studies/{study_uid}/feedback. 400 for what makes no sense, 409 when that result is no longer there."""
+    study_uid, form = request.path_params["study_uid"], await read_form(request)
+    version, made_at, given = said_in(form)
+    database = site_of(request).database
+    await run_in_threadpool(keep, database, study_uid, version, made_at, given, clock.utc_now())
+    address = request.client.host if request.client else ""
+    log.info(
+        "feedback", study_uid=study_uid, version=version, verdict=given.verdict, reader=given.reader, address=address
+    )
+    if "application/json" in request.headers.get("accept", ""):
+        return JSONResponse({"said": "Thank you, this is kept."})
+    answer = RedirectResponse(f"/studies/{study_uid}#feedback-{version}", 303)
+    if not reader_of(request):
+        answer.set_cookie(READER_COOKIE, quote(given.reader), max_age=A_YEAR_S, httponly=True, samesite="strict")
+    return answer
+
+
+def export(request: Request) -> Response:
+    """GET /feedback.csv: everything that was ever said, streamed."""
+    headers = {"Content-Disposition": 'attachment; filename="feedback.csv"'}
+    pages = csv_pages(site_of(request).database)
+    return StreamingResponse(pages, media_type="text/csv; charset=utf-8; header=present", headers=headers)
+
+
+async def read_form(request: Request) -> dict[str, list[str]]:
+    """The fields of a form as browsers send it by default; 413 when it is longer than any honest one."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LONGEST_FORM:
+            raise HTTPException(413, "That is too long. Please say it in fewer words.")
+    return parse_qs(body.decode("utf-8", "replace"), max_num_fields=50)
+
+
+def said_in(form: dict[str, list[str]]) -> tuple[int, datetime, Given]:
+    """Which result is meant, and what is said of it."""
+    first = {name: values[0].strip() for name, values in form.items()}
+    try:
+        version, made_at = int(first["version"]), datetime.fromisoformat(first["made"])
+        verdict = Verdict.WITHDRAWN if "withdraw" in first else Verdict(first["verdict"])
+    except (KeyError, ValueError) as error:
+        raise HTTPException(400, "Please choose whether you agree with the result.") from error
+    reader, comment = plain_name(first.get("reader", "")), plain_text(first.get("comment", ""))
+    if not reader:
+        raise HTTPException(400, "Please type your name, so that colleagues can ask you.")
+    if len(comment) > LONGEST_COMMENT:
+        raise HTTPException(400, f"Please say it in at most {LONGEST_COMMENT} characters.")
+    types = form.get("type", []) if verdict in (Verdict.WRONG_TYPE, Verdict.MISSED) else []
+    if unknown := set(types) - set(HaemorrhageType):
+        raise HTTPException(400, f"{sorted(unknown)[0]!r} is no type of haemorrhage.")
+    return version, made_at, Given(verdict, tuple(name for name in HaemorrhageType if name in types), comment, reader)
+
+
+def plain_text(text: str) -> str:
+    """Several lines of printable characters."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "\n".join("".join(each if each.isprintable() else " " for each in line).rstrip() for line in lines).strip()
+
+
+def keep(database: Database, study_uid: str, version: int, made_at: datetime, given: Given, now: datetime) -> None:
+    """Check it against the result and keep it; saying the same again changes nothing."""
+    with database.write() as tx:
+        analysis = next((a for a in results.analyses_of_study(tx, study_uid) if a.version == version), None)
+        if analysis is None or analysis.made_at != made_at:
+            raise HTTPException(409, GONE)
+        check(analysis, given)
+        before = in_force(tx, analysis, given.reader)
+        if before == given:
+            return
+        if given.verdict is Verdict.WITHDRAWN and before is None:
+            raise HTTPException(409, "There is no feedback under this name to withdraw.")
+        feedback.add(tx, study_uid, version, made_at, given, now)
+        quality.note(tx, study_uid)
+
+
+def check(analysis: Analysis, given: Given) -> None:
+    """400 in words where the verdict makes no sense for this result."""
+    if given.verdict not in (SAID_OF_SUSPECTED if analysis.suspected else SAID_OF_NEGATIVE):
+        reason = (
+            "This result suspects a haemorrhage, so it cannot have missed one. Was it a false alarm, or the wrong type?"
+            if analysis.suspected
+            else "This result suspects nothing, so it is neither a false alarm nor of the wrong type. Was one missed?"
+        )
+        raise HTTPException(400, reason)
+    if given.verdict is Verdict.WRONG_TYPE:
+        if not given.right_types:
+            raise HTTPException(400, "Please name the right types.")
+        if set(given.right_types) == {finding.name for finding in analysis.findings if finding.present}:
+            raise HTTPException(400, "These are the types that the result names. Do you agree with it?")
+
+
+def in_force(tx: Transaction, analysis: Analysis, reader: str) -> Given | None:
+    """What this reader has said last of this result."""
+    about = (analysis.version, analysis.made_at, reader)
+    for each in feedback.of_study(tx, analysis.study_uid):
+        if each.in_force and (each.version, each.result_made_at, each.reader) == about:
+            said = Given(each.verdict, each.right_types, each.comment, each.reader)
+            return None if each.verdict is Verdict.WITHDRAWN else said
+    return None

@@ -1,0 +1,79 @@
+"""What opening a row of the worklist opens: OHIF as this node serves it, the study's page, or the site's own viewer."""
+
+from urllib.parse import quote, urlencode
+
+import structlog
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from dicom_node.entities import Analysis, ResultObject, Study
+from dicom_node.settings import PLACEHOLDER
+from dicom_node.tables import instances, results
+from dicom_node.web.site import Site, site_of
+from dicom_node.web.viewer.install import installed_version
+
+WEASIS = '$dicom:rs --url "{dicomweb}" -r "studyUID={study_uid}"'  # weasis.org, "Weasis Web Protocol"
+log = structlog.get_logger()
+
+
+def viewer_link(request: Request, study: Study) -> str:
+    """Where a row leads by the setting `[viewer] opens`; the study's own page where the node has no viewer."""
+    site = site_of(request)
+    opens, page = site.settings.viewer.opens, f"/studies/{study.study_uid}"
+    if opens == "node" and has_viewer(site):
+        return f"{page}/viewer"
+    if opens in ("node", "page"):
+        return page
+    if opens == "weasis":
+        command = WEASIS.format(dicomweb=f"{request.base_url}dicom-web", study_uid=study.study_uid)
+        return f"weasis://?{quote(command, safe='')}"
+    return filled(opens, study)
+
+
+def filled(template: str, study: Study) -> str:
+    """A site's URL template with what it asks for, percent-encoded."""
+    values = {"study_uid": study.study_uid, "accession": study.accession, "patient_id": study.patient_id}
+    return PLACEHOLDER.sub(lambda found: quote(values[found[1]], safe=""), template)
+
+
+def has_viewer(site: Site) -> bool:
+    """Whether OHIF is installed here."""
+    return installed_version(site.settings.node.data) is not None
+
+
+def open_viewer(request: Request) -> Response:
+    """GET /studies/{study_uid}/viewer: to OHIF, at the slice and with the segmentation of the latest result."""
+    site, study_uid = site_of(request), request.path_params["study_uid"]
+    with site.database.read() as tx:
+        if instances.get_study(tx, study_uid) is None:
+            raise HTTPException(404, "There is no such study here.")
+        analyses = results.analyses_of_study(tx, study_uid)
+        made = results.objects_of_study(tx, study_uid, analyses[-1].version) if analyses else []
+    return RedirectResponse(f"/viewer/study?{urlencode(shown(study_uid, analyses, made))}", 303)
+
+
+def shown(study_uid: str, analyses: list[Analysis], made: list[ResultObject]) -> dict[str, str]:
+    """What OHIF is asked for: the study, the analysed series and its most telling slice, and the segmentation."""
+    wanted = {"StudyInstanceUIDs": study_uid}
+    if analyses:
+        wanted["initialSeriesInstanceUID"] = analyses[-1].series_uid
+    by_kind = {each.kind: each for each in made}
+    if "KO" in by_kind and (sop_uid := most_telling(by_kind["KO"])):
+        wanted["initialSOPInstanceUID"] = sop_uid
+    if "SEG" in by_kind:
+        wanted["segmentation"] = by_kind["SEG"].sop_uid
+    return wanted
+
+
+def most_telling(selection: ResultObject) -> str | None:
+    """The first image of a key object selection (PS3.16 TID 2010); None where it cannot be read."""
+    try:
+        content = dcmread(selection.path).ContentSequence
+    except (OSError, InvalidDicomError, AttributeError) as error:
+        log.error("a key object selection cannot be read", path=str(selection.path), error=str(error))
+        return None
+    images = (item.ReferencedSOPSequence[0] for item in content if item.ValueType == "IMAGE")
+    return next((str(image.ReferencedSOPInstanceUID) for image in images), None)

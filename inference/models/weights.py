@@ -1,0 +1,54 @@
+"""A card's weights: safetensors, whose SHA-256 is checked on every load. No pickle is ever loaded."""
+
+import hashlib
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from inference.errors import ModelError
+from inference.models.card import ModelCard
+
+Network = TypeVar("Network", bound=torch.nn.Module)
+
+
+def first_names(network: torch.nn.Module) -> dict[str, str]:
+    """For every name in the network's state, the first name of the same tensor: some modules stand in it twice."""
+    seen: dict[int, str] = {}
+    return {name: seen.setdefault(value.data_ptr(), name) for name, value in network.state_dict().items()}
+
+
+def read_weights(card: ModelCard) -> bytes:
+    """The card's weights file; ModelError where it cannot be read or its SHA-256 is not the card's."""
+    try:
+        content = card.weights.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{card.weights}: the weights cannot be read ({error.strerror or error})") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != card.identity.sha256:
+        raise ModelError(
+            f"{card.weights}: these are not the weights of the card (SHA-256 {digest[:12]}…, the card says "
+            f"{card.identity.sha256[:12]}…)"
+        )
+    return content
+
+
+def load_networks(card: ModelCard, build: Callable[[], Network], device: torch.device) -> tuple[Network, ...]:
+    """The card's networks, ready for inference in float32; ModelError when the weights are not the card's."""
+    content = read_weights(card)
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise ModelError(f"{card.weights}: not a safetensors file ({error})") from error
+    networks = []
+    for number in range(card.networks):
+        network = build()
+        names = first_names(network)
+        try:
+            network.load_state_dict({name: tensors[f"{number}.{first}"] for name, first in names.items()})
+        except (KeyError, RuntimeError) as error:
+            raise ModelError(f"{card.weights}: the weights do not fit the network ({error})") from error
+        networks.append(network.eval().to(device))
+    return tuple(networks)

@@ -1,0 +1,198 @@
+"""What a network says of a head -> the result of the haemorrhage question: the same decisions for every network.
+
+Log-odds of planes, calibrated (Platt), are the probabilities: of a slice those of its plane, smoothed over the
+neighbouring ones; of the study that any of its planes shows blood (noisy-or). Voxels are exclusive among types. A
+reading without voxels outlines nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from inference.findings import Finding, Measurement, NotAnalysable, Result
+from inference.input.stack import SliceStack
+from inference.models.card import HAEMORRHAGE, ModelCard, VolumeError
+from inference.pipelines.haemorrhage.decisions import Decisions
+from inference.pipelines.haemorrhage.head_grid import GRID_MM, HeadGrid, labels_to_source, to_grid
+from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
+
+KEY_SLICES = 4
+MINORITY = 0.25
+FEWEST_PLANES = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What networks say of a head: `voxels` (plane, 1 + kind, row, column) probabilities at 1 mm on the grid, 0 none,
+    or None of a network that outlines nothing; `planes` (plane, 1 + kind) log-odds: any haemorrhage, then each
+    of `kinds`: names of HaemorrhageType in its order, or INTRACRANIAL alone where no types are told."""
+
+    voxels: torch.Tensor | None
+    planes: NDArray[np.float64]
+    kinds: tuple[str, ...] = tuple(HaemorrhageType)
+
+
+def smoothed(planes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(plane, 1 + kind) with a quarter of each neighbour: a bleed seldom shows in one plane alone."""
+    padded = np.concatenate([planes[:1], planes, planes[-1:]])
+    return np.asarray(0.25 * padded[:-2] + 0.5 * planes + 0.25 * padded[2:])
+
+
+def noisy_or(odds: NDArray[np.float64]) -> float:
+    """Log-odds that at least one of the planes shows it, from each plane's log-odds, as if planes were independent."""
+    none = max(float(np.logaddexp(0, odds).sum()), 1e-300)
+    return float(none + np.log(-np.expm1(-none)))
+
+
+def key_slices(probabilities: NDArray[np.float64], count: int = KEY_SLICES) -> tuple[int, ...]:
+    """Up to `count` slice indices: local maxima first, the highest first, then the best of what is left, spread out."""
+    padded = np.concatenate([[-1.0], probabilities, [-1.0]])
+    peaks = np.flatnonzero((padded[1:-1] >= padded[:-2]) & (padded[1:-1] > padded[2:]))
+    chosen: list[int] = []
+    apart = max(1, len(probabilities) // 15)
+    for pool in (peaks, np.arange(len(probabilities))):
+        for i in sorted(pool, key=lambda k: -probabilities[k]):
+            worthy = not chosen or probabilities[i] >= 0.3 * probabilities[chosen[0]]
+            if len(chosen) < count and worthy and all(abs(int(i) - k) > apart for k in chosen):
+                chosen.append(int(i))
+    return tuple(chosen)
+
+
+def answer(card: ModelCard, read: Callable[[HeadGrid], Reading], stack: SliceStack) -> Result:
+    """The answer for an axial head CT that `read` reads; NotAnalysable where no whole head is in the images."""
+    grid = to_grid(stack)
+    if len(grid.image) < FEWEST_PLANES:
+        raise NotAnalysable("There are too few slices of the head to analyse.")
+    reading, decide = read(grid), card.decisions
+    study = noisy_or(reading.planes[:, 0])
+    probability = decide.study(study)
+    suspected = probability >= decide.study_threshold
+    by_plane = np.array([decide.slice(float(odds), study) for odds in smoothed(reading.planes)[:, 0]])
+    in_order = by_plane[grid.plane_of_slice]
+    by_slice = in_order[::-1] if grid.orientation.flip_slices else in_order
+    return Result(
+        pipeline=HAEMORRHAGE,
+        model=card.identity,
+        threshold=decide.study_threshold,
+        suspected=suspected,
+        probability=probability,
+        findings=_findings(reading, grid, card, probability, stack),
+        slice_probabilities=tuple(float(p) for p in by_slice),
+        key_slices=key_slices(by_slice),
+        warnings=_warnings(card, stack, grid),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One kind of haemorrhage in a study; `probable` ones may be drawn and named, the likeliest always."""
+
+    name: str
+    probability: float
+    probable: bool
+
+
+def _kinds(reading: Reading, decide: Decisions, probability: float) -> list[_Kind]:
+    """The reading's kinds with their probabilities; where no types are told, the study's own."""
+    if reading.kinds == (INTRACRANIAL,):
+        return [_Kind(INTRACRANIAL, probability, True)]
+    places = [list(HaemorrhageType).index(HaemorrhageType(name)) for name in reading.kinds]
+    chances = [decide.types[at](noisy_or(odds)) for at, odds in zip(places, reading.planes[:, 1:].T, strict=True)]
+    likeliest = int(np.argmax(chances))
+    return [
+        _Kind(name, chances[i], i == likeliest or chances[i] >= decide.type_thresholds[places[i]])
+        for i, name in enumerate(reading.kinds)
+    ]
+
+
+def _findings(
+    reading: Reading, grid: HeadGrid, card: ModelCard, probability: float, stack: SliceStack
+) -> tuple[Finding, ...]:
+    """One finding for each kind; drawn where the study is suspected and the network outlines."""
+    decide = card.decisions
+    kinds = _kinds(reading, decide, probability)
+    if probability < decide.study_threshold:
+        return tuple(Finding(kind.name, kind.probability, present=False) for kind in kinds)
+    if reading.voxels is None:
+        return tuple(Finding(kind.name, kind.probability, present=kind.probable) for kind in kinds)
+    labels = _labels(reading.voxels.numpy(), reading, kinds, grid, decide)
+    if not labels.any():
+        likeliest = max(kinds, key=lambda kind: kind.probability)
+        return tuple(Finding(kind.name, kind.probability, present=kind is likeliest) for kind in kinds)
+    return tuple(_drawn(kind, labels == number, card, stack) for number, kind in enumerate(kinds, start=1))
+
+
+def _drawn(kind: _Kind, mask: NDArray[np.bool_], card: ModelCard, stack: SliceStack) -> Finding:
+    """One kind's finding; its mask and volume on the source's own voxels."""
+    if not mask.any():
+        return Finding(kind.name, kind.probability, present=False)
+    per_voxel = stack.pixel_spacing[0] * stack.pixel_spacing[1] * stack.extents_mm / 1000
+    volume = float((mask.sum((1, 2)) * per_voxel).sum())
+    return Finding(kind.name, kind.probability, True, mask, (_volume(volume, card.volume_error),))
+
+
+def _volume(volume_ml: float, error: VolumeError | None) -> Measurement:
+    """A drawn volume, with its range where the card says how far volumes are off."""
+    if error is None:
+        return Measurement("volume", volume_ml, "mL")
+    return Measurement("volume", volume_ml, "mL", error.low * volume_ml, error.high * volume_ml)
+
+
+def _labels(
+    voxels: NDArray[np.float32], reading: Reading, kinds: Sequence[_Kind], grid: HeadGrid, decide: Decisions
+) -> NDArray[np.uint8]:
+    """Labels, 0 or the place of a kind plus one, on the source's grid; only probable kinds."""
+    bleeding = 1 - voxels[:, 0]
+    mask = bleeding > decide.voxel_threshold
+    smallest = decide.minimum_ml * 1000 / (GRID_MM**2 * float(np.median(grid.slab_mm)))
+    bodies = _large_bodies(mask, smallest)
+    if not bodies.any():
+        bodies = _around_peak(bleeding, int(np.argmax(reading.planes[:, 0])))
+    allowed = np.array([kind.probable for kind in kinds])
+    ranked = np.where(allowed[None, :, None, None], voxels[:, 1:], -1.0)
+    labels = np.where(bodies > 0, 1 + ranked.argmax(1), 0).astype(np.uint8)
+    return labels_to_source(_one_kind_each(labels, bodies, len(kinds)), grid)
+
+
+def _warnings(card: ModelCard, stack: SliceStack, grid: HeadGrid) -> tuple[str, ...]:
+    said = []
+    age = stack.patient_age_years
+    if age is not None and age < card.children_below_years:
+        said.append(card.children)
+    areas = grid.inside.sum((1, 2))
+    if areas[-1] > 0.3 * areas.max():
+        said.append("The top of the head is not in the images.")
+    if float(grid.slab_mm.max()) > 8:
+        said.append("The slices are more than 8 mm apart; small bleeds can lie between them.")
+    return tuple(said)
+
+
+def _large_bodies(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.int32]:
+    """Connected bodies (through planes too) of at least `smallest` voxels, numbered."""
+    bodies, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    sizes = np.bincount(bodies.ravel(), minlength=count + 1)
+    return np.where(sizes[bodies] >= smallest, bodies, 0).astype(np.int32)
+
+
+def _around_peak(bleeding: NDArray[np.float32], plane: int) -> NDArray[np.int32]:
+    """One body: the surroundings of the highest voxel of a plane, down to half its probability."""
+    body = np.zeros(bleeding.shape, np.int32)
+    near, _ = ndimage.label(bleeding[plane] >= bleeding[plane].max() / 2)
+    body[plane] = near == near.flat[int(bleeding[plane].argmax())]
+    return body
+
+
+def _one_kind_each(labels: NDArray[np.uint8], bodies: NDArray[np.int32], kinds: int) -> NDArray[np.uint8]:
+    """Within a body, kinds with less than a quarter of its voxels give way to its most frequent one."""
+    for number, where in enumerate(ndimage.find_objects(bodies), start=1):
+        if where is None:
+            continue
+        within = bodies[where] == number
+        counts = np.bincount(labels[where][within], minlength=1 + kinds)
+        small = [t for t in range(1, 1 + kinds) if counts[t] < MINORITY * counts.sum()]
+        labels[where][within & np.isin(labels[where], small)] = int(counts.argmax())
+    return labels

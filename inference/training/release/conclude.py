@@ -1,0 +1,164 @@
+"""From the finished networks of all folds to what is shipped: decisions, weights, card with figures, pages."""
+
+import datetime
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from inference.models.card import Figure, ModelCard, load_card
+from inference.pipelines.haemorrhage.network import HeadNetwork
+from inference.training.datasets.base import Dataset
+from inference.training.evaluation.metrics import Estimate
+from inference.training.evaluation.run import Options as EvaluationOptions
+from inference.training.evaluation.run import evaluate
+from inference.training.release.decide import SENSITIVITY, decide, folds_of, operating_points
+from inference.training.release.export import Before, Made, Words, export
+from inference.training.release.run import Options, checkpoint_path
+from inference.training.release.unseen import Unseen
+from inference.training.release.volumes import draw_heads, volume_error
+from inference.training.rounds.cases import Case
+from inference.training.rounds.checkpoint import made_of
+from inference.training.rounds.predict import predict_cases
+
+ADULT_YEARS = 18.0
+CT_ICH = (
+    "CT-ICH 1.0.0 (Hssayeni, Croock, Al-Ani, Al-khafaji, Yahya; PhysioNet, doi 10.13026/w8q8-ky94), {patients} of its "
+    "82 patients, Creative Commons Attribution 4.0"
+)
+LIMITS = (
+    "A result without suspicion does not exclude haemorrhage.",
+    "Not for scans with contrast, after surgery, with metal, or of other body parts; beam hardening at the skull base, "
+    "calcifications and bright sinuses cause false alarms.",
+)
+CT_ICH_LIMITS = (
+    "One hospital, trauma patients only, mean age 28 years, 5 mm slices; nothing is known of other sites and scanners.",
+    "Few subarachnoid, intraventricular and intraparenchymal bleeds; hardly any chronic or isodense subdural ones.",
+    "HU were rebuilt from windowed 8-bit pictures (-20 to 100 HU), pixel spacing is nominal: volumes are estimates.",
+    "On another scanner it was tried on one head only (GE, tilted gantry, 4 and 7 mm slices, no haemorrhage seen): a "
+    "false alarm, a small supposed epidural at the inner table of the forehead.",
+)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """How the model is called; the figures of the card `before` are measured again, beside the new ones."""
+
+    version: str
+    date: datetime.date
+    before: Path | None = None
+
+
+def measured(card: ModelCard, datasets: Sequence[Dataset], out: Path, date: datetime.date) -> list[Figure]:
+    """The card's figures, out of fold by its own folds, as `scripts/evaluate` measures them; pages lie in `out`.
+
+    With several data sets each figure begins with its data set's name.
+    """
+    figures = []
+    unseen = Unseen(card, torch.device("cpu"))
+    for dataset in datasets:
+        folder = out / dataset.name if len(datasets) > 1 else out
+        found = evaluate(dataset, unseen.analyst(dataset), folder, EvaluationOptions(date), log.info)
+        named: list[tuple[str, Estimate]] = [
+            ("study_auc", found.study.auc),
+            ("study_sensitivity", found.study.sensitivity),
+            ("study_specificity", found.study.specificity),
+        ]
+        if found.slices is not None:
+            named += [
+                ("slice_auc", found.slices.auc),
+                ("slice_sensitivity", found.slices.sensitivity),
+                ("slice_specificity", found.slices.specificity),
+            ]
+        prefix = f"{dataset.name} " if len(datasets) > 1 else ""
+        figures += [Figure(prefix + name, value.value, value.low, value.high) for name, value in named]
+    return figures
+
+
+def children_words(cases: Sequence[Case]) -> str:
+    """What a child's result says."""
+    young = [case.told for case in cases if case.told.age_years is not None and case.told.age_years < ADULT_YEARS]
+    bleeding = sum(told.haemorrhage for told in young)
+    return (
+        f"The patient is a child. The network learned from only {len(young)} children, {bleeding} of them with "
+        "haemorrhage; open sutures, growing sinuses and the immature brain look different. Its answer is less certain "
+        "here."
+    )
+
+
+def data_words(cases: Sequence[Case]) -> tuple[str, str, tuple[str, ...]]:
+    """What the card says of data, licence and limits."""
+    people = {name: len({c.told.person for c in cases if c.told.dataset == name}) for name in _names(cases)}
+    said = [
+        CT_ICH.format(patients=count) if name == "CT-ICH" else f"{name} ({count} patients)"
+        for name, count in people.items()
+    ]
+    data = "; ".join([*said, "simulated bleeds in their normal scans", "synthetic heads"])
+    if "CT-ICH" not in people:
+        return data, "Of these weights: as their owner decides.", LIMITS
+    return data, "Apache-2.0; attribution of CT-ICH as under data.", CT_ICH_LIMITS + LIMITS
+
+
+def _names(cases: Sequence[Case]) -> list[str]:
+    return list(dict.fromkeys(case.told.dataset for case in cases))
+
+
+def words(options: Options, release: Release, cases: Sequence[Case]) -> Words:
+    """The card's words for this run."""
+    last = len(options.rounds) - 1
+    made = [made_of(checkpoint_path(options.out, last, number)) for number in range(options.folds)]
+    editions, devices = (", ".join(dict.fromkeys(each[i] for each in made)) for i in (0, 1))
+    recipe, patients = options.rounds[last], len({case.told.person for case in cases})
+    rounds = " then ".join(f"{r.steps} steps at {r.learning_rate:g}" for r in options.rounds)
+    begun = (
+        f"started from the networks of {load_card(options.start).identity.sha256[:12]}" if options.start else "fresh"
+    )
+    data, licence, limits = data_words(cases)
+    training = (
+        f"{options.folds}-fold cross-validation by patient over {patients} patients, one network of 1.0 M parameters "
+        f"(2.5D U-Net with a plane classifier, three planes in) per fold, {begun}; {rounds}, {recipe.batch} planes "
+        f"each, seed {recipe.seed}, {'bfloat16' if recipe.bfloat16 else 'float32'} ({devices}); the shipped model "
+        "averages the logits of all folds' networks. Simulated bleeds of five types and mimics in the fold's own "
+        "normal scans under "
+        f"varied acquisition (simulator {editions}), real slice labels through top-k pooling and, in the last round, "
+        "through voxel labels that the round's start was sure of."
+    )
+    point = (
+        f"Chosen for a sensitivity of {SENSITIVITY:g} on out-of-fold predictions of single networks. The figures are "
+        "out of fold: each patient is judged by the one network that never saw the patient, with calibration and "
+        "thresholds fitted on the predictions for the patients of the other folds (which came from networks that had "
+        "seen the patient). The smoothing over neighbouring planes and the step from planes to the study (noisy-or, "
+        "not the mean of the highest) were chosen on out-of-fold predictions for the same patients. Intervals: 95 %, "
+        "bootstrap by patient. The averaged networks themselves have no figures, for no patient is new to all of them."
+    )
+    return Words(release.version, data, licence, training, point, ADULT_YEARS, children_words(cases), limits)
+
+
+def conclude(
+    options: Options,
+    release: Release,
+    networks: Sequence[HeadNetwork],
+    where: Mapping[str, int],
+    cases: Sequence[Case],
+    datasets: Sequence[Dataset],
+) -> Path:
+    """Writes weights, card and folds into `out`, with figures measured on the data sets; the card's path."""
+    predictions = predict_cases(networks, [where[case.told.person] for case in cases], cases)
+    made = Made(
+        networks,
+        decide(predictions),
+        operating_points(predictions, where),
+        folds_of(predictions, where),
+        volume_error(draw_heads(networks, where, cases)),
+    )
+    said = words(options, release, cases)
+    card = load_card(export(made, (), said, options.out))
+    figures = measured(card, datasets, options.out / "evaluation", release.date)
+    before = None
+    if release.before is not None:
+        old = load_card(release.before)
+        before = Before(old.identity, tuple(measured(old, datasets, options.out / "evaluation_before", release.date)))
+    return export(made, figures, said, options.out, before)

@@ -1,0 +1,115 @@
+"""Which object a result object is: its UIDs, its numbers, its makers (PS3.3 C.7.3.1; UIDs after PS3.5 B.2)."""
+
+import unicodedata
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from importlib.metadata import PackageNotFoundError, version
+
+from pydicom.dataset import Dataset
+
+from inference.findings import ModelIdentity
+from inference.input.elements import text
+from reports.context import _PRODUCT, Kind, ReportContext
+
+# The namespace of every UID made here (RFC 9562 version 5, written as PS3.5 B.2 has it).
+_NAMESPACE = uuid.UUID("8f1f3e0c-54a2-5f0e-9a37-0d6c1c6f6f51")
+
+
+_SERIES_NUMBER = {Kind.SC: 9101, Kind.SR: 9102, Kind.SEG: 9103, Kind.KO: 9104}
+
+
+_SERIES_DESCRIPTION = {
+    Kind.SC: "result picture (research only)",
+    Kind.SR: "report (research only)",
+    Kind.SEG: "segmentation (research only)",
+    Kind.KO: "key images (research only)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which object this is: its UIDs and numbers, who made it and when."""
+
+    kind: Kind
+    pipeline: str
+    series_uid: str
+    sop_uid: str
+    version: int
+    now: datetime
+    model: ModelIdentity | None
+
+    @property
+    def series_number(self) -> int:
+        return _SERIES_NUMBER[self.kind]
+
+    @property
+    def series_description(self) -> str:
+        """The same for every version, as all objects of a series must agree."""
+        return plain(f"AI {self.pipeline} {_SERIES_DESCRIPTION[self.kind]}")[:64]
+
+    @property
+    def model_name(self) -> str:
+        return plain(self.model.name)[:64] if self.model else _PRODUCT
+
+    @property
+    def software_versions(self) -> list[str]:
+        """The program's version, then the model's."""
+        model = [plain(f"{self.model.name} {self.model.version}")[:64]] if self.model else []
+        return [f"{_PRODUCT} {program_version()}", *model]
+
+
+def result_series_uid(study_uid: str, pipeline: str, kind: Kind) -> str:
+    """The series that all versions of one kind of result of a study go to; always the same for the same study."""
+    return hashed_uid("series", study_uid, pipeline, kind)
+
+
+def result_sop_uid(
+    study_uid: str, pipeline: str, kind: Kind, version: int, source_series_uid: str, model_sha256: str = ""
+) -> str:
+    """The same for a job that is done again, so that nothing is doubled; another one for another model or series."""
+    return hashed_uid("instance", study_uid, pipeline, kind, str(version), source_series_uid, model_sha256)
+
+
+def hashed_uid(*what: str) -> str:
+    """A UID that follows from what it names."""
+    return f"2.25.{uuid.uuid5(_NAMESPACE, '|'.join(what)).int}"
+
+
+def identify(kind: Kind, context: ReportContext) -> Identity:
+    """The identity of one object of this result."""
+    stack, result = context.stack, context.result
+    return Identity(
+        kind=kind,
+        pipeline=result.pipeline,
+        series_uid=result_series_uid(stack.study_uid, result.pipeline, kind),
+        sop_uid=result_sop_uid(
+            stack.study_uid, result.pipeline, kind, context.version, stack.series_uid, result.model.sha256
+        ),
+        version=context.version,
+        now=written_time(context.now, context.sources[0]),
+        model=result.model,
+    )
+
+
+def written_time(now: datetime, source: Dataset) -> datetime:
+    """`now` on the source's clock where the source says which that is, as it holds for all times of an object."""
+    offset = text(source, "TimezoneOffsetFromUTC")
+    if len(offset) == 5 and offset[0] in "+-" and offset[1:].isdigit():
+        minutes = int(offset[1:3]) * 60 + int(offset[3:])
+        return now.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
+    return now
+
+
+def plain(words: str) -> str:
+    """The words in ASCII, which every character set of a source can write."""
+    folded = unicodedata.normalize("NFKD", words.replace("–", "-").replace("—", "-"))
+    return "".join(each for each in folded if not unicodedata.combining(each)).encode("ascii", "replace").decode()
+
+
+def program_version() -> str:
+    """The version of this program, as installed."""
+    try:
+        return version(_PRODUCT)
+    except PackageNotFoundError:
+        return "unknown"
