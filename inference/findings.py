@@ -79,12 +79,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """A pipeline's answer for one stack.
+    """A pipeline's answer to its question; `pipeline` is the name by which the routing rules call it.
 
     `probability` and each of `slice_probabilities` (one per slice of the stack, in its order) are in 0..1;
     `suspected` is `probability >= threshold`. `key_slices` are indices into the stack, the most telling first.
     """
 
+    question: str
     pipeline: str
     model: ModelIdentity
     threshold: float

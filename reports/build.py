@@ -9,6 +9,7 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 
+from inference.pipelines.registry import QUESTIONS
 from reports.context import Kind, Replaced, ReportContext, ReportObject, ReportOptions
 from reports.identity import Identity, result_series_uid, result_sop_uid, written_time
 from reports.ko import build_ko
@@ -35,7 +36,7 @@ def build_reports(context: ReportContext, options: ReportOptions) -> tuple[Repor
 def build_not_analysed(
     sources: Sequence[Dataset],
     reason: str,
-    pipeline: str,
+    question: str,
     now: datetime,
     version: int,
     replaces: tuple[Replaced, ...],
@@ -48,9 +49,9 @@ def build_not_analysed(
     study_uid, series_uid = str(source.StudyInstanceUID), str(source.SeriesInstanceUID)
     who = Identity(
         kind=Kind.SC,
-        pipeline=pipeline,
-        series_uid=result_series_uid(study_uid, pipeline, Kind.SC),
-        sop_uid=result_sop_uid(study_uid, pipeline, Kind.SC, version, series_uid),
+        question=question,
+        series_uid=result_series_uid(study_uid, question, Kind.SC),
+        sop_uid=result_sop_uid(study_uid, question, Kind.SC, version, series_uid),
         version=version,
         now=written_time(now, source),
         model=None,
@@ -62,7 +63,7 @@ def warm_up(now: datetime) -> None:
     """Read the tables and fonts that the first result would otherwise wait for."""
     source = Dataset()
     source.StudyInstanceUID = source.SeriesInstanceUID = "2.25.0"
-    build_not_analysed([source], "", "warm-up", now, 1, (), ReportOptions(picture_for_not_analysed=True))
+    build_not_analysed([source], "", QUESTIONS[0], now, 1, (), ReportOptions(picture_for_not_analysed=True))
 
 
 def picture_due(configured: bool, replaces: Sequence[Replaced]) -> bool:

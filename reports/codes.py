@@ -1,4 +1,5 @@
-"""Every code that a result object carries, each once (PS3.16; SCT is SNOMED CT, UCUM the units).
+"""Every code that result objects share, each once (PS3.16; SCT is SNOMED CT, UCUM the units); those of a question stand
+in its vocabulary.
 
 The meanings are those of DICOM's context groups where one has the code. The tests hold each against pydicom's tables.
 """
@@ -6,20 +7,8 @@ The meanings are those of DICOM's context groups where one has the code. The tes
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
-
 MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
-HAEMORRHAGE = Code("50960005", "SCT", "Hemorrhage")
 BRAIN = Code("12738006", "SCT", "Brain")
-MENINGES = Code("1231004", "SCT", "Meninges")
-BRAIN_VENTRICLE = Code("35764002", "SCT", "Brain ventricle")
-SUBARACHNOID_SPACE = Code("33930006", "SCT", "Cranial Subarachnoid Space")
-
-INTRACRANIAL_HAEMORRHAGE = Code("1386000", "SCT", "Intracranial hemorrhage")
-SUBARACHNOID_HAEMORRHAGE = Code("21454007", "SCT", "Subarachnoid hemorrhage")
-INTRAPARENCHYMAL_HAEMORRHAGE = Code("274100004", "SCT", "Cerebral hemorrhage")
-SUBDURAL_HAEMORRHAGE = Code("35486000", "SCT", "Subdural hemorrhage")
-EPIDURAL_HAEMORRHAGE = Code("82999001", "SCT", "Epidural hemorrhage")
 
 SUSPECTED = Code("415684004", "SCT", "Suspected")
 ABSENT = Code("272519000", "SCT", "Absent")
@@ -45,26 +34,6 @@ ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
-
-_FINDINGS: dict[str, tuple[Code, Code]] = {
-    HaemorrhageType.EPIDURAL: (EPIDURAL_HAEMORRHAGE, MENINGES),
-    HaemorrhageType.SUBDURAL: (SUBDURAL_HAEMORRHAGE, MENINGES),
-    HaemorrhageType.SUBARACHNOID: (SUBARACHNOID_HAEMORRHAGE, SUBARACHNOID_SPACE),
-    HaemorrhageType.INTRAPARENCHYMAL: (INTRAPARENCHYMAL_HAEMORRHAGE, BRAIN),
-    # No single code says it; the site makes the difference.
-    HaemorrhageType.INTRAVENTRICULAR: (INTRACRANIAL_HAEMORRHAGE, BRAIN_VENTRICLE),
-    INTRACRANIAL: (INTRACRANIAL_HAEMORRHAGE, BRAIN),
-}
-
-
-def finding_code(name: str) -> Code:
-    """What was found, for a finding's name; KeyError for a name that has no code."""
-    return _FINDINGS[name][0]
-
-
-def finding_site(name: str) -> Code:
-    """Where it was found, for a finding's name; KeyError for a name that has no code."""
-    return _FINDINGS[name][1]
 
 
 def as_item(code: Code) -> Dataset:

@@ -6,9 +6,10 @@ from enum import StrEnum
 
 from pydicom.dataset import Dataset
 
+from inference.change import Growth
 from inference.findings import Result
 from inference.input.stack import SliceStack
-from inference.pipelines.haemorrhage.growth import Growth
+from reports.vocabulary.terms import Vocabulary, vocabulary_of
 
 _PRODUCT = "triage-node"
 
@@ -52,6 +53,11 @@ class ReportContext:
     replaces: tuple[Replaced, ...] = ()
     growth: Growth | None = None
     earlier_report: Replaced | None = None
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words of the question that was answered."""
+        return vocabulary_of(self.result.question)
 
 
 @dataclass(frozen=True, slots=True)

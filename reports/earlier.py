@@ -9,12 +9,13 @@ error. The words of the report say the rest.
 from highdicom import sr
 from pydicom.dataset import Dataset
 
-from inference.pipelines.haemorrhage.growth import Change, Kind
+from inference.change import Change, ChangeKind
 from reports import codes
 from reports.context import Replaced, ReportContext
 from reports.identity import Identity, hashed_uid
+from reports.vocabulary.terms import Term
 
-_DIFFERENCES = {Kind.LARGER: codes.INCREASE_IN_SIZE, Kind.SMALLER: codes.DECREASE_IN_SIZE}
+_DIFFERENCES = {ChangeKind.LARGER: codes.INCREASE_IN_SIZE, ChangeKind.SMALLER: codes.DECREASE_IN_SIZE}
 
 
 def earlier_evidence(context: ReportContext) -> list[Dataset]:
@@ -29,19 +30,20 @@ def earlier_evidence(context: ReportContext) -> list[Dataset]:
 
 
 def difference(context: ReportContext, name: str) -> list[sr.QualitativeEvaluation]:
-    """Whether a finding, or all of them as INTRACRANIAL, is larger or smaller; nothing where that is not certain."""
+    """Whether a finding, or all of them together, is larger or smaller; nothing where that is not certain."""
     kinds = {change.name: change.kind for change in context.growth.changes} if context.growth else {}
-    code = _DIFFERENCES.get(kinds.get(name, Kind.NOTHING))
+    code = _DIFFERENCES.get(kinds.get(name, ChangeKind.NOTHING))
     return [sr.QualitativeEvaluation(codes.DIFFERENCE_IN_SIZE, code)] if code else []
 
 
 def earlier_groups(
     context: ReportContext, who: Identity, algorithm: sr.AlgorithmIdentification
 ) -> list[sr.MeasurementsAndQualitativeEvaluations]:
-    """A group for all blood and one for the intraparenchymal, where the earlier scan had any."""
+    """A group for all findings together and for each that is told apart, where the earlier scan had any."""
     when = f"Earlier scan, {context.growth.earlier_at:%Y-%m-%d %H:%M} UTC" if context.growth else ""
     report = context.earlier_report
-    return [_group(change, sr.TimePointContext(when), report, who, algorithm) for change in _measured(context)]
+    terms, time_point = context.vocabulary.terms, sr.TimePointContext(when)
+    return [_group(change, terms[change.name], time_point, report, who, algorithm) for change in _measured(context)]
 
 
 def _measured(context: ReportContext) -> list[Change]:
@@ -51,6 +53,7 @@ def _measured(context: ReportContext) -> list[Change]:
 
 def _group(
     change: Change,
+    term: Term,
     when: sr.TimePointContext,
     report: Replaced | None,
     who: Identity,
@@ -59,12 +62,12 @@ def _group(
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             uid=hashed_uid("finding", who.sop_uid, "earlier", change.name),
-            identifier=f"Earlier scan: {change.name} haemorrhage",
+            identifier=f"Earlier scan: {term.title[0].lower()}{term.title[1:]}",
         ),
         time_point_context=when,
-        finding_type=codes.finding_code(change.name),
+        finding_type=term.code,
         algorithm_id=algorithm,
-        finding_sites=[sr.FindingSite(codes.finding_site(change.name))],
+        finding_sites=[sr.FindingSite(term.site)],
         measurements=[sr.Measurement(codes.VOLUME, round(change.earlier.ml, 3), codes.CUBIC_CENTIMETRE)],
     )
     if report is not None:

@@ -11,12 +11,14 @@ from pydicom.dataset import Dataset
 from inference.findings import ModelIdentity
 from inference.input.elements import text
 from reports.context import _PRODUCT, Kind, ReportContext
+from reports.vocabulary.terms import vocabulary_of
 
 # The namespace of every UID made here (RFC 9562 version 5, written as PS3.5 B.2 has it).
 _NAMESPACE = uuid.UUID("8f1f3e0c-54a2-5f0e-9a37-0d6c1c6f6f51")
 
 
-_SERIES_NUMBER = {Kind.SC: 9101, Kind.SR: 9102, Kind.SEG: 9103, Kind.KO: 9104}
+_FIRST_SERIES = 9100  # of the first question; each further one begins ten later
+_SERIES_PLACE = {Kind.SC: 1, Kind.SR: 2, Kind.SEG: 3, Kind.KO: 4}
 
 
 _SERIES_DESCRIPTION = {
@@ -32,7 +34,7 @@ class Identity:
     """Which object this is: its UIDs and numbers, who made it and when."""
 
     kind: Kind
-    pipeline: str
+    question: str
     series_uid: str
     sop_uid: str
     version: int
@@ -41,12 +43,12 @@ class Identity:
 
     @property
     def series_number(self) -> int:
-        return _SERIES_NUMBER[self.kind]
+        return _FIRST_SERIES + 10 * vocabulary_of(self.question).number + _SERIES_PLACE[self.kind]
 
     @property
     def series_description(self) -> str:
         """The same for every version, as all objects of a series must agree."""
-        return plain(f"AI {self.pipeline} {_SERIES_DESCRIPTION[self.kind]}")[:64]
+        return plain(f"AI {self.question.replace('_', ' ')} {_SERIES_DESCRIPTION[self.kind]}")[:64]
 
     @property
     def model_name(self) -> str:
@@ -59,16 +61,16 @@ class Identity:
         return [f"{_PRODUCT} {program_version()}", *model]
 
 
-def result_series_uid(study_uid: str, pipeline: str, kind: Kind) -> str:
-    """The series that all versions of one kind of result of a study go to; always the same for the same study."""
-    return hashed_uid("series", study_uid, pipeline, kind)
+def result_series_uid(study_uid: str, question: str, kind: Kind) -> str:
+    """The series that all versions of one kind of answer to a question go to; always the same for the same study."""
+    return hashed_uid("series", study_uid, question, kind)
 
 
 def result_sop_uid(
-    study_uid: str, pipeline: str, kind: Kind, version: int, source_series_uid: str, model_sha256: str = ""
+    study_uid: str, question: str, kind: Kind, version: int, source_series_uid: str, model_sha256: str = ""
 ) -> str:
     """The same for a job that is done again, so that nothing is doubled; another one for another model or series."""
-    return hashed_uid("instance", study_uid, pipeline, kind, str(version), source_series_uid, model_sha256)
+    return hashed_uid("instance", study_uid, question, kind, str(version), source_series_uid, model_sha256)
 
 
 def hashed_uid(*what: str) -> str:
@@ -81,10 +83,10 @@ def identify(kind: Kind, context: ReportContext) -> Identity:
     stack, result = context.stack, context.result
     return Identity(
         kind=kind,
-        pipeline=result.pipeline,
-        series_uid=result_series_uid(stack.study_uid, result.pipeline, kind),
+        question=result.question,
+        series_uid=result_series_uid(stack.study_uid, result.question, kind),
         sop_uid=result_sop_uid(
-            stack.study_uid, result.pipeline, kind, context.version, stack.series_uid, result.model.sha256
+            stack.study_uid, result.question, kind, context.version, stack.series_uid, result.model.sha256
         ),
         version=context.version,
         now=written_time(context.now, context.sources[0]),

@@ -25,7 +25,7 @@ def build_ko(context: ReportContext, options: ReportOptions) -> Dataset | None:
         document_title=codes.OF_INTEREST,
         referenced_objects=selected,
         observer_device_context=observer_context(who, options),
-        description=f"{words.with_disclaimer(words.headline(context.result.suspected))}. {words.RESEARCH}",
+        description=f"{words.with_disclaimer(words.headline(context.result))}. {words.RESEARCH}",
     )
     if is_multiframe(context):
         _name_frames(content[0], [context.stack.frames[i] for i in keys])

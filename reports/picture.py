@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from inference.findings import Finding
 from reports import words
-from reports.colours import COLOURS, RGB
+from reports.vocabulary.terms import RGB, Vocabulary
 
 WIDTH, HEIGHT = 1280, 1024
 _BANNER = 232
@@ -58,6 +58,7 @@ class Page:
     pixel_spacing: tuple[float, float]
     sides: tuple[str, str, str, str]
     legend: tuple[Finding, ...]
+    vocabulary: Vocabulary
     facts: tuple[str, ...]
     warnings: tuple[str, ...]
     small_print: tuple[str, ...]
@@ -79,13 +80,13 @@ def draw_page(page: Page) -> NDArray[np.uint8]:
     return np.asarray(canvas)
 
 
-def draw_notice(headline: str, paragraphs: Sequence[str], small_print: Sequence[str]) -> NDArray[np.uint8]:
-    """A page without slices: why nothing was analysed."""
+def draw_notice(headline: str, paragraphs: Sequence[str], advice: str, small_print: Sequence[str]) -> NDArray[np.uint8]:
+    """A page without slices: why nothing was analysed, and what to do."""
     canvas = Image.new("RGB", (WIDTH, HEIGHT), _BLACK)
     draw = ImageDraw.Draw(canvas)
     _draw_banner(draw, AMBER, (headline, ""))
     _write(draw, (60, _BANNER + 60), paragraphs, 54, _WHITE, (WIDTH - 120, 350))
-    _write(draw, (60, HEIGHT - _FOOTER - 200), [words.NOTHING_LOOKED_FOR], 40, _WARNING, (WIDTH - 120, 190))
+    _write(draw, (60, HEIGHT - _FOOTER - 200), [advice], 40, _WARNING, (WIDTH - 120, 190))
     _draw_footer(draw, small_print)
     return np.asarray(canvas)
 
@@ -127,7 +128,7 @@ def _draw_column(draw: ImageDraw.ImageDraw, page: Page) -> None:
     """Legend, then what the flag rests on, then what to know about it."""
     width, top, pitch = WIDTH - _COLUMN - 12, _BANNER + 16, 88 if len(page.legend) <= 3 else 76
     for finding in page.legend:
-        colour = COLOURS[finding.name]
+        colour = page.vocabulary.terms[finding.name].colour
         draw.rectangle([(_COLUMN, top + 3), (_COLUMN + 28, top + 31)], fill=colour)
         name = finding.name.capitalize()
         draw.text((_COLUMN + 40, top), name, font=_font(30), fill=_WHITE, stroke_width=1)
@@ -209,12 +210,12 @@ def _draw_tile(tile: Tile, size: tuple[int, int], head: Box, page: Page) -> Imag
     ]
     for finding, inside in zoomed:
         others = np.any([mask for other, mask in zoomed if other is not finding], axis=0)
-        _outline(pixels, inside, others, COLOURS[finding.name])
+        _outline(pixels, inside, others, page.vocabulary.terms[finding.name].colour)
     picture = Image.fromarray(pixels.astype(np.uint8))
     draw = ImageDraw.Draw(picture)
     large = size == _LARGE
     if large:
-        _label(draw, zoomed)
+        _label(draw, zoomed, page.vocabulary)
     _mark_sides(draw, size, page.sides, large)
     _stamp(draw, (10, size[1] - 8), tile.caption, 28 if large else 22, _WHITE, "lb")
     return picture
@@ -259,8 +260,10 @@ def _outline(
         pixels[window] = pixels[window] * (1 - alpha) + np.array(ink, np.float32) * alpha
 
 
-def _label(draw: ImageDraw.ImageDraw, regions: Sequence[tuple[Finding, NDArray[np.bool_]]]) -> None:
-    """The abbreviation of each type at the top of its region, one above the other where they would meet."""
+def _label(
+    draw: ImageDraw.ImageDraw, regions: Sequence[tuple[Finding, NDArray[np.bool_]]], vocabulary: Vocabulary
+) -> None:
+    """The abbreviation of each finding at the top of its region, one above the other where they would meet."""
     placed: list[tuple[int, int]] = []
     for finding, inside in regions:
         rows = np.nonzero(inside.any(1))[0]
@@ -272,7 +275,8 @@ def _label(draw: ImageDraw.ImageDraw, regions: Sequence[tuple[Finding, NDArray[n
         while any(abs(x - other_x) < 80 and abs(y - other_y) < 32 for other_x, other_y in placed):
             y += step
         placed.append((x, y))
-        _stamp(draw, (x, y), words.abbreviation(finding), 30, COLOURS[finding.name], "lb")
+        term = vocabulary.terms[finding.name]
+        _stamp(draw, (x, y), term.abbreviation, 30, term.colour, "lb")
 
 
 def _mark_sides(

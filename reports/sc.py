@@ -16,6 +16,7 @@ from reports.headers import is_multiframe, ordered_sources
 from reports.identity import Identity, identify, plain
 from reports.patient import finish
 from reports.seg import segmented_findings
+from reports.vocabulary.terms import vocabulary_of
 
 _SLICES_SHOWN = 3
 
@@ -26,7 +27,7 @@ def build_sc(context: ReportContext, options: ReportOptions) -> Dataset:
     sources = ordered_sources(context)
     shown = shown_slices(context)
     pixels = picture.draw_page(_page(context, who, shown))
-    made = _capture(pixels, sources[0], who, options, words.headline(context.result.suspected))
+    made = _capture(pixels, sources[0], who, options, words.headline(context.result))
     made.SourceImageSequence = _references(context, shown)
     return made
 
@@ -38,7 +39,9 @@ def build_notice(
     earlier = words.replacement(replaces, who)
     paragraphs = (plain(reason), *([f"{earlier}."] if earlier else []))
     small_print = (f"{words.model(who)}, {words.clock(who.now)}", words.RESEARCH)
-    pixels = picture.draw_notice(words.headline_not_analysed(), paragraphs, small_print)
+    pixels = picture.draw_notice(
+        words.headline_not_analysed(), paragraphs, vocabulary_of(who.question).nothing_looked_for, small_print
+    )
     return _capture(pixels, source, who, options, words.headline_not_analysed())
 
 
@@ -57,17 +60,22 @@ def _page(context: ReportContext, who: Identity, shown: Sequence[int]) -> pictur
     earlier = words.replacement(context.replaces, who)
     return picture.Page(
         banner=picture.RED if result.suspected else picture.SLATE,
-        headline=words.headline_lines(result.suspected),
+        headline=words.headline_lines(result),
         tiles=tuple(_tile(context, i, findings) for i in shown),
         pixel_spacing=stack.pixel_spacing,
         sides=picture.sides_of(stack.row_direction, stack.column_direction),
         legend=findings,
+        vocabulary=context.vocabulary,
         facts=(
             *(["No region is outlined."] if not findings else []),
             f"Probability {result.probability:.2f}",
             f"Threshold {result.threshold:.2f}",
         ),
-        warnings=(*words.change(context.growth), *([earlier] if earlier else []), *map(plain, result.warnings)),
+        warnings=(
+            *words.change(context.growth, context.vocabulary),
+            *([earlier] if earlier else []),
+            *map(plain, result.warnings),
+        ),
         small_print=(
             f"Model {words.model(who)}, threshold {result.threshold:.2f}. Analysed {words.clock(who.now)}. "
             f"{_series(context)}",

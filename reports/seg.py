@@ -16,8 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from inference.findings import Finding
-from reports import codes, words
-from reports.colours import COLOURS, cielab
+from reports import codes
 from reports.context import Kind, ReportContext, ReportOptions
 from reports.headers import is_multiframe, ordered_sources, slice_headers
 from reports.identity import Identity, hashed_uid, identify, plain
@@ -59,8 +58,8 @@ def build_seg(context: ReportContext, options: ReportOptions) -> Dataset | None:
         software_versions=who.software_versions,  # type: ignore[arg-type]  # highdicom means any length
         device_serial_number=options.device_serial_number,
         series_description=who.series_description,
-        content_label="HAEMORRHAGE",
-        content_description="Suspected intracranial haemorrhage, not for diagnostic use",
+        content_label=context.vocabulary.noun.upper()[:16],
+        content_description=f"{context.vocabulary.positive}, not for diagnostic use"[:64],
         content_creator_name="",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=options.omit_empty_frames,
@@ -74,7 +73,7 @@ def build_seg(context: ReportContext, options: ReportOptions) -> Dataset | None:
 def _descriptions(
     findings: Sequence[Finding], who: Identity, context: ReportContext, options: ReportOptions
 ) -> list[SegmentDescription]:
-    model = context.result.model
+    model, vocabulary = context.result.model, context.vocabulary
     algorithm = AlgorithmIdentificationSequence(
         name=plain(model.name)[:64],
         family=codes.ARTIFICIAL_INTELLIGENCE,
@@ -82,20 +81,21 @@ def _descriptions(
         source=plain(options.manufacturer)[:64],
         parameters={"weights_sha256": model.sha256, "threshold": f"{context.result.threshold:g}"},
     )
+    terms = [vocabulary.terms[each.name] for each in findings]
     return [
         SegmentDescription(
             segment_number=number,
-            segment_label=words.title(finding),
-            segmented_property_category=codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE,
-            segmented_property_type=codes.HAEMORRHAGE,
+            segment_label=term.title,
+            segmented_property_category=vocabulary.category,
+            segmented_property_type=vocabulary.property_type,
             algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=algorithm,
             tracking_uid=tracking_uid(who, finding),
-            tracking_id=words.title(finding),
-            anatomic_regions=[codes.BRAIN],
-            display_color=CIELabColor(*cielab(COLOURS[finding.name])),
+            tracking_id=term.title,
+            anatomic_regions=[vocabulary.region],
+            display_color=CIELabColor.from_rgb(*term.colour),
         )
-        for number, finding in enumerate(findings, start=1)
+        for number, (finding, term) in enumerate(zip(findings, terms, strict=True), start=1)
     ]
 
 

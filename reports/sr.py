@@ -1,6 +1,6 @@
 """Result -> Comprehensive 3D SR (PS3.3 A.35.13) as an Imaging Measurement Report (PS3.16 TID 1500; IHE AI Results).
 
-One group (TID 1501) says whether intracranial haemorrhage is suspected or absent, how probable it is, and all of it
+One group (TID 1501) says whether what was looked for is suspected or absent, how probable it is, and all of it
 once more in plain words; one group (TID 1411) per type found carries the volume, with how far 95 % of true ones lie
 above and below it (TID 310, CID 225) where that was measured, and points at its segment.
 """
@@ -13,7 +13,6 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from inference.findings import Finding
-from inference.pipelines.haemorrhage.types import INTRACRANIAL
 from reports import codes, words
 from reports.context import Kind, Replaced, ReportContext, ReportOptions
 from reports.earlier import difference, earlier_evidence, earlier_groups
@@ -63,7 +62,7 @@ def _report(
     groups += earlier_groups(context, who, _algorithm(context, options))
     return sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer_context(who, options)),
-        procedure_reported=codes.CT_OF_HEAD,
+        procedure_reported=context.vocabulary.procedure,
         imaging_measurements=groups,
         title=codes.IMAGING_MEASUREMENT_REPORT,
         referenced_images=_library(keys, context),
@@ -85,21 +84,20 @@ def _study_group(
     context: ReportContext, who: Identity, options: ReportOptions, headers: Sequence[Dataset]
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     """Suspected or absent, with the probability, the slices that show it, and the words."""
-    result = context.result
+    result, vocabulary = context.result, context.vocabulary
+    target = vocabulary.target
     algorithm = _algorithm(context, options)
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
-            uid=hashed_uid("finding", who.sop_uid, "study"), identifier="Intracranial haemorrhage"
+            uid=hashed_uid("finding", who.sop_uid, "study"), identifier=target.title
         ),
-        finding_type=codes.INTRACRANIAL_HAEMORRHAGE,
+        finding_type=target.code,
         algorithm_id=algorithm,
-        finding_sites=[sr.FindingSite(codes.BRAIN)],
+        finding_sites=[sr.FindingSite(target.site)],
         measurements=[sr.Measurement(codes.PROBABILITY, round(result.probability, 4), codes.NO_UNITS)],
         qualitative_evaluations=[
-            sr.QualitativeEvaluation(
-                codes.INTRACRANIAL_HAEMORRHAGE, codes.SUSPECTED if result.suspected else codes.ABSENT
-            ),
-            *difference(context, INTRACRANIAL),
+            sr.QualitativeEvaluation(target.code, codes.SUSPECTED if result.suspected else codes.ABSENT),
+            *difference(context, vocabulary.whole),
         ],
         source_images=_source_images(context, headers),
     )
@@ -112,23 +110,26 @@ def _type_group(
     finding: Finding, number: int, seg: Dataset, seg_who: Identity, context: ReportContext, options: ReportOptions
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     """One type: what, where, how large, and which segment shows it."""
-    code = codes.finding_code(finding.name)
+    term = context.vocabulary.terms[finding.name]
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=tracking_uid(seg_who, finding), identifier=words.title(finding)),
+        tracking_identifier=sr.TrackingIdentifier(uid=tracking_uid(seg_who, finding), identifier=term.title),
         referenced_segment=sr.ReferencedSegment(
             sop_class_uid=seg.SOPClassUID,
             sop_instance_uid=seg.SOPInstanceUID,
             segment_number=number,
             source_series=sr.SourceSeriesForSegmentation(context.stack.series_uid),
         ),
-        finding_type=code,
+        finding_type=term.code,
         algorithm_id=_algorithm(context, options),
-        finding_sites=[sr.FindingSite(codes.finding_site(finding.name))],
+        finding_sites=[sr.FindingSite(term.site)],
         measurements=[
             _volume(finding),
             sr.Measurement(codes.PROBABILITY, round(finding.probability, 4), codes.NO_UNITS),
         ],
-        qualitative_evaluations=[sr.QualitativeEvaluation(code, codes.SUSPECTED), *difference(context, finding.name)],
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(term.code, codes.SUSPECTED),
+            *difference(context, finding.name),
+        ],
     )
 
 

@@ -3,35 +3,27 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from inference.change import Growth
 from inference.findings import VOLUME_RANGE, Finding, Result
-from inference.pipelines.haemorrhage.growth import Growth, phrase, sentences
+from reports.change import phrase, sentences
 from reports.context import Kind, Replaced
 from reports.identity import Identity, plain
+from reports.vocabulary.terms import Vocabulary, vocabulary_of
 
 NOT_DIAGNOSTIC = "NOT FOR DIAGNOSTIC USE"
-NOTHING_LOOKED_FOR = "No haemorrhage was looked for in these images. Read them as usual."
 RESEARCH = "Research software, not a medical device, not for diagnostic use. Every image must still be read."
-_SUSPECTED = ("AI: SUSPECTED", "INTRACRANIAL HAEMORRHAGE")
-_NEGATIVE = ("AI: NO SUSPICION OF", "INTRACRANIAL HAEMORRHAGE")
 _NOT_ANALYSED = "AI: NOT ANALYSED"
-_ABBREVIATIONS = {
-    "epidural": "EDH",
-    "subdural": "SDH",
-    "subarachnoid": "SAH",
-    "intraparenchymal": "IPH",
-    "intraventricular": "IVH",
-    "intracranial": "ICH",
-}
 
 
-def headline(suspected: bool) -> str:
+def headline(result: Result) -> str:
     """What the result says in one line, without the disclaimer."""
-    return " ".join(headline_lines(suspected))
+    return " ".join(headline_lines(result))
 
 
-def headline_lines(suspected: bool) -> tuple[str, str]:
+def headline_lines(result: Result) -> tuple[str, str]:
     """The headline on two lines, to be read from afar."""
-    return _SUSPECTED if suspected else _NEGATIVE
+    vocabulary = vocabulary_of(result.question)
+    return vocabulary.positive_lines if result.suspected else vocabulary.negative_lines
 
 
 def headline_not_analysed() -> str:
@@ -44,22 +36,13 @@ def with_disclaimer(line: str) -> str:
     return f"{line} - {NOT_DIAGNOSTIC}"
 
 
-def abbreviation(finding: Finding) -> str:
-    """What radiologists write for a type of haemorrhage."""
-    return _ABBREVIATIONS.get(finding.name, finding.name[:3].upper())
-
-
-def title(finding: Finding) -> str:
-    """A finding's name as a label, e.g. "Subdural haemorrhage"."""
-    return plain(f"{finding.name} haemorrhage").capitalize()
-
-
-def finding_line(finding: Finding) -> str:
+def finding_line(finding: Finding, vocabulary: Vocabulary) -> str:
     """One finding in words."""
+    title = vocabulary.terms[finding.name].title
     if not finding.present:
-        return f"{title(finding)}: not suspected (probability {finding.probability:.2f})."
+        return f"{title}: not suspected (probability {finding.probability:.2f})."
     size = f", about {finding.volume_text}" if finding.mask is not None and finding.mask.any() else ""
-    return f"{title(finding)}: suspected (probability {finding.probability:.2f}){size}."
+    return f"{title}: suspected (probability {finding.probability:.2f}){size}."
 
 
 def volume_note(findings: Sequence[Finding]) -> tuple[str, ...]:
@@ -79,9 +62,9 @@ def model(who: Identity) -> str:
     return plain(f"{who.model.name} {who.model.version} ({who.model.sha256[:12]})")
 
 
-def change(growth: Growth | None) -> tuple[str, ...]:
+def change(growth: Growth | None, vocabulary: Vocabulary) -> tuple[str, ...]:
     """The change since the patient's last scan in one sentence, where there is one."""
-    said = phrase(growth) if growth else ""
+    said = phrase(growth, vocabulary) if growth else ""
     return (f"{said[0].upper()}{said[1:]}.",) if said else ()
 
 
@@ -99,22 +82,22 @@ def replacement(replaces: tuple[Replaced, ...], who: Identity) -> str | None:
     earlier = f"Version {who.version}; replaces the result of {clock(made_at.astimezone(who.now.tzinfo))}"
     # Only a suspected study has a segmentation or key images: a flag is never lowered without a word.
     flagged = any(each.kind in (Kind.SEG, Kind.KO) for each in replaces)
-    return f"{earlier}, which suspected haemorrhage" if flagged else earlier
+    return f"{earlier}, which suspected {vocabulary_of(who.question).noun}" if flagged else earlier
 
 
 def account(
     result: Result, who: Identity, replaces: tuple[Replaced, ...], growth: Growth | None = None
 ) -> tuple[str, ...]:
     """The whole result in sentences, for readers that show a report as text."""
-    earlier = replacement(replaces, who)
+    earlier, vocabulary = replacement(replaces, who), vocabulary_of(result.question)
     return (
-        f"{with_disclaimer(headline(result.suspected))}.",
+        f"{with_disclaimer(headline(result))}.",
         f"{basis(result)}.",
-        *(finding_line(each) for each in result.findings),
+        *(finding_line(each, vocabulary) for each in result.findings),
         *volume_note(result.findings),
         *(plain(f"Note: {each}") for each in result.warnings),
         *([f"{earlier}."] if earlier else []),
-        *sentences(growth),
+        *sentences(growth, vocabulary),
         f"Model {model(who)}, {clock(who.now)}.",
         RESEARCH,
     )

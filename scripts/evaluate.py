@@ -12,6 +12,7 @@ import torch
 from inference.engines.local import Engine
 from inference.errors import DeviceError, ModelError
 from inference.models.card import ModelCard, load_card
+from inference.pipelines.base import Given
 from inference.pipelines.haemorrhage.folds import folds_path, load_folds
 from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
 from inference.training.datasets.base import Dataset, DatasetError
@@ -30,14 +31,14 @@ def analyst_for(dataset: Dataset, card: ModelCard, device: torch.device) -> Anal
         return Unseen(card, device).analyst(dataset)
     pipeline = HaemorrhagePipeline(device, card)
     return Analyst(
-        answer=lambda study: pipeline.run(study.stack),
-        slice_threshold=lambda entry: card.decisions.slice_threshold,
+        answer=lambda study: pipeline.run(Given(study.stack)),
+        slice_threshold=lambda entry: pipeline.decisions.slice_threshold,
         model=card.identity,
         method=(
             f"The model as it is shipped ({card.networks} networks averaged, the card's own calibration and "
             f"thresholds) on every study of {dataset.name}. Valid only if the model never saw these patients."
         ),
-        signature=hashlib.sha256(repr(card.decisions).encode()).hexdigest()[:16],
+        signature=hashlib.sha256(repr(pipeline.decisions).encode()).hexdigest()[:16],
     )
 
 

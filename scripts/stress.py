@@ -18,6 +18,7 @@ import torch
 
 from inference.errors import InferenceError
 from inference.models.card import ModelCard, load_card
+from inference.pipelines.base import Given
 from inference.pipelines.haemorrhage.folds import load_folds
 from inference.training.datasets.base import DatasetError
 from inference.training.datasets.ct_ich import open_ct_ich
@@ -39,7 +40,7 @@ def begin(heads: dict[int, TrainingHead], card: ModelCard) -> None:
     global stress
     torch.set_num_threads(1)
     judges = Unseen(card, torch.device("cpu"))
-    stress = Stress(heads, lambda number, stack: judges.pipeline(DATASET, f"{number:03d}").run(stack))
+    stress = Stress(heads, lambda number, stack: judges.pipeline(DATASET, f"{number:03d}").run(Given(stack)))
 
 
 def answer(case: Case) -> Answer | None:

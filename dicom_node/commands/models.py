@@ -149,19 +149,22 @@ def points(settings: Settings, model: str | None, prevalence: float) -> None:
 def tested(settings: Settings, card: "ModelCard") -> None:
     """Self-test of a model that is about to be installed; prints what it said."""
     from inference.engines.local import Engine
-    from inference.pipelines.haemorrhage.selftest import self_test
-    from inference.pipelines.registry import load_pipeline
+    from inference.pipelines.registry import load_pipeline, question_of
 
     who = card.identity
     click.echo(f"card and weights belong together: {who.name} {who.version} ({card.kind}), SHA-256 {who.sha256[:12]}…")
-    click.echo("self-test on synthetic heads ...")
-    began = perf_counter()
     device = Engine(settings.analyse.device, settings.analyse.threads or None).device
-    told = self_test(load_pipeline(card, device).run)
-    heads = ", ".join(f"{each.bleed} {each.normal:.3f} -> {each.bleeding:.3f}" for each in told)
-    click.echo(f"self-test passed in {perf_counter() - began:.0f} s; synthetic heads without and with a bleed: {heads}")
-    if any(each.normal >= card.decisions.study_threshold for each in told):
-        click.echo("note: it suspects a haemorrhage in synthetic heads that have none")
+    pipeline, self_test = load_pipeline(card, device), question_of(card.question).self_test
+    if self_test is None:
+        click.echo("there is no self-test for this question")
+        return
+    click.echo("self-test on synthetic images ...")
+    began = perf_counter()
+    told = self_test(pipeline)
+    said = ", ".join(f"{each.title} {each.without:.3f} -> {each.with_it:.3f}" for each in told)
+    click.echo(f"self-test passed in {perf_counter() - began:.0f} s; images without and with a finding: {said}")
+    if any(each.without >= card.threshold for each in told):
+        click.echo("note: it suspects a finding in synthetic images that have none")
 
 
 def compare(settings: Settings, store: "ModelStore", card: "ModelCard", studies: int) -> None:

@@ -93,7 +93,7 @@ def points_text(card: ModelCard, prevalence: float, threshold: float | None) -> 
     """A card's operating points at a prevalence; `threshold` is the one in use, None of a model that is not."""
     title = f"{card.identity.name} {card.identity.version} at a prevalence of {100 * prevalence:g} %"
     if not card.operating_points:
-        return f"{title}: its card has no operating points; its threshold is {card.decisions.study_threshold:g}"
+        return f"{title}: its card has no operating points; its threshold is {card.threshold:g}"
     head = ("", "aim", "threshold", "sensitivity (95 %)", "specificity (95 %)", "PPV", "NPV", "false alarms / 100")
     marked = [_same(point.threshold, threshold) for point in card.operating_points]
     rows = [_point_row(point, prevalence, used) for point, used in zip(card.operating_points, marked, strict=True)]

@@ -12,7 +12,7 @@ from dicom_node.tables.models import InstalledModel
 from inference.errors import ModelError
 from inference.models.card import ModelCard, load_card
 from inference.models.weights import read_weights
-from inference.pipelines.haemorrhage.folds import folds_path, load_folds
+from inference.pipelines.registry import question_of
 
 BUILT_IN = "built-in"
 CARD = "card.toml"
@@ -42,21 +42,25 @@ def described(card: ModelCard, source: Path, now: datetime, by: str) -> Installe
 
 
 def copy_model(card: ModelCard, source: Path, draft: Path) -> ModelCard:
-    """Copy card, weights and folds into a folder, durably, and check the copy; the copy's card."""
-    weights, folds = Path(str(card.weights)), folds_path(card)
+    """Copy card, weights and what belongs to them into a folder, durably, and check the copy; the copy's card."""
+    weights = Path(str(card.weights))
     if not weights.is_file():
         raise ModelError(f"{weights}: the weights are not there")
-    for file, name in ((source, CARD), (weights, weights.name), (folds, folds.name)):
-        if file != folds or folds.is_file():
-            shutil.copyfile(file, draft / name)
-            with (draft / name).open("rb") as copied:
-                os.fsync(copied.fileno())
+    for file, name in ((source, CARD), *((each, each.name) for each in (weights, *companions(card)))):
+        shutil.copyfile(file, draft / name)
+        with (draft / name).open("rb") as copied:
+            os.fsync(copied.fileno())
     sync_folder(draft)
     card = load_card(draft / CARD)
     read_weights(card)
-    if folds_path(card).is_file():
-        load_folds(card)
+    companions(card)
     return card
+
+
+def companions(card: ModelCard) -> tuple[Path, ...]:
+    """The files beside a card's weights that belong to them; ModelError where one is damaged."""
+    of_question = question_of(card.question).companions
+    return of_question(card) if of_question else ()
 
 
 def file_sha256(path: Path) -> str:

@@ -8,15 +8,15 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from inference.errors import DeviceError, ModelError
 from inference.findings import ModelIdentity, Result
-from inference.input.stack import SliceStack
 from inference.models.card import ModelCard, study_threshold
-from inference.pipelines.base import Pipeline
-from inference.pipelines.registry import PIPELINES, load_pipeline, shipped_card
+from inference.pipelines.base import Given, Pipeline, Question
+from inference.pipelines.registry import QUESTIONS, load_pipeline, question_of, shipped_card
 
 ADVICE = "install it again, or let another one answer (triage-node models use built-in)"
 
@@ -26,7 +26,7 @@ class Loaded:
     """A pipeline, and the card that it was made from."""
 
     card: ModelCard
-    pipeline: Pipeline
+    pipeline: Pipeline[Any]
 
 
 class Engine:
@@ -56,20 +56,24 @@ class Engine:
         self._loaded: dict[str, Loaded] = {}
         self._loading = threading.Lock()
 
-    def run(self, pipeline_name: str, stack: SliceStack) -> Result:
+    def run(self, pipeline_name: str, given: Given) -> Result:
         """The pipeline's answer; UnknownPipelineError, ModelError, or NotAnalysable from the pipeline."""
-        return replace(self._pipeline(pipeline_name).run(stack), pipeline=pipeline_name)
+        return replace(self._pipeline(pipeline_name).run(given), pipeline=pipeline_name)
+
+    def question(self, pipeline_name: str) -> Question:
+        """The question that the pipeline answers: it says what the pipeline must be given."""
+        return question_of(self._models(pipeline_name).question)
 
     def model(self, pipeline_name: str) -> ModelIdentity:
         """Which weights the pipeline uses."""
         return self._pipeline(pipeline_name).model
 
-    def warm_up(self, pipeline_names: Iterable[str] = PIPELINES) -> None:
+    def warm_up(self, pipeline_names: Iterable[str] = tuple(QUESTIONS)) -> None:
         """Loads these pipelines, so that the first study does not wait for it."""
         for name in pipeline_names:
             self._pipeline(name)
 
-    def _pipeline(self, name: str) -> Pipeline:
+    def _pipeline(self, name: str) -> Pipeline[Any]:
         card = self._models(name)
         with self._loading:
             held = self._loaded.get(name)
@@ -78,7 +82,7 @@ class Engine:
                 held = self._loaded[name] = Loaded(card, self._load(name, card))
             return held.pipeline
 
-    def _load(self, name: str, card: ModelCard) -> Pipeline:
+    def _load(self, name: str, card: ModelCard) -> Pipeline[Any]:
         threshold = study_threshold(card, self._sensitivity)
         try:
             return load_pipeline(card, self.device, threshold)

@@ -1,7 +1,7 @@
-"""Weights and their model card: safetensors beside a TOML file, the SHA-256 in the card checked on every load.
+"""Model cards: what a model is, how good it was and what it must not be used for, as TOML beside its weights.
 
-The card says what the weights are, how their logits become probabilities, where the operating point lies, how good they
-were and what they must not be used for. No pickle is ever loaded.
+What every card has stands here, checked; the tables that only one question's networks understand stay as they were
+written (`ModelCard.tables`), and the question's own code reads them.
 """
 
 import math
@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from inference.errors import ModelError
 from inference.findings import ModelIdentity
-from inference.pipelines.haemorrhage.decisions import Decisions, _foreign_decisions, read_decisions
 
-HAEMORRHAGE = "haemorrhage"
-KINDS = (HAEMORRHAGE, "onnx", "monai")
+OWN = "haemorrhage"  # the question, and the kind of network, of a card that names none: cards before 0.5 did not
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,16 @@ class VolumeError:
 class ModelCard:
     """What a card says.
 
-    `kind` is whose networks these are: our own, or one of the foreign formats, whose tables network, input and output
-    stand in `contract` as they were read. `place` is the card's own file.
+    `question` is what the model answers, `kind` whose networks these are: the question's own, or a foreign format. From
+    `threshold` on a study is suspected. `tables` is the whole card as it was read; `place` is the card's own file.
     """
 
     identity: ModelIdentity
+    question: str
+    kind: str
+    threshold: float
     summary: str
     networks: int
-    decisions: Decisions
     children_below_years: float
     children: str
     intended_use: str
@@ -71,76 +74,122 @@ class ModelCard:
     figures: tuple[Figure, ...]
     weights: Traversable
     place: Traversable
-    kind: str = HAEMORRHAGE
     operating_points: tuple[OperatingPoint, ...] = ()
-    contract: Mapping[str, Any] = field(default_factory=dict)
     volume_error: VolumeError | None = None
+    tables: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+class _Table(BaseModel):
+    """A table of a card; keys that only the question's own code knows are let pass."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _Interval(_Table):
+    value: Share
+    low: Share
+    high: Share
+
+    def named(self, name: str) -> Figure:
+        return Figure(name, self.value, self.low, self.high)
+
+
+class _Point(_Table):
+    aim: Share
+    threshold: Share
+    sensitivity: _Interval
+    specificity: _Interval
+
+
+class _VolumeError(_Table):
+    heads: Annotated[int, Field(ge=1)]
+    low: Annotated[float, Field(gt=0)]
+    high: Annotated[float, Field(allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"volume_error is no range of factors: {self.low:g} to {self.high:g}")
+        return self
+
+
+class _Decision(_Table):
+    study_threshold: Share
+
+
+class _Words(_Table):
+    summary: str
+    children_below_years: float
+    children: str
+    intended_use: str
+    data: str
+    licence: str
+    limits: tuple[str, ...]
+
+
+class _Card(_Table):
+    name: str
+    version: str
+    sha256: str
+    weights: str
+    question: str = OWN
+    kind: str = OWN
+    networks: int = 1
+    decision: _Decision
+    words: _Words
+    figures: tuple[Figure, ...] = ()
+    operating_points: tuple[_Point, ...] = ()
+    volume_error: _VolumeError | None = None
 
 
 def load_card(source: str | Path) -> ModelCard:
     """The card of a model that came with the package (by name), or of any TOML file; ModelError if unusable."""
     place = source if isinstance(source, Path) else resources.files("config.models").joinpath(f"{source}.toml")
+    folder = source.parent if isinstance(source, Path) else resources.files("config.models")
     try:
-        content = tomllib.loads(place.read_text(encoding="utf-8"))
-        folder = source.parent if isinstance(source, Path) else resources.files("config.models")
-        return _card(content, folder.joinpath(str(content["weights"])), place)
+        tables = tomllib.loads(place.read_text(encoding="utf-8"))
+        return _model_card(_Card.model_validate(tables), tables, folder, place)
     except OSError as error:
         raise ModelError(f"{place}: the model card cannot be read ({error.strerror or error})") from error
-    except KeyError as error:
-        raise ModelError(f"{place}: the model card lacks {error}") from error
-    except (tomllib.TOMLDecodeError, TypeError, ValueError) as error:
+    except ValidationError as error:
+        raise ModelError(f"{place}: {_said(error)}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{place}: the model card is not valid ({error})") from error
 
 
-def _card(content: Mapping[str, Any], weights: Traversable, place: Traversable) -> ModelCard:
-    words, kind = content["words"], content.get("kind", HAEMORRHAGE)
-    if kind not in KINDS:
-        raise ValueError(f"there is no kind {kind!r}; there are: {', '.join(KINDS)}")
-    own = kind == HAEMORRHAGE
+def _model_card(card: _Card, tables: Mapping[str, Any], folder: Traversable, place: Traversable) -> ModelCard:
+    error = card.volume_error
     return ModelCard(
-        identity=ModelIdentity(str(content["name"]), str(content["version"]), str(content["sha256"])),
-        summary=words["summary"],
-        networks=int(content["networks"] if own else content.get("networks", 1)),
-        decisions=read_decisions(content) if own else _foreign_decisions(content),
-        children_below_years=float(words["children_below_years"]),
-        children=words["children"],
-        intended_use=words["intended_use"],
-        data=words["data"],
-        licence=words["licence"],
-        limits=tuple(words["limits"]),
-        figures=tuple(_figure(str(each["name"]), each) for each in content.get("figures", [])),
-        weights=weights,
+        identity=ModelIdentity(card.name, card.version, card.sha256),
+        question=card.question,
+        kind=card.kind,
+        threshold=card.decision.study_threshold,
+        networks=card.networks,
+        figures=card.figures,
+        weights=folder.joinpath(card.weights),
         place=place,
-        kind=kind,
-        operating_points=tuple(_operating_point(each) for each in content.get("operating_points", [])),
-        volume_error=_volume_error(content["volume_error"]) if "volume_error" in content else None,
-        contract={} if own else {name: content[name] for name in ("network", "input", "output") if name in content},
+        operating_points=tuple(
+            OperatingPoint(
+                each.aim, each.threshold, each.sensitivity.named("sensitivity"), each.specificity.named("specificity")
+            )
+            for each in card.operating_points
+        ),
+        volume_error=VolumeError(error.heads, error.low, error.high) if error else None,
+        tables=tables,
+        **card.words.model_dump(),
     )
 
 
-def _figure(name: str, content: Mapping[str, Any]) -> Figure:
-    return Figure(name, float(content["value"]), float(content["low"]), float(content["high"]))
-
-
-def _operating_point(content: Mapping[str, Any]) -> OperatingPoint:
-    point = OperatingPoint(
-        aim=float(content["aim"]),
-        threshold=float(content["threshold"]),
-        sensitivity=_figure("sensitivity", content["sensitivity"]),
-        specificity=_figure("specificity", content["specificity"]),
-    )
-    numbers = [point.aim, point.threshold]
-    numbers += [n for each in (point.sensitivity, point.specificity) for n in (each.low, each.value, each.high)]
-    if not all(0 <= number <= 1 for number in numbers):
-        raise ValueError(f"an operating point has a number outside 0..1: {numbers}")
-    return point
-
-
-def _volume_error(content: Mapping[str, Any]) -> VolumeError:
-    error = VolumeError(int(content["heads"]), float(content["low"]), float(content["high"]))
-    if error.heads < 1 or not 0 < error.low <= error.high < math.inf:
-        raise ValueError(f"volume_error is no range of factors: {error.low:g} to {error.high:g} on {error.heads} heads")
-    return error
+def _said(error: ValidationError) -> str:
+    """Every key that is missing or not right, in one sentence."""
+    told = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "missing":
+            told.append(f"the model card lacks '{key}'")
+        else:
+            told.append(f"the model card is not valid ({key}: {problem['msg'].removeprefix('Value error, ')})")
+    return "; ".join(told)
 
 
 def study_threshold(card: ModelCard, sensitivity: float) -> float:
@@ -149,7 +198,7 @@ def study_threshold(card: ModelCard, sensitivity: float) -> float:
     ModelError, naming the points that there are, where it has none of this aim.
     """
     if not sensitivity:
-        return card.decisions.study_threshold
+        return card.threshold
     for point in card.operating_points:
         if math.isclose(point.aim, sensitivity, abs_tol=1e-6):
             return point.threshold

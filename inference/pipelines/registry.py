@@ -1,37 +1,48 @@
-"""Which pipelines come with the package, and which class runs the model of a card.
+"""Which clinical questions there are: one name a line, the package beside this file that answers it.
 
-Installed models of a foreign kind are pipelines, too, by their own names: whoever keeps them says so (see Engine).
+Installed models are pipelines, too, by their own names: their cards say which question they answer.
 """
 
 from dataclasses import replace
-
-import torch
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from inference.errors import UnknownPipelineError
-from inference.models.card import HAEMORRHAGE, ModelCard, load_card
-from inference.pipelines.base import Pipeline
+from inference.models.card import ModelCard
+from inference.pipelines.base import Pipeline, Question
 
-PIPELINES = (HAEMORRHAGE,)
+if TYPE_CHECKING:
+    import torch
+
+QUESTIONS = [
+    "haemorrhage",
+]
+
+
+def question_of(name: str) -> Question:
+    """The question of this name; UnknownPipelineError where there is none."""
+    if name not in QUESTIONS:
+        raise UnknownPipelineError(f"there is no pipeline '{name}'; there is: {', '.join(QUESTIONS)}")
+    return _load_question(name)
+
+
+@cache
+def _load_question(name: str) -> Question:
+    question: Question = import_module(f"inference.pipelines.{name}.question").QUESTION
+    return question
 
 
 def shipped_card(pipeline_name: str) -> ModelCard:
     """The card of the model that came with the package for this pipeline; UnknownPipelineError where none did."""
-    if pipeline_name not in PIPELINES:
-        raise UnknownPipelineError(f"there is no pipeline '{pipeline_name}'; there is: {', '.join(PIPELINES)}")
-    return load_card(pipeline_name)
+    return question_of(pipeline_name).card()
 
 
-def load_pipeline(card: ModelCard, device: torch.device, study_threshold: float | None = None) -> Pipeline:
+def load_pipeline(card: ModelCard, device: "torch.device", threshold: float | None = None) -> Pipeline[Any]:
     """The pipeline that runs a card's model, with its weights; a given threshold takes the place of the card's own.
 
     ModelError where the weights are missing, damaged or not the card's.
     """
-    if study_threshold is not None:
-        card = replace(card, decisions=replace(card.decisions, study_threshold=study_threshold))
-    if card.kind == HAEMORRHAGE:
-        from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
-
-        return HaemorrhagePipeline(device, card)
-    from inference.pipelines.haemorrhage.foreign.pipeline import ForeignPipeline
-
-    return ForeignPipeline(device, card)
+    if threshold is not None:
+        card = replace(card, threshold=threshold)
+    return question_of(card.question).load(card, device)

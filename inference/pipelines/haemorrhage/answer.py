@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from inference.findings import Finding, Measurement, NotAnalysable, Result
 from inference.input.stack import SliceStack
-from inference.models.card import HAEMORRHAGE, ModelCard, VolumeError
+from inference.models.card import ModelCard, VolumeError
 from inference.pipelines.haemorrhage.decisions import Decisions
 from inference.pipelines.haemorrhage.head_grid import GRID_MM, HeadGrid, labels_to_source, to_grid
 from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
@@ -62,12 +62,12 @@ def key_slices(probabilities: NDArray[np.float64], count: int = KEY_SLICES) -> t
     return tuple(chosen)
 
 
-def answer(card: ModelCard, read: Callable[[HeadGrid], Reading], stack: SliceStack) -> Result:
+def answer(card: ModelCard, decide: Decisions, read: Callable[[HeadGrid], Reading], stack: SliceStack) -> Result:
     """The answer for an axial head CT that `read` reads; NotAnalysable where no whole head is in the images."""
     grid = to_grid(stack)
     if len(grid.image) < FEWEST_PLANES:
         raise NotAnalysable("There are too few slices of the head to analyse.")
-    reading, decide = read(grid), card.decisions
+    reading = read(grid)
     study = noisy_or(reading.planes[:, 0])
     probability = decide.study(study)
     suspected = probability >= decide.study_threshold
@@ -75,12 +75,13 @@ def answer(card: ModelCard, read: Callable[[HeadGrid], Reading], stack: SliceSta
     in_order = by_plane[grid.plane_of_slice]
     by_slice = in_order[::-1] if grid.orientation.flip_slices else in_order
     return Result(
-        pipeline=HAEMORRHAGE,
+        question=card.question,
+        pipeline=card.question,
         model=card.identity,
         threshold=decide.study_threshold,
         suspected=suspected,
         probability=probability,
-        findings=_findings(reading, grid, card, probability, stack),
+        findings=_findings(reading, grid, card, decide, probability, stack),
         slice_probabilities=tuple(float(p) for p in by_slice),
         key_slices=key_slices(by_slice),
         warnings=_warnings(card, stack, grid),
@@ -110,10 +111,9 @@ def _kinds(reading: Reading, decide: Decisions, probability: float) -> list[_Kin
 
 
 def _findings(
-    reading: Reading, grid: HeadGrid, card: ModelCard, probability: float, stack: SliceStack
+    reading: Reading, grid: HeadGrid, card: ModelCard, decide: Decisions, probability: float, stack: SliceStack
 ) -> tuple[Finding, ...]:
     """One finding for each kind; drawn where the study is suspected and the network outlines."""
-    decide = card.decisions
     kinds = _kinds(reading, decide, probability)
     if probability < decide.study_threshold:
         return tuple(Finding(kind.name, kind.probability, present=False) for kind in kinds)

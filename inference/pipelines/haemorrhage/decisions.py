@@ -1,12 +1,16 @@
 """How a haemorrhage network's features become probabilities, and from which on something is said."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from inference.errors import ModelError
+from inference.models.card import ModelCard
 from inference.pipelines.haemorrhage.types import HaemorrhageType
+
+FOREIGN_KINDS = ("onnx", "monai")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,17 @@ class Decisions:
 
 def _platt(content: Mapping[str, Any]) -> Platt:
     return Platt(tuple(float(v) for v in content["slopes"]), float(content["intercept"]))
+
+
+def decisions_of(card: ModelCard) -> Decisions:
+    """How a card's networks decide, from the card's own threshold on; ModelError where its tables are not right."""
+    read = _foreign_decisions if card.kind in FOREIGN_KINDS else read_decisions
+    try:
+        return replace(read(card.tables), study_threshold=card.threshold)
+    except KeyError as error:
+        raise ModelError(f"{card.place}: the model card lacks {error}") from error
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{card.place}: the model card is not valid ({error})") from error
 
 
 def read_decisions(content: Mapping[str, Any]) -> Decisions:

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as nnf
 
 from inference.findings import ModelIdentity, Result
-from inference.input.stack import SliceStack
 from inference.models.card import ModelCard, load_card
 from inference.models.weights import load_networks
+from inference.pipelines.base import Given
 from inference.pipelines.haemorrhage.answer import Reading, answer
+from inference.pipelines.haemorrhage.decisions import Decisions, decisions_of
 from inference.pipelines.haemorrhage.head_grid import HeadGrid, features, triplets
 from inference.pipelines.haemorrhage.network import Answer, HeadNetwork, build_network, plane_scores
 
@@ -21,12 +22,17 @@ BATCH_PLANES = 16
 
 
 class HaemorrhagePipeline:
-    """The pipeline with its weights on a device: those of the card, or `networks` with the card's decisions."""
+    """The pipeline with its weights on a device: those of the card, or those and the decisions that are given."""
 
     def __init__(
-        self, device: torch.device, card: ModelCard | None = None, networks: Sequence[HeadNetwork] | None = None
+        self,
+        device: torch.device,
+        card: ModelCard | None = None,
+        networks: Sequence[HeadNetwork] | None = None,
+        decisions: Decisions | None = None,
     ) -> None:
         self.card = load_card("haemorrhage") if card is None else card
+        self.decisions = decisions_of(self.card) if decisions is None else decisions
         self.device = device
         networks = load_networks(self.card, build_network, device) if networks is None else networks
         self._networks = [n.to(memory_format=torch.channels_last) for n in networks]  # type: ignore[call-overload]
@@ -36,9 +42,9 @@ class HaemorrhagePipeline:
         """Which weights answer."""
         return self.card.identity
 
-    def run(self, stack: SliceStack) -> Result:
+    def run(self, given: Given) -> Result:
         """The answer for an axial head CT; NotAnalysable where no whole head is in the images."""
-        return answer(self.card, self.read, stack)
+        return answer(self.card, self.decisions, self.read, given.stack)
 
     @torch.inference_mode()
     def read(self, grid: HeadGrid) -> Reading:

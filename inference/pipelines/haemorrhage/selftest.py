@@ -7,30 +7,20 @@ that it is good.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from inference.errors import ModelError
 from inference.findings import NotAnalysable, Result
 from inference.input.stack import SliceStack
+from inference.pipelines.base import Comparison, Given
 from inference.pipelines.haemorrhage.synthetic_head import SyntheticHead, synthetic_head
 from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
 
 HEADS = ((9101, HaemorrhageType.INTRAPARENCHYMAL), (9102, HaemorrhageType.SUBDURAL))
 KNOWN = {each.value for each in HaemorrhageType} | {INTRACRANIAL}
 SAME = 1e-3
-Run = Callable[[SliceStack], Result]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A synthetic head's probability without and with its large bleed."""
-
-    seed: int
-    bleed: str
-    normal: float
-    bleeding: float
+Run = Callable[[Given], Result]
 
 
 def self_test(run: Run) -> tuple[Comparison, ...]:
@@ -44,7 +34,7 @@ def self_test(run: Run) -> tuple[Comparison, ...]:
                 f"the self-test failed: a large {bleed} bleed is answered with {bleeding.probability:.3f}, "
                 f"the same head without it (seed {seed}) with {normal.probability:.3f}; it must be higher"
             )
-        told.append(Comparison(seed, bleed.value, normal.probability, bleeding.probability))
+        told.append(Comparison(bleed.value, normal.probability, bleeding.probability))
     again = answer(run, synthetic_head(*HEADS[-1]), f"the last head again, seed {HEADS[-1][0]}")
     compare(bleeding, again)
     return tuple(told)
@@ -54,7 +44,7 @@ def answer(run: Run, head: SyntheticHead, title: str) -> Result:
     """A model's answer for a head, in order; ModelError otherwise."""
     stack = stack_of(head)
     try:
-        result = run(stack)
+        result = run(Given(stack))
     except NotAnalysable as reason:
         raise ModelError(f"the self-test failed ({title}): the model declines the images: {reason}") from reason
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:  # the network's own code

@@ -12,6 +12,7 @@ import torch
 
 from inference.models.card import ModelCard
 from inference.models.weights import load_networks
+from inference.pipelines.base import Given
 from inference.pipelines.haemorrhage.folds import load_folds
 from inference.pipelines.haemorrhage.network import build_network
 from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
@@ -32,8 +33,8 @@ class Unseen:
         self._shipped = HaemorrhagePipeline(device, card, networks)
         self._pipelines: dict[str, HaemorrhagePipeline] = {}
         for fold in self.folds.folds:
-            own = replace(card, decisions=fold.decisions, networks=1)
-            pipeline = HaemorrhagePipeline(device, own, [networks[fold.network]])
+            own = replace(card, networks=1)
+            pipeline = HaemorrhagePipeline(device, own, [networks[fold.network]], fold.decisions)
             self._pipelines |= dict.fromkeys(fold.patients, pipeline)
 
     def pipeline(self, dataset: str, patient_id: str) -> HaemorrhagePipeline:
@@ -43,8 +44,8 @@ class Unseen:
     def analyst(self, dataset: Dataset) -> Analyst:
         """Answers for the patients of a data set that the model was made from."""
         return Analyst(
-            answer=lambda study: self.pipeline(dataset.name, study.entry.patient_id).run(study.stack),
-            slice_threshold=lambda entry: self.pipeline(dataset.name, entry.patient_id).card.decisions.slice_threshold,
+            answer=lambda study: self.pipeline(dataset.name, study.entry.patient_id).run(Given(study.stack)),
+            slice_threshold=lambda entry: self.pipeline(dataset.name, entry.patient_id).decisions.slice_threshold,
             model=self.card.identity,
             method=self._method({f"{dataset.name}/{entry.patient_id}" for entry in dataset.entries()}),
             signature=hashlib.sha256(repr(self.folds).encode()).hexdigest()[:16],

@@ -14,11 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from inference.errors import ModelError
 from inference.models.card import ModelCard
 from inference.models.weights import read_weights
+from inference.pipelines.haemorrhage.decisions import Decisions
 from inference.pipelines.haemorrhage.head_grid import GRID_COLUMNS, GRID_ROWS
 from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
 
 LARGEST_BYTES = 500_000_000
 NONE, ANY = "none", "any"
+TABLES = ("network", "input", "output")  # of the card
 TYPES = tuple(each.value for each in HaemorrhageType)
 
 Item = TypeVar("Item")
@@ -111,13 +113,12 @@ class Contract(Table):
     network: dict[str, Any] = {}
 
 
-def read_contract(card: ModelCard) -> Contract:
+def read_contract(card: ModelCard, decide: Decisions) -> Contract:
     """The contract of a card; ModelError, with every key that is not right."""
     try:
-        contract = Contract.model_validate(dict(card.contract))
+        contract = Contract.model_validate({name: card.tables[name] for name in TABLES if name in card.tables})
     except ValidationError as error:
         raise ModelError(f"{card.place}: {said(error)}") from None
-    decide = card.decisions
     slopes = {
         "study": (decide.study, 1),
         "slice": (decide.slice, 2),

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as nnf
 
 from inference.findings import ModelIdentity, Result
-from inference.input.stack import SliceStack
 from inference.models.card import ModelCard
+from inference.pipelines.base import Given
 from inference.pipelines.haemorrhage.answer import Reading, answer
+from inference.pipelines.haemorrhage.decisions import decisions_of
 from inference.pipelines.haemorrhage.foreign.contract import (
     Contract,
     Network,
@@ -35,7 +36,8 @@ class ForeignPipeline:
     def __init__(self, device: torch.device, card: ModelCard) -> None:
         self.card = card
         self._who = str(card.weights)
-        self._contract = read_contract(card)
+        self.decisions = decisions_of(card)
+        self._contract = read_contract(card, self.decisions)
         self._network = _load(card, self._contract, device, self._who)
         check_network(self._network, self._contract, self._who)
 
@@ -44,9 +46,9 @@ class ForeignPipeline:
         """Which weights answer."""
         return self.card.identity
 
-    def run(self, stack: SliceStack) -> Result:
+    def run(self, given: Given) -> Result:
         """The answer for an axial head CT; NotAnalysable where no whole head is in the images."""
-        return answer(self.card, self.read, stack)
+        return answer(self.card, self.decisions, self.read, given.stack)
 
     def read(self, grid: HeadGrid) -> Reading:
         """Runs the network over a head; ModelError where its answer is not finite or not of the contract's shape."""
