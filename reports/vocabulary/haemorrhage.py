@@ -1,7 +1,7 @@
 """The words of "is there intracranial haemorrhage?".
 
-Codes are SNOMED CT (SCT); the meanings are those of DICOM's context groups where one has the code. Colours are bright on
-grey, and apart for readers who see red and green alike (after Okabe and Ito, 2008).
+Codes are SNOMED CT (SCT); the meanings are those of DICOM's context groups where one has the code. Colours are bright
+on grey, and apart for readers who see red and green alike (after Okabe and Ito, 2008).
 """
 
 from pydicom.sr.coding import Code
