@@ -4,7 +4,7 @@ Suspected studies that nobody has acknowledged come first, on top those where th
 scan; then what waits longer than the ageing cap, so that a missed bleed is not starved by flags (PMC8128725); then what
 was not analysed, what is in progress and what is not suspected; last what is acknowledged. Within each by waiting time.
 `overdue_first` puts all that is overdue, suspected or not, before the suspected ones that have not grown. The column
-`place` (database.py) holds stage and kind of a row, and indices on it give any page of the list.
+`place` (schema.py) holds stage and kind of a row, and indices on it give any page of the list.
 """
 
 import json
