@@ -2,8 +2,9 @@
 
 from datetime import datetime, timedelta
 
-from dicom_node.tables.database import Row, Transaction
+from dicom_node.tables.database import Transaction
 from dicom_node.tables.quality import Outcome, monday_of
+from dicom_node.tables.rows import Row
 
 
 def note(tx: Transaction, study_uid: str) -> None:

@@ -1,4 +1,4 @@
-"""The SQLite file behind all tables: connections, transactions, migrations.
+"""The SQLite file behind all tables: connections and transactions.
 
 One connection per thread, WAL, `synchronous=FULL`: what is committed survives a power cut. Times that decide what is
 due are monotonic seconds of the current boot; `open_database` sets them back when the machine has booted since.
@@ -8,15 +8,20 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlite_utils import Database as SqliteDatabase
 
 from dicom_node.clock import boot_id
+from dicom_node.tables.rows import Row, as_row, as_stored, rows_as
 from dicom_node.tables.schema import migrations
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Kind = TypeVar("Kind")
 
 
 class Transaction:
@@ -25,21 +30,59 @@ class Transaction:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
-    def run(self, sql: str, **parameters: Any) -> int:
+    def run(self, sql: str, /, **parameters: object) -> int:
         """Execute a statement that returns no rows; the number of rows it changed."""
-        return self._database.conn.execute(sql, parameters).rowcount
+        return self._database.conn.execute(sql, _stored(parameters)).rowcount
 
-    def rows(self, sql: str, **parameters: Any) -> list[Row]:
+    def rows(self, sql: str, /, **parameters: object) -> list[Row]:
         """All rows, `RETURNING` ones included."""
-        return list(self._database.query(sql, parameters))
+        return list(self._database.query(sql, _stored(parameters)))
 
-    def row(self, sql: str, **parameters: Any) -> Row | None:
+    def row(self, sql: str, /, **parameters: object) -> Row | None:
         """The first row, or None."""
         return next(iter(self.rows(sql, **parameters)), None)
 
-    def number(self, sql: str, **parameters: Any) -> int:
+    def all(self, kind: type[Kind], sql: str, /, **parameters: object) -> list[Kind]:
+        """All rows, each as this dataclass."""
+        return rows_as(kind, self.rows(sql, **parameters))
+
+    def one(self, kind: type[Kind], sql: str, /, **parameters: object) -> Kind | None:
+        """The first row as this dataclass, or None."""
+        return next(iter(self.all(kind, sql, **parameters)), None)
+
+    def put(
+        self,
+        table: str,
+        value: "DataclassInstance",
+        /,
+        key: tuple[str, ...] = (),
+        timespec: str = "auto",
+        **further: object,
+    ) -> None:
+        """Insert a dataclass by the names of its fields, with `further` columns; a row of the same key is overwritten.
+
+        Without a key, a row that is there already is an error, as always in SQL.
+        """
+        row = as_row(value, timespec) | _stored(further)
+        self._database.conn.execute(_put_statement(table, tuple(row), key), row)
+
+    def number(self, sql: str, /, **parameters: object) -> int:
         """The single number that a `SELECT count(...)` or `max(...)` gives; 0 for NULL."""
-        return int(self._database.conn.execute(sql, parameters).fetchone()[0] or 0)
+        return int(self._database.conn.execute(sql, _stored(parameters)).fetchone()[0] or 0)
+
+
+def _stored(parameters: Row) -> Row:
+    return {name: as_stored(value) for name, value in parameters.items()}
+
+
+@cache
+def _put_statement(table: str, columns: tuple[str, ...], key: tuple[str, ...]) -> str:
+    values = ", ".join(f":{column}" for column in columns)
+    insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"
+    if not key:
+        return insert
+    changes = ", ".join(f"{column} = excluded.{column}" for column in columns if column not in key)
+    return f"{insert} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
 
 
 class _Connection:

@@ -1,12 +1,10 @@
 """The outbox: one row for each object and destination."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
-from dicom_node.entities import Delivery, DeliveryState, ResultObject
-from dicom_node.tables.database import Row, Transaction
+from dicom_node.entities import Delivery, ResultObject
+from dicom_node.tables.database import Transaction
 
 
 def add(tx: Transaction, study_uid: str, destination: str, made: ResultObject) -> None:
@@ -19,20 +17,20 @@ def add(tx: Transaction, study_uid: str, destination: str, made: ResultObject) -
         sop=made.sop_uid,
         sop_class=made.sop_class_uid,
         kind=made.kind,
-        path=str(made.path),
+        path=made.path,
     )
 
 
 def due(tx: Transaction, destination: str, now: float) -> list[Delivery]:
     """What is due for one destination, of the one study that has waited longest."""
-    rows = tx.rows(
+    return tx.all(
+        Delivery,
         "SELECT * FROM deliveries WHERE state = 'waiting' AND destination = :destination AND next_at <= :now"
         " AND study_uid = (SELECT study_uid FROM deliveries WHERE state = 'waiting' AND destination = :destination"
         " AND next_at <= :now ORDER BY next_at, delivery_id LIMIT 1) ORDER BY delivery_id",
         destination=destination,
         now=now,
     )
-    return [_delivery(row) for row in rows]
 
 
 def sent(tx: Transaction, delivery: Delivery, detail: str | None, now: datetime) -> None:
@@ -41,7 +39,7 @@ def sent(tx: Transaction, delivery: Delivery, detail: str | None, now: datetime)
         "UPDATE deliveries SET state = 'sent', attempts = attempts + 1, error = :detail, sent_at = :now"
         " WHERE delivery_id = :id",
         detail=detail,
-        now=now.isoformat(),
+        now=now,
         id=delivery.delivery_id,
     )
 
@@ -66,16 +64,12 @@ def revive(tx: Transaction, delivery_id: int) -> bool:
 
 def of_study(tx: Transaction, study_uid: str) -> list[Delivery]:
     """All deliveries of a study."""
-    rows = tx.rows("SELECT * FROM deliveries WHERE study_uid = :uid ORDER BY delivery_id", uid=study_uid)
-    return [_delivery(row) for row in rows]
+    return tx.all(Delivery, "SELECT * FROM deliveries WHERE study_uid = :uid ORDER BY delivery_id", uid=study_uid)
 
 
 def recent(tx: Transaction, limit: int) -> list[Delivery]:
     """The last deliveries, newest first."""
-    return [
-        _delivery(row)
-        for row in tx.rows("SELECT * FROM deliveries ORDER BY delivery_id DESC LIMIT :limit", limit=limit)
-    ]
+    return tx.all(Delivery, "SELECT * FROM deliveries ORDER BY delivery_id DESC LIMIT :limit", limit=limit)
 
 
 def waiting(tx: Transaction, study_uid: str, destinations: Sequence[str]) -> int:
@@ -84,15 +78,10 @@ def waiting(tx: Transaction, study_uid: str, destinations: Sequence[str]) -> int
         "SELECT count(*) FROM deliveries WHERE study_uid = :uid AND state <> 'sent'"
         " AND destination IN (SELECT value FROM json_each(:destinations))",
         uid=study_uid,
-        destinations=json.dumps(destinations),
+        destinations=tuple(destinations),
     )
 
 
 def forget_study(tx: Transaction, study_uid: str) -> None:
     """Drop the study's deliveries."""
     tx.run("DELETE FROM deliveries WHERE study_uid = :uid", uid=study_uid)
-
-
-def _delivery(row: Row) -> Delivery:
-    fields = {name: row[name] for name in Delivery.__slots__}
-    return Delivery(**fields | {"path": Path(row["path"]), "state": DeliveryState(row["state"])})

@@ -5,13 +5,12 @@ study has left the archive. The feedback in force is a reader's last on a result
 number and when it was made, since numbers begin anew for a study that was removed and sent again.
 """
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from dicom_node.entities import FindingRow
-from dicom_node.tables.database import Row, Transaction
+from dicom_node.tables.database import Transaction
 
 IN_FORCE = (
     "NOT EXISTS (SELECT 1 FROM feedback AS later WHERE (later.study_uid, later.version, later.result_made_at,"
@@ -72,7 +71,8 @@ def add(
     tx: Transaction, study_uid: str, version: int, result_made_at: datetime, given: Given, now: datetime
 ) -> Feedback | None:
     """Keep what was said of a result; None, and nothing is kept, when there is no such result."""
-    row = tx.row(
+    return tx.one(
+        Feedback,
         "INSERT INTO feedback (study_uid, version, result_made_at, verdict, right_types, comment, reader, given_at,"
         " pipeline, suspected, probability, threshold, findings, model_name, model_version, model_sha256)"
         " SELECT study_uid, version, made_at, :verdict, :types, :comment, :reader, :now, pipeline, suspected,"
@@ -81,14 +81,13 @@ def add(
         " 1 AS in_force",
         uid=study_uid,
         version=version,
-        made_at=result_made_at.isoformat(),
+        made_at=result_made_at,
         verdict=given.verdict,
-        types=json.dumps(given.right_types),
+        types=given.right_types,
         comment=given.comment,
         reader=given.reader,
         now=now.isoformat(timespec="milliseconds"),
     )
-    return _feedback(row) if row else None
 
 
 def of_study(tx: Transaction, study_uid: str) -> list[Feedback]:
@@ -113,24 +112,9 @@ def page_after(tx: Transaction, after: int, up_to: int, limit: int) -> list[Feed
 
 
 def _select(tx: Transaction, wanted: str, **parameters: object) -> list[Feedback]:
-    rows = tx.rows(
+    return tx.all(
+        Feedback,
         f"SELECT f.*, coalesce(s.accession, '') AS accession, {IN_FORCE} AS in_force FROM feedback f"
         f" LEFT JOIN studies s USING (study_uid) WHERE {wanted}",
         **parameters,
-    )
-    return [_feedback(row) for row in rows]
-
-
-def _feedback(row: Row) -> Feedback:
-    return Feedback(
-        **row
-        | {
-            "verdict": Verdict(row["verdict"]),
-            "right_types": tuple(json.loads(row["right_types"])),
-            "findings": tuple(FindingRow(**finding) for finding in json.loads(row["findings"])),
-            "suspected": bool(row["suspected"]),
-            "in_force": bool(row["in_force"]),
-            "result_made_at": datetime.fromisoformat(row["result_made_at"]),
-            "given_at": datetime.fromisoformat(row["given_at"]),
-        }
     )

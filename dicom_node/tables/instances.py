@@ -1,37 +1,19 @@
 """Studies, series and instances as received, with every version of an instance that was ever sent."""
 
-from datetime import datetime
 from pathlib import Path
 
 from dicom_node.entities import Instance, Series, SeriesState, Study
-from dicom_node.tables.database import Row, Transaction
-
-STUDY_COLUMNS = "patient_id, patient_name, birth_date, sex, accession, description, study_date, age"
+from dicom_node.tables.database import Transaction
 
 
 def put_study(tx: Transaction, study: Study) -> None:
     """Insert the study or take over what was sent last."""
-    tx.run(
-        f"INSERT INTO studies (study_uid, {STUDY_COLUMNS}) VALUES (:study_uid, :patient_id, :patient_name, :birth_date,"
-        " :sex, :accession, :description, :study_date, :age)"
-        f" ON CONFLICT (study_uid) DO UPDATE SET ({STUDY_COLUMNS}) = (:patient_id, :patient_name, :birth_date, :sex,"
-        " :accession, :description, :study_date, :age)",
-        study_uid=study.study_uid,
-        patient_id=study.patient_id,
-        patient_name=study.patient_name,
-        birth_date=study.birth_date,
-        sex=study.sex,
-        accession=study.accession,
-        description=study.description,
-        study_date=study.study_date,
-        age=study.age,
-    )
+    tx.put("studies", study, key=("study_uid",))
 
 
 def get_study(tx: Transaction, study_uid: str) -> Study | None:
     """The study, or None."""
-    row = tx.row("SELECT * FROM studies WHERE study_uid = :uid", uid=study_uid)
-    return Study(**row) if row else None
+    return tx.one(Study, "SELECT * FROM studies WHERE study_uid = :uid", uid=study_uid)
 
 
 def touch_series(tx: Transaction, instance: Instance, now: float) -> None:
@@ -54,44 +36,23 @@ def touch_series(tx: Transaction, instance: Instance, now: float) -> None:
 def add_instance(tx: Transaction, instance: Instance) -> None:
     """Add a version of an instance; it becomes the current one. Its study and series must stand already."""
     tx.run("UPDATE instances SET current = 0 WHERE sop_uid = :uid", uid=instance.sop_uid)
-    tx.run(
-        "INSERT INTO instances (sop_uid, version, study_uid, series_uid, sop_class_uid, transfer_syntax_uid, modality,"
-        " path, bytes, sha256, geometry, received_at, calling_aet, called_aet) VALUES (:sop_uid, :version, :study_uid,"
-        " :series_uid, :sop_class_uid, :transfer_syntax_uid, :modality, :path, :bytes, :sha256, :geometry,"
-        " :received_at, :calling_aet, :called_aet)",
-        sop_uid=instance.sop_uid,
-        version=instance.version,
-        study_uid=instance.study_uid,
-        series_uid=instance.series_uid,
-        sop_class_uid=instance.sop_class_uid,
-        transfer_syntax_uid=instance.transfer_syntax_uid,
-        modality=instance.modality,
-        path=str(instance.path),
-        bytes=instance.bytes,
-        sha256=instance.sha256,
-        geometry=instance.geometry,
-        received_at=instance.received_at.isoformat(),
-        calling_aet=instance.calling_aet,
-        called_aet=instance.called_aet,
-    )
+    tx.put("instances", instance)
 
 
 def versions(tx: Transaction, sop_uid: str) -> list[Instance]:
     """All versions of an instance, oldest first."""
-    return [
-        _instance(row) for row in tx.rows("SELECT * FROM instances WHERE sop_uid = :uid ORDER BY version", uid=sop_uid)
-    ]
+    return tx.all(Instance, "SELECT * FROM instances WHERE sop_uid = :uid ORDER BY version", uid=sop_uid)
 
 
 def of_series(tx: Transaction, series_uid: str) -> list[Instance]:
     """The current version of every instance of a series."""
-    rows = tx.rows("SELECT * FROM instances WHERE series_uid = :uid AND current ORDER BY sop_uid", uid=series_uid)
-    return [_instance(row) for row in rows]
+    wanted = "SELECT * FROM instances WHERE series_uid = :uid AND current ORDER BY sop_uid"
+    return tx.all(Instance, wanted, uid=series_uid)
 
 
 def of_study(tx: Transaction, study_uid: str) -> list[Instance]:
     """Every version of every instance of a study."""
-    return [_instance(row) for row in tx.rows("SELECT * FROM instances WHERE study_uid = :uid", uid=study_uid)]
+    return tx.all(Instance, "SELECT * FROM instances WHERE study_uid = :uid", uid=study_uid)
 
 
 def oldest_studies(tx: Transaction) -> list[str]:
@@ -110,7 +71,7 @@ def forget_file(tx: Transaction, path: Path, now: float) -> str | None:
 
     The series is re-opened if it has images left. Returns the study's UID, None when no row spoke of the file.
     """
-    row = tx.row("DELETE FROM instances WHERE path = :path RETURNING sop_uid, series_uid, study_uid", path=str(path))
+    row = tx.row("DELETE FROM instances WHERE path = :path RETURNING sop_uid, series_uid, study_uid", path=path)
     if row is None:
         return None
     tx.run(
@@ -141,18 +102,17 @@ def mark_released(tx: Transaction, series_uid: str) -> None:
 
 def in_state(tx: Transaction, state: SeriesState) -> list[Series]:
     """All series that stand there, the longest waiting first."""
-    return [_series(row) for row in tx.rows("SELECT * FROM series WHERE state = :state ORDER BY last_at", state=state)]
+    return tx.all(Series, "SELECT * FROM series WHERE state = :state ORDER BY last_at", state=state)
 
 
 def get_series(tx: Transaction, series_uid: str) -> Series | None:
     """The series, or None."""
-    row = tx.row("SELECT * FROM series WHERE series_uid = :uid", uid=series_uid)
-    return _series(row) if row else None
+    return tx.one(Series, "SELECT * FROM series WHERE series_uid = :uid", uid=series_uid)
 
 
 def series_of_study(tx: Transaction, study_uid: str) -> list[Series]:
     """All series of a study."""
-    return [_series(row) for row in tx.rows("SELECT * FROM series WHERE study_uid = :uid", uid=study_uid)]
+    return tx.all(Series, "SELECT * FROM series WHERE study_uid = :uid", uid=study_uid)
 
 
 def move(tx: Transaction, series: Series, state: SeriesState) -> bool:
@@ -172,8 +132,8 @@ def move(tx: Transaction, series: Series, state: SeriesState) -> bool:
 
 def uncounted(tx: Transaction, quiet_since: float) -> list[Series]:
     """Receiving series, quiet since then, whose sender was not yet asked how many images there are."""
-    rows = tx.rows("SELECT * FROM series WHERE state = 'receiving' AND NOT counted AND last_at <= :at", at=quiet_since)
-    return [_series(row) for row in rows]
+    wanted = "SELECT * FROM series WHERE state = 'receiving' AND NOT counted AND last_at <= :at"
+    return tx.all(Series, wanted, at=quiet_since)
 
 
 def set_expected(tx: Transaction, series: Series, expected: int | None) -> None:
@@ -183,17 +143,4 @@ def set_expected(tx: Transaction, series: Series, expected: int | None) -> None:
         expected=expected,
         uid=series.series_uid,
         last_at=series.last_at,
-    )
-
-
-def _instance(row: Row) -> Instance:
-    fields = {name: row[name] for name in Instance.__slots__}
-    return Instance(**fields | {"path": Path(row["path"]), "received_at": datetime.fromisoformat(row["received_at"])})
-
-
-def _series(row: Row) -> Series:
-    fields = {name: row[name] for name in Series.__slots__}
-    return Series(
-        **fields
-        | {"state": SeriesState(row["state"]), "released": bool(row["released"]), "reopened": bool(row["reopened"])}
     )

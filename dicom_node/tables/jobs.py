@@ -6,30 +6,18 @@ that dies stops renewing it, and the job is queued again when it has run out.
 
 from datetime import datetime
 
-from dicom_node.entities import Choice, ChoiceKind, Job, JobState
-from dicom_node.tables.database import Row, Transaction
+from dicom_node.entities import Choice, Job, JobState
+from dicom_node.tables.database import Transaction
 
 
 def put_choice(tx: Transaction, choice: Choice) -> None:
     """Record the decision for a series; it replaces an earlier one."""
-    tx.run(
-        "INSERT OR REPLACE INTO choices (series_uid, study_uid, revision, kind, rule, reason, pipeline, rank)"
-        " VALUES (:series, :study, :revision, :kind, :rule, :reason, :pipeline, :rank)",
-        series=choice.series_uid,
-        study=choice.study_uid,
-        revision=choice.revision,
-        kind=choice.kind,
-        rule=choice.rule,
-        reason=choice.reason,
-        pipeline=choice.pipeline,
-        rank=choice.rank,
-    )
+    tx.put("choices", choice, key=("series_uid",))
 
 
 def choices_of_study(tx: Transaction, study_uid: str) -> list[Choice]:
     """The decisions for a study's series, the best suited first."""
-    rows = tx.rows("SELECT * FROM choices WHERE study_uid = :uid ORDER BY rank, series_uid", uid=study_uid)
-    return [Choice(**row | {"kind": ChoiceKind(row["kind"])}) for row in rows]
+    return tx.all(Choice, "SELECT * FROM choices WHERE study_uid = :uid ORDER BY rank, series_uid", uid=study_uid)
 
 
 def queue(tx: Transaction, choice: Choice, priority: int, now: datetime) -> None:
@@ -50,7 +38,7 @@ def queue(tx: Transaction, choice: Choice, priority: int, now: datetime) -> None
         pipeline=choice.pipeline,
         rank=choice.rank,
         priority=priority,
-        now=now.isoformat(),
+        now=now,
     )
 
 
@@ -59,7 +47,8 @@ def claim(tx: Transaction, owner: str, now: float, lease_s: float) -> Job | None
 
     A study is analysed by one worker at a time, so that two results never reach for the same number and files.
     """
-    row = tx.row(
+    return tx.one(
+        Job,
         "UPDATE jobs SET state = 'running', attempts = attempts + 1, lease_owner = :owner, lease_until = :until"
         " WHERE job_id = (SELECT job_id FROM jobs AS next WHERE state = 'queued' AND not_before <= :now AND NOT EXISTS"
         " (SELECT 1 FROM jobs AS other WHERE other.study_uid = next.study_uid AND other.state = 'running')"
@@ -68,7 +57,6 @@ def claim(tx: Transaction, owner: str, now: float, lease_s: float) -> Job | None
         until=now + lease_s,
         now=now,
     )
-    return _job(row) if row else None
 
 
 def renew(tx: Transaction, job: Job, owner: str, until: float) -> bool:
@@ -112,14 +100,14 @@ def any_expired(tx: Transaction, now: float) -> bool:
 
 def expire(tx: Transaction, now: float, limit: int) -> list[Job]:
     """Jobs whose lease has run out: queued again, or failed after `limit` attempts. Returns them as they then stand."""
-    rows = tx.rows(
+    return tx.all(
+        Job,
         "UPDATE jobs SET state = CASE WHEN attempts >= :limit THEN 'failed' ELSE 'queued' END, lease_owner = NULL,"
         " lease_until = NULL, error = 'the worker stopped during the analysis'"
         " WHERE state = 'running' AND lease_until <= :now RETURNING *",
         limit=limit,
         now=now,
     )
-    return [_job(row) for row in rows]
 
 
 def revive(tx: Transaction, job_id: int) -> bool:
@@ -155,20 +143,15 @@ def study_of(tx: Transaction, job_id: int) -> str:
 
 def of_study(tx: Transaction, study_uid: str) -> list[Job]:
     """All jobs of a study, oldest first."""
-    return [_job(row) for row in tx.rows("SELECT * FROM jobs WHERE study_uid = :uid ORDER BY job_id", uid=study_uid)]
+    return tx.all(Job, "SELECT * FROM jobs WHERE study_uid = :uid ORDER BY job_id", uid=study_uid)
 
 
 def recent(tx: Transaction, limit: int) -> list[Job]:
     """The last jobs, newest first."""
-    return [_job(row) for row in tx.rows("SELECT * FROM jobs ORDER BY job_id DESC LIMIT :limit", limit=limit)]
+    return tx.all(Job, "SELECT * FROM jobs ORDER BY job_id DESC LIMIT :limit", limit=limit)
 
 
 def forget_study(tx: Transaction, study_uid: str) -> None:
     """Drop the study's choices and jobs."""
     tx.run("DELETE FROM choices WHERE study_uid = :uid", uid=study_uid)
     tx.run("DELETE FROM jobs WHERE study_uid = :uid", uid=study_uid)
-
-
-def _job(row: Row) -> Job:
-    fields = {name: row[name] for name in Job.__slots__}
-    return Job(**fields | {"state": JobState(row["state"]), "created_at": datetime.fromisoformat(row["created_at"])})

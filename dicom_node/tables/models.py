@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from dicom_node.tables.database import Row, Transaction
+from dicom_node.tables.database import Transaction
 
 HAEMORRHAGE = "haemorrhage"
 SHIPPED_PIPELINES = (HAEMORRHAGE,)
@@ -46,30 +46,17 @@ class Answered:
 
 def add(tx: Transaction, model: InstalledModel) -> None:
     """Record a model whose files lie in their place; it replaces a row of the same ID."""
-    tx.run(
-        "INSERT INTO models VALUES (:id, :name, :version, :sha256, :kind, :card, :at, :by)"
-        " ON CONFLICT (model_id) DO UPDATE SET (name, version, sha256, kind, card_sha256, installed_at, installed_by)"
-        " = (:name, :version, :sha256, :kind, :card, :at, :by)",
-        id=model.model_id,
-        name=model.name,
-        version=model.version,
-        sha256=model.sha256,
-        kind=model.kind,
-        card=model.card_sha256,
-        at=model.installed_at.isoformat(timespec="seconds"),
-        by=model.installed_by,
-    )
+    tx.put("models", model, key=("model_id",), timespec="seconds")
 
 
 def get(tx: Transaction, model_id: str) -> InstalledModel | None:
     """The model, or None."""
-    row = tx.row("SELECT * FROM models WHERE model_id = :id", id=model_id)
-    return _model(row) if row else None
+    return tx.one(InstalledModel, "SELECT * FROM models WHERE model_id = :id", id=model_id)
 
 
 def all_of_them(tx: Transaction) -> list[InstalledModel]:
     """Every installed model, by name and then in the order in which they came."""
-    return [_model(row) for row in tx.rows("SELECT * FROM models ORDER BY name, installed_at, model_id")]
+    return tx.all(InstalledModel, "SELECT * FROM models ORDER BY name, installed_at, model_id")
 
 
 def pipelines(tx: Transaction) -> set[str]:
@@ -89,20 +76,12 @@ def forget(tx: Transaction, model_id: str) -> None:
 
 def put_in_use(tx: Transaction, chosen: InUse) -> None:
     """Let a model answer for a pipeline from now on."""
-    tx.run(
-        "INSERT INTO models_in_use VALUES (:pipeline, :id, :at, :by)"
-        " ON CONFLICT (pipeline) DO UPDATE SET (model_id, set_at, set_by) = (:id, :at, :by)",
-        pipeline=chosen.pipeline,
-        id=chosen.model_id,
-        at=chosen.set_at.isoformat(timespec="seconds"),
-        by=chosen.set_by,
-    )
+    tx.put("models_in_use", chosen, key=("pipeline",), timespec="seconds")
 
 
 def in_use(tx: Transaction) -> list[InUse]:
     """What was chosen, pipeline by pipeline; for one that is not there nobody has ever chosen."""
-    rows = tx.rows("SELECT * FROM models_in_use ORDER BY pipeline")
-    return [InUse(**row | {"set_at": datetime.fromisoformat(row["set_at"])}) for row in rows]
+    return tx.all(InUse, "SELECT * FROM models_in_use ORDER BY pipeline")
 
 
 def in_use_for(tx: Transaction, pipeline: str) -> InUse | None:
@@ -112,7 +91,8 @@ def in_use_for(tx: Transaction, pipeline: str) -> InUse | None:
 
 def last_answers(tx: Transaction, sha256: str, limit: int) -> list[Answered]:
     """The studies whose latest result these weights gave and whose images are still there, the latest first."""
-    rows = tx.rows(
+    return tx.all(
+        Answered,
         "SELECT study_uid, series_uid, studies.accession, suspected, probability FROM analyses AS one"
         " JOIN studies USING (study_uid) WHERE model_sha256 = :sha256"
         " AND version = (SELECT max(version) FROM analyses AS other WHERE other.study_uid = one.study_uid)"
@@ -121,8 +101,3 @@ def last_answers(tx: Transaction, sha256: str, limit: int) -> list[Answered]:
         sha256=sha256,
         limit=limit,
     )
-    return [Answered(**row | {"suspected": bool(row["suspected"])}) for row in rows]
-
-
-def _model(row: Row) -> InstalledModel:
-    return InstalledModel(**row | {"installed_at": datetime.fromisoformat(row["installed_at"])})

@@ -23,18 +23,12 @@ class Refusal:
 def beat(tx: Transaction, sign: Beat, now: float = 0.0) -> None:
     """Say that a process lives. Signs of others of its kind go when their time is over: those were killed."""
     tx.run("DELETE FROM beats WHERE process = :process AND until < :now", process=sign.process, now=now)
-    tx.run(
-        "INSERT OR REPLACE INTO beats (process, pid, until, doing) VALUES (:process, :pid, :until, :doing)",
-        process=sign.process,
-        pid=sign.pid,
-        until=sign.until,
-        doing=sign.doing,
-    )
+    tx.put("beats", sign, key=("process", "pid"))
 
 
 def beats(tx: Transaction) -> list[Beat]:
     """The last sign of each process, of several of a kind the freshest last."""
-    return [Beat(**row) for row in tx.rows("SELECT process, pid, until, doing FROM beats ORDER BY process, until")]
+    return tx.all(Beat, "SELECT * FROM beats ORDER BY process, until")
 
 
 def forget_beat(tx: Transaction, process: str, pid: int) -> None:
@@ -68,15 +62,7 @@ def unpublish(tx: Transaction, *keys: str) -> None:
 
 def refuse(tx: Transaction, refusal: Refusal) -> None:
     """Remember a refusal; the last few hundred are kept."""
-    tx.run(
-        "INSERT INTO refusals (at, calling_aet, called_aet, address, reason)"
-        " VALUES (:at, :calling, :called, :address, :reason)",
-        at=refusal.at.isoformat(timespec="seconds"),
-        calling=refusal.calling_aet,
-        called=refusal.called_aet,
-        address=refusal.address,
-        reason=refusal.reason,
-    )
+    tx.put("refusals", refusal, timespec="seconds")
     tx.run(
         "DELETE FROM refusals WHERE refusal_id <= (SELECT max(refusal_id) FROM refusals) - :kept", kept=KEPT_REFUSALS
     )
@@ -84,8 +70,4 @@ def refuse(tx: Transaction, refusal: Refusal) -> None:
 
 def refusals(tx: Transaction, limit: int) -> list[Refusal]:
     """The last refusals, newest first."""
-    rows = tx.rows(
-        "SELECT at, calling_aet, called_aet, address, reason FROM refusals ORDER BY refusal_id DESC LIMIT :limit",
-        limit=limit,
-    )
-    return [Refusal(**row | {"at": datetime.fromisoformat(row["at"])}) for row in rows]
+    return tx.all(Refusal, "SELECT * FROM refusals ORDER BY refusal_id DESC LIMIT :limit", limit=limit)

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from dicom_node.entities import Equipment
 from dicom_node.tables.database import Transaction
+from dicom_node.tables.rows import rows_as
 
 
 class Outcome(StrEnum):
@@ -63,13 +64,11 @@ def note_equipment(tx: Transaction, series_uid: str, study_uid: str, equipment: 
 
 def counts(tx: Transaction, since: date) -> list[Count]:
     """How many studies ended how, from that week on."""
-    rows = tx.rows(
+    return tx.all(
+        Count,
         "SELECT week, scanner_id, outcome, judged, studies FROM quality_sums WHERE week >= :since AND studies > 0",
-        since=since.isoformat(),
+        since=since,
     )
-    return [
-        Count(**row | {"week": date.fromisoformat(row["week"]), "outcome": Outcome(row["outcome"])}) for row in rows
-    ]
 
 
 def turnarounds(tx: Transaction, since: date) -> list[Turnarounds]:
@@ -77,7 +76,7 @@ def turnarounds(tx: Transaction, since: date) -> list[Turnarounds]:
     rows = tx.rows(
         "SELECT week, scanner_id, group_concat(turnaround_ms) AS ms FROM quality INDEXED BY quality_turnarounds"
         " WHERE turnaround_ms IS NOT NULL AND week >= :since GROUP BY week, scanner_id",
-        since=since.isoformat(),
+        since=since,
     )
     return [
         Turnarounds(date.fromisoformat(row["week"]), row["scanner_id"], tuple(sorted(map(int, row["ms"].split(",")))))
@@ -88,10 +87,7 @@ def turnarounds(tx: Transaction, since: date) -> list[Turnarounds]:
 def scanners(tx: Transaction) -> list[Scanner]:
     """Every scanner that a study has come from."""
     rows = tx.rows("SELECT * FROM scanners ORDER BY aet, manufacturer, model, station")
-    return [
-        Scanner(row["scanner_id"], row["aet"], Equipment(row["manufacturer"], row["model"], row["station"]))
-        for row in rows
-    ]
+    return rows_as(Scanner, [row | {"equipment": row} for row in rows])
 
 
 def forget_study(tx: Transaction, study_uid: str) -> None:

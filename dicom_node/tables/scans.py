@@ -3,33 +3,18 @@
 Written with the result, from the headers of the images that were analysed.
 """
 
-from datetime import datetime
-
 from dicom_node.entities import Scan
-from dicom_node.tables.database import Row, Transaction
+from dicom_node.tables.database import Transaction
 
 
 def add(tx: Transaction, scan: Scan) -> None:
     """Record the scan behind a result."""
-    tx.run(
-        "INSERT OR REPLACE INTO scans VALUES (:study_uid, :version, :patient_id, :issuer, :patient_name, :birth_date,"
-        " :acquired_at, :zone_stated, :compared)",
-        study_uid=scan.study_uid,
-        version=scan.version,
-        patient_id=scan.patient_id,
-        issuer=scan.issuer,
-        patient_name=scan.patient_name,
-        birth_date=scan.birth_date,
-        acquired_at=scan.acquired_at.isoformat() if scan.acquired_at else None,
-        zone_stated=scan.zone_stated,
-        compared=scan.compared,
-    )
+    tx.put("scans", scan, key=("study_uid", "version"))
 
 
 def latest(tx: Transaction, study_uid: str) -> Scan | None:
     """The scan behind the study's latest result; None where it was analysed before scans were kept, or never."""
-    row = tx.row("SELECT * FROM scans WHERE study_uid = :uid ORDER BY version DESC LIMIT 1", uid=study_uid)
-    return _scan(row) if row else None
+    return tx.one(Scan, "SELECT * FROM scans WHERE study_uid = :uid ORDER BY version DESC LIMIT 1", uid=study_uid)
 
 
 def others(tx: Transaction, scan: Scan) -> list[Scan]:
@@ -37,7 +22,8 @@ def others(tx: Transaction, scan: Scan) -> list[Scan]:
 
     A study whose Patient ID was corrected since has nobody else's scans, and nobody has its.
     """
-    rows = tx.rows(
+    return tx.all(
+        Scan,
         "SELECT s.* FROM scans s JOIN studies own ON own.study_uid = :study JOIN studies theirs"
         " ON theirs.study_uid = s.study_uid WHERE s.patient_id = :patient AND s.patient_id <> '' AND s.issuer = :issuer"
         " AND s.study_uid <> :study AND own.patient_id = :patient AND theirs.patient_id = :patient"
@@ -46,14 +32,8 @@ def others(tx: Transaction, scan: Scan) -> list[Scan]:
         issuer=scan.issuer,
         study=scan.study_uid,
     )
-    return [_scan(row) for row in rows]
 
 
 def forget_study(tx: Transaction, study_uid: str) -> None:
     """Drop the study's scans."""
     tx.run("DELETE FROM scans WHERE study_uid = :uid", uid=study_uid)
-
-
-def _scan(row: Row) -> Scan:
-    at = datetime.fromisoformat(row["acquired_at"]) if row["acquired_at"] else None
-    return Scan(**row | {"acquired_at": at, "zone_stated": bool(row["zone_stated"])})

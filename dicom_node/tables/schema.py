@@ -1,4 +1,10 @@
-"""All tables, as migrations: each is named, runs once, and is never changed after a release."""
+"""All tables, as migrations, oldest first.
+
+A migration is named, runs once and is never changed after a release: databases remember its name. A new one goes at the
+end, with the next number. All run in the transaction that opens the database, or none does.
+"""
+
+import sqlite3
 
 from sqlite_utils import Database as SqliteDatabase
 from sqlite_utils import Migrations
@@ -6,7 +12,25 @@ from sqlite_utils import Migrations
 migrations = Migrations("triage-node")
 
 
-TABLES = """
+def _migration(name: str, script: str) -> None:
+    """The next migration: SQL statements, each ending with a semicolon at the end of its line."""
+
+    def run(db: SqliteDatabase) -> None:
+        statement = ""
+        for line in script.splitlines(keepends=True):
+            statement += line
+            if sqlite3.complete_statement(statement):  # a trigger holds semicolons of its own
+                db.conn.execute(statement)
+                statement = ""
+        assert not statement.strip(), f"the last statement of {name} has no end"
+
+    migrations(name=name)(run)
+
+
+# 1: the first release
+_migration(
+    "first_tables",
+    """
 CREATE TABLE node (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE studies (
     study_uid TEXT PRIMARY KEY, patient_id TEXT NOT NULL, patient_name TEXT NOT NULL, birth_date TEXT NOT NULL,
@@ -65,109 +89,89 @@ CREATE TABLE refusals (
 CREATE TABLE beats (
     process TEXT NOT NULL, pid INTEGER NOT NULL, until REAL NOT NULL, doing TEXT NOT NULL,
     PRIMARY KEY (process, pid)) WITHOUT ROWID;
-"""
+""",
+)
 
-
-@migrations()
-def first_tables(db: SqliteDatabase) -> None:
-    """All tables of the first release."""
-    for statement in TABLES.split(";"):
-        if statement.strip():
-            db.conn.execute(statement)
-
-
-MODEL_TABLES = """
+# 2: a site's own models, and which one answers for a pipeline
+_migration(
+    "model_tables",
+    """
 CREATE TABLE models (
     model_id TEXT PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL, sha256 TEXT NOT NULL, kind TEXT NOT NULL,
     card_sha256 TEXT NOT NULL, installed_at TEXT NOT NULL, installed_by TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE models_in_use (
     pipeline TEXT PRIMARY KEY, model_id TEXT REFERENCES models, set_at TEXT NOT NULL, set_by TEXT NOT NULL)
     WITHOUT ROWID;
-"""
-
-
-@migrations()
-def model_tables(db: SqliteDatabase) -> None:
-    """A site's own models, and which one answers for a pipeline."""
-    for statement in MODEL_TABLES.split(";"):
-        if statement.strip():
-            db.conn.execute(statement)
-
-
-READING = (
-    "ALTER TABLE worklist ADD COLUMN reader TEXT NOT NULL DEFAULT ''",
-    "ALTER TABLE worklist ADD COLUMN acted_at TEXT",
-    "UPDATE worklist SET acted_at = acknowledged_at",
-    "DROP INDEX worklist_open",
-    "UPDATE worklist SET state = 'read' WHERE state = 'closed'",
-    # by stage (to read 0, acknowledged 4, read 8) and kind (suspected 0, not analysed 1, in progress 2, negative 3)
-    "ALTER TABLE worklist ADD COLUMN place INTEGER GENERATED ALWAYS AS ("
-    " CASE state WHEN 'read' THEN 8 WHEN 'acknowledged' THEN 4 ELSE 0 END"
-    " + CASE WHEN urgency = 'HIGH' THEN 0 WHEN urgency = 'LOW' THEN 3 WHEN state = 'waiting' THEN 2 ELSE 1 END)"
-    " VIRTUAL",
-    "CREATE INDEX worklist_places ON worklist (place, waiting_since, study_uid)",
-    "CREATE INDEX worklist_of_reader ON worklist (reader, place, waiting_since, study_uid) WHERE reader <> ''",
-    "CREATE INDEX worklist_to_read ON worklist (waiting_since, study_uid, place) WHERE place < 4",
-    "CREATE INDEX worklist_flagged ON worklist (flagged_at) WHERE place = 0",
+""",
 )
 
-
-@migrations()
-def reading_states(db: SqliteDatabase) -> None:
-    """Who opened, acknowledged or read a study, and indices that give the reading order of any number of studies."""
-    for statement in READING:
-        db.conn.execute(statement)
-
-
-WORDS_OF_A_STUDY = (
-    " SELECT a.number, s.accession, s.patient_id, s.patient_name FROM studies s JOIN arrivals a USING (study_uid)"
+# 3: who opened, acknowledged or read a study, and indices that give the reading order of any number of studies.
+# A place is stage (to read 0, acknowledged 4, read 8) + kind (suspected 0, not analysed 1, in progress 2, negative 3).
+_migration(
+    "reading_states",
+    """
+ALTER TABLE worklist ADD COLUMN reader TEXT NOT NULL DEFAULT '';
+ALTER TABLE worklist ADD COLUMN acted_at TEXT;
+UPDATE worklist SET acted_at = acknowledged_at;
+DROP INDEX worklist_open;
+UPDATE worklist SET state = 'read' WHERE state = 'closed';
+ALTER TABLE worklist ADD COLUMN place INTEGER GENERATED ALWAYS AS (
+    CASE state WHEN 'read' THEN 8 WHEN 'acknowledged' THEN 4 ELSE 0 END
+    + CASE WHEN urgency = 'HIGH' THEN 0 WHEN urgency = 'LOW' THEN 3 WHEN state = 'waiting' THEN 2 ELSE 1 END) VIRTUAL;
+CREATE INDEX worklist_places ON worklist (place, waiting_since, study_uid);
+CREATE INDEX worklist_of_reader ON worklist (reader, place, waiting_since, study_uid) WHERE reader <> '';
+CREATE INDEX worklist_to_read ON worklist (waiting_since, study_uid, place) WHERE place < 4;
+CREATE INDEX worklist_flagged ON worklist (flagged_at) WHERE place = 0;
+""",
 )
 
-
-SEARCH = (
-    "CREATE TABLE arrivals (number INTEGER PRIMARY KEY, study_uid TEXT NOT NULL UNIQUE, study_date TEXT NOT NULL)",
-    "INSERT INTO arrivals (study_uid, study_date)"
-    " SELECT study_uid, study_date FROM worklist JOIN studies USING (study_uid) ORDER BY received_at, study_uid",
-    "CREATE INDEX arrivals_by_date ON arrivals (study_date, number)",
-    "CREATE VIRTUAL TABLE words USING fts5 (accession, patient_id, patient_name, prefix = '1 2 3',"
-    " tokenize = 'unicode61 remove_diacritics 2')",
-    "INSERT INTO words (rowid, accession, patient_id, patient_name)" + WORDS_OF_A_STUDY,
-    "CREATE TRIGGER study_is_listed AFTER INSERT ON worklist BEGIN"
-    " INSERT INTO arrivals (study_uid, study_date) SELECT study_uid, study_date FROM studies"
-    " WHERE study_uid = new.study_uid;"
-    f" INSERT INTO words (rowid, accession, patient_id, patient_name) {WORDS_OF_A_STUDY}"
-    " WHERE s.study_uid = new.study_uid; END",
-    "CREATE TRIGGER study_is_corrected AFTER UPDATE ON studies WHEN (old.accession, old.patient_id, old.patient_name,"
-    " old.study_date) IS NOT (new.accession, new.patient_id, new.patient_name, new.study_date) BEGIN"
-    " UPDATE arrivals SET study_date = new.study_date WHERE study_uid = new.study_uid;"
-    " UPDATE words SET accession = new.accession, patient_id = new.patient_id, patient_name = new.patient_name"
-    " WHERE rowid = (SELECT number FROM arrivals WHERE study_uid = new.study_uid); END",
-    "CREATE TRIGGER study_is_unlisted AFTER DELETE ON worklist BEGIN"
-    " DELETE FROM words WHERE rowid = (SELECT number FROM arrivals WHERE study_uid = old.study_uid);"
-    " DELETE FROM arrivals WHERE study_uid = old.study_uid; END",
-    "CREATE TABLE changes (number INTEGER NOT NULL)",
-    "INSERT INTO changes VALUES (0)",
-    *(
-        f"CREATE TRIGGER change_by_{name} AFTER {event} BEGIN UPDATE changes SET number = number + 1; END"
-        for name, event in (
-            ("arrival", "INSERT ON worklist"),
-            ("flag", "UPDATE ON worklist"),
-            ("removal", "DELETE ON worklist"),
-            ("correction", "UPDATE ON studies"),
-            ("delivery", "UPDATE OF state ON deliveries WHEN (old.state = 'failed') <> (new.state = 'failed')"),
-        )
-    ),
+# 4: searching by word and by date, the newest arrival first, and a number that grows when the list changes
+_migration(
+    "search_tables",
+    """
+CREATE TABLE arrivals (number INTEGER PRIMARY KEY, study_uid TEXT NOT NULL UNIQUE, study_date TEXT NOT NULL);
+INSERT INTO arrivals (study_uid, study_date)
+    SELECT study_uid, study_date FROM worklist JOIN studies USING (study_uid) ORDER BY received_at, study_uid;
+CREATE INDEX arrivals_by_date ON arrivals (study_date, number);
+CREATE VIRTUAL TABLE words USING fts5 (accession, patient_id, patient_name, prefix = '1 2 3',
+    tokenize = 'unicode61 remove_diacritics 2');
+INSERT INTO words (rowid, accession, patient_id, patient_name)
+    SELECT a.number, s.accession, s.patient_id, s.patient_name FROM studies s JOIN arrivals a USING (study_uid);
+CREATE TRIGGER study_is_listed AFTER INSERT ON worklist BEGIN
+    INSERT INTO arrivals (study_uid, study_date)
+        SELECT study_uid, study_date FROM studies WHERE study_uid = new.study_uid;
+    INSERT INTO words (rowid, accession, patient_id, patient_name)
+        SELECT a.number, s.accession, s.patient_id, s.patient_name FROM studies s JOIN arrivals a USING (study_uid)
+        WHERE s.study_uid = new.study_uid;
+END;
+CREATE TRIGGER study_is_corrected AFTER UPDATE ON studies
+WHEN (old.accession, old.patient_id, old.patient_name, old.study_date)
+    IS NOT (new.accession, new.patient_id, new.patient_name, new.study_date) BEGIN
+    UPDATE arrivals SET study_date = new.study_date WHERE study_uid = new.study_uid;
+    UPDATE words SET accession = new.accession, patient_id = new.patient_id, patient_name = new.patient_name
+        WHERE rowid = (SELECT number FROM arrivals WHERE study_uid = new.study_uid);
+END;
+CREATE TRIGGER study_is_unlisted AFTER DELETE ON worklist BEGIN
+    DELETE FROM words WHERE rowid = (SELECT number FROM arrivals WHERE study_uid = old.study_uid);
+    DELETE FROM arrivals WHERE study_uid = old.study_uid;
+END;
+CREATE TABLE changes (number INTEGER NOT NULL);
+INSERT INTO changes VALUES (0);
+CREATE TRIGGER change_by_arrival AFTER INSERT ON worklist BEGIN UPDATE changes SET number = number + 1; END;
+CREATE TRIGGER change_by_flag AFTER UPDATE ON worklist BEGIN UPDATE changes SET number = number + 1; END;
+CREATE TRIGGER change_by_removal AFTER DELETE ON worklist BEGIN UPDATE changes SET number = number + 1; END;
+CREATE TRIGGER change_by_correction AFTER UPDATE ON studies BEGIN UPDATE changes SET number = number + 1; END;
+CREATE TRIGGER change_by_delivery AFTER UPDATE OF state ON deliveries
+WHEN (old.state = 'failed') <> (new.state = 'failed') BEGIN
+    UPDATE changes SET number = number + 1;
+END;
+""",
 )
 
-
-@migrations()
-def search_tables(db: SqliteDatabase) -> None:
-    """Searching by word and by date, the newest arrival first, and a number that grows when the list changes."""
-    for statement in SEARCH:
-        db.conn.execute(statement)
-
-
-FEEDBACK_TABLES = """
+# 5: what readers say of results; each row carries the result it is about, since studies leave the archive
+_migration(
+    "feedback_tables",
+    """
 CREATE TABLE feedback (
     feedback_id INTEGER PRIMARY KEY, study_uid TEXT NOT NULL, version INTEGER NOT NULL, result_made_at TEXT NOT NULL,
     verdict TEXT NOT NULL, right_types TEXT NOT NULL, comment TEXT NOT NULL, reader TEXT NOT NULL,
@@ -175,18 +179,13 @@ CREATE TABLE feedback (
     threshold REAL NOT NULL, findings TEXT NOT NULL, model_name TEXT NOT NULL, model_version TEXT NOT NULL,
     model_sha256 TEXT NOT NULL);
 CREATE INDEX feedback_of_study ON feedback (study_uid, version, result_made_at, reader, feedback_id);
-"""
+""",
+)
 
-
-@migrations()
-def feedback_tables(db: SqliteDatabase) -> None:
-    """What readers say of results; each row carries the result it is about, since studies leave the archive."""
-    for statement in FEEDBACK_TABLES.split(";"):
-        if statement.strip():
-            db.conn.execute(statement)
-
-
-QUALITY_TABLES = """
+# 6: one row a study for the quality page, which stays when the study leaves the archive; filled from what is here
+_migration(
+    "quality_tables",
+    """
 CREATE TABLE equipment (
     series_uid TEXT PRIMARY KEY, study_uid TEXT NOT NULL, manufacturer TEXT NOT NULL, model TEXT NOT NULL,
     station TEXT NOT NULL) WITHOUT ROWID;
@@ -208,18 +207,13 @@ INSERT INTO quality SELECT study_uid, date(received_at, 'weekday 0', '-6 days'),
     FROM (SELECT *, (SELECT max(suspected) FROM analyses WHERE analyses.study_uid = worklist.study_uid) AS suspected
         FROM worklist WHERE EXISTS (SELECT 1 FROM series WHERE series.study_uid = worklist.study_uid)) AS known
     WHERE suspected IS NOT NULL OR state <> 'waiting';
-"""
+""",
+)
 
-
-@migrations()
-def quality_tables(db: SqliteDatabase) -> None:
-    """One row a study for the quality page, which stays when the study leaves the archive; filled from what is here."""
-    for statement in QUALITY_TABLES.split(";"):
-        if statement.strip():
-            db.conn.execute(statement)
-
-
-GROWTH_TABLES = """
+# 7: whose head was scanned when, so that a later scan is compared with it; what has grown is read first
+_migration(
+    "growth_tables",
+    """
 CREATE TABLE scans (
     study_uid TEXT NOT NULL, version INTEGER NOT NULL, patient_id TEXT NOT NULL, issuer TEXT NOT NULL,
     patient_name TEXT NOT NULL, birth_date TEXT NOT NULL, acquired_at TEXT, zone_stated INTEGER NOT NULL,
@@ -227,47 +221,39 @@ CREATE TABLE scans (
 CREATE INDEX scans_of_patient ON scans (patient_id, issuer);
 ALTER TABLE worklist ADD COLUMN grown INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX worklist_grown ON worklist (waiting_since, study_uid) WHERE grown;
-"""
-
-
-@migrations()
-def growth_tables(db: SqliteDatabase) -> None:
-    """Whose head was scanned when, so that a later scan is compared with it; what has grown is read first."""
-    for statement in GROWTH_TABLES.split(";"):
-        if statement.strip():
-            db.conn.execute(statement)
-
-
-@migrations()
-def dicomweb_indices(db: SqliteDatabase) -> None:
-    """A study's objects, and studies in the order in which QIDO-RS pages through them."""
-    db.conn.execute("CREATE INDEX instances_of_study ON instances (study_uid, current)")
-    db.conn.execute("CREATE INDEX studies_by_date ON studies (study_date DESC, study_uid)")
-    db.conn.execute("CREATE INDEX studies_of_patient ON studies (patient_id)")
-    db.conn.execute("CREATE INDEX studies_by_accession ON studies (accession)")
-
-
-COUNTED = "INSERT INTO quality_sums VALUES (new.week, new.scanner_id, new.outcome, new.judged, 1)"
-
-
-COUNTED += " ON CONFLICT (week, scanner_id, outcome, judged) DO UPDATE SET studies = studies + 1"
-
-
-QUALITY_SUMS = (
-    "CREATE TABLE quality_sums (week TEXT NOT NULL, scanner_id INTEGER NOT NULL, outcome TEXT NOT NULL,"
-    " judged TEXT NOT NULL, studies INTEGER NOT NULL, PRIMARY KEY (week, scanner_id, outcome, judged)) WITHOUT ROWID",
-    "INSERT INTO quality_sums SELECT week, scanner_id, outcome, judged, count(*) FROM quality"
-    " GROUP BY week, scanner_id, outcome, judged",
-    "DROP INDEX quality_counts",
-    f"CREATE TRIGGER quality_is_counted AFTER INSERT ON quality BEGIN {COUNTED}; END",
-    "CREATE TRIGGER quality_is_recounted AFTER UPDATE ON quality BEGIN"
-    " UPDATE quality_sums SET studies = studies - 1 WHERE (week, scanner_id, outcome, judged)"
-    f" = (old.week, old.scanner_id, old.outcome, old.judged); {COUNTED}; END",
+""",
 )
 
+# 8: a study's objects, and studies in the order in which QIDO-RS pages through them
+_migration(
+    "dicomweb_indices",
+    """
+CREATE INDEX instances_of_study ON instances (study_uid, current);
+CREATE INDEX studies_by_date ON studies (study_date DESC, study_uid);
+CREATE INDEX studies_of_patient ON studies (patient_id);
+CREATE INDEX studies_by_accession ON studies (accession);
+""",
+)
 
-@migrations()
-def quality_sums(db: SqliteDatabase) -> None:
-    """How many studies of a week and a scanner ended how, kept by triggers: any number is counted at once."""
-    for statement in QUALITY_SUMS:
-        db.conn.execute(statement)
+# 9: how many studies of a week and a scanner ended how, kept by triggers: any number is counted at once
+_migration(
+    "quality_sums",
+    """
+CREATE TABLE quality_sums (
+    week TEXT NOT NULL, scanner_id INTEGER NOT NULL, outcome TEXT NOT NULL, judged TEXT NOT NULL,
+    studies INTEGER NOT NULL, PRIMARY KEY (week, scanner_id, outcome, judged)) WITHOUT ROWID;
+INSERT INTO quality_sums SELECT week, scanner_id, outcome, judged, count(*) FROM quality
+    GROUP BY week, scanner_id, outcome, judged;
+DROP INDEX quality_counts;
+CREATE TRIGGER quality_is_counted AFTER INSERT ON quality BEGIN
+    INSERT INTO quality_sums VALUES (new.week, new.scanner_id, new.outcome, new.judged, 1)
+        ON CONFLICT (week, scanner_id, outcome, judged) DO UPDATE SET studies = studies + 1;
+END;
+CREATE TRIGGER quality_is_recounted AFTER UPDATE ON quality BEGIN
+    UPDATE quality_sums SET studies = studies - 1 WHERE (week, scanner_id, outcome, judged)
+        = (old.week, old.scanner_id, old.outcome, old.judged);
+    INSERT INTO quality_sums VALUES (new.week, new.scanner_id, new.outcome, new.judged, 1)
+        ON CONFLICT (week, scanner_id, outcome, judged) DO UPDATE SET studies = studies + 1;
+END;
+""",
+)

@@ -4,23 +4,17 @@ Suspected studies that nobody has acknowledged come first, on top those where th
 scan; then what waits longer than the ageing cap, so that a missed bleed is not starved by flags (PMC8128725); then what
 was not analysed, what is in progress and what is not suspected; last what is acknowledged. Within each by waiting time.
 `overdue_first` puts all that is overdue, suspected or not, before the suspected ones that have not grown. The column
-`place` (database.py) holds stage and kind of a row, and indices on it give any page of the list.
+`place` (schema.py) holds stage and kind of a row, and indices on it give any page of the list.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from dicom_node.entities import ItemState, Urgency, WorklistItem
-from dicom_node.tables.database import Row, Transaction
+from dicom_node.entities import ItemState, WorklistItem
+from dicom_node.tables.database import Transaction
 
-COLUMNS = (
-    "study_uid, urgency, headline, state, received_at, waiting_since, flagged_at, acknowledged_at, version, reader,"
-    " acted_at, grown"
-)
-TIMES = ("received_at", "waiting_since", "flagged_at", "acknowledged_at", "acted_at")
 SUSPECTED, NOT_ANALYSED, IN_PROGRESS, NEGATIVE = 0, 1, 2, 3  # kinds
 TO_READ, ACKNOWLEDGED, READ = 0, 4, 8  # stages; a place is stage + kind
 MAY_ACT_FROM = {
@@ -67,40 +61,18 @@ class Counts:
 
 def get(tx: Transaction, study_uid: str) -> WorklistItem | None:
     """The study's row, or None."""
-    row = tx.row(f"SELECT {COLUMNS} FROM worklist WHERE study_uid = :uid", uid=study_uid)
-    return _item(row) if row else None
+    return tx.one(WorklistItem, "SELECT * FROM worklist WHERE study_uid = :uid", uid=study_uid)
 
 
 def of_studies(tx: Transaction, study_uids: Sequence[str]) -> list[WorklistItem]:
     """The rows of these studies, in this order."""
-    rows = tx.rows(
-        f"SELECT {COLUMNS} FROM json_each(:uids) u JOIN worklist ON study_uid = u.value ORDER BY u.key",
-        uids=json.dumps(study_uids),
-    )
-    return [_item(row) for row in rows]
+    wanted = "SELECT w.* FROM json_each(:uids) u JOIN worklist w ON w.study_uid = u.value ORDER BY u.key"
+    return tx.all(WorklistItem, wanted, uids=tuple(study_uids))
 
 
 def put(tx: Transaction, item: WorklistItem) -> None:
     """Insert the study's row or bring it up to date."""
-    tx.run(
-        f"INSERT INTO worklist ({COLUMNS}) VALUES (:uid, :urgency, :headline, :state, :received, :waiting, :flagged,"
-        " :acknowledged, :version, :reader, :acted, :grown) ON CONFLICT (study_uid) DO UPDATE SET urgency = :urgency,"
-        " headline = :headline, state = :state, received_at = :received, waiting_since = :waiting,"
-        " flagged_at = :flagged, acknowledged_at = :acknowledged, version = :version, reader = :reader,"
-        " acted_at = :acted, grown = :grown",
-        uid=item.study_uid,
-        urgency=item.urgency,
-        headline=item.headline,
-        state=item.state,
-        received=_text(item.received_at),
-        waiting=_text(item.waiting_since),
-        flagged=_text(item.flagged_at),
-        acknowledged=_text(item.acknowledged_at),
-        version=item.version,
-        reader=item.reader,
-        acted=_text(item.acted_at),
-        grown=item.grown,
-    )
+    tx.put("worklist", item, key=("study_uid",), timespec="milliseconds")
 
 
 def listed(
@@ -175,13 +147,13 @@ def counts(tx: Transaction, order: ReadingOrder, reader: str) -> Counts:
 
 def last_flagged(tx: Transaction, order: ReadingOrder, limit: int) -> list[WorklistItem]:
     """The suspected studies that nobody has acknowledged, the latest flag first."""
-    rows = tx.rows(
-        f"SELECT {COLUMNS} FROM worklist WHERE place = 0 AND waiting_since > :oldest AND flagged_at IS NOT NULL"
+    return tx.all(
+        WorklistItem,
+        "SELECT * FROM worklist WHERE place = 0 AND waiting_since > :oldest AND flagged_at IS NOT NULL"
         " ORDER BY flagged_at DESC LIMIT :limit",
         oldest=_text(order.now - order.leave_after),
         limit=limit,
     )
-    return [_item(row) for row in rows]
 
 
 def changes(tx: Transaction) -> int:
@@ -224,9 +196,3 @@ def forget_study(tx: Transaction, study_uid: str) -> None:
 
 def _text(moment: datetime | None) -> str | None:
     return moment.isoformat(timespec="milliseconds") if moment else None
-
-
-def _item(row: Row) -> WorklistItem:
-    times = {name: datetime.fromisoformat(row[name]) if row[name] else None for name in TIMES}
-    kinds = {"urgency": Urgency(row["urgency"]), "state": ItemState(row["state"]), "grown": bool(row["grown"])}
-    return WorklistItem(**row | times | kinds)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dicom_node.dicom.matching import MODALITIES_IN_STUDY, MODALITY, PATIENT_NAME, Condition, Matching
 from dicom_node.entities import Study
-from dicom_node.tables.database import Row, Transaction
+from dicom_node.tables.database import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,6 @@ SELECT sop_uid, sop_class_uid, study_uid, series_uid, modality, transfer_syntax_
 UNION ALL
 SELECT sop_uid, sop_class_uid, study_uid, series_uid, CASE kind WHEN 'SC' THEN {FIRST_MODALITY} ELSE kind END, '', path,
     version FROM results r WHERE {{scope}}"""
-STUDY = "study_uid, patient_id, patient_name, birth_date, sex, accession, description, study_date, age"
 
 
 def is_column(condition: Condition) -> bool:
@@ -87,13 +86,13 @@ def objects(
     """The instances of a study, of one of its series, or one of them; by series and instance number."""
     scope = "study_uid = :study" + (" AND series_uid = :series" if series_uid else "")
     scope += " AND sop_uid = :sop" if sop_uid else ""
-    rows = tx.rows(
+    return tx.all(
+        StoredObject,
         f"SELECT * FROM ({OBJECTS.format(scope=scope)}) ORDER BY series_uid, number, sop_uid",
         study=study_uid,
         series=series_uid,
         sop=sop_uid,
     )
-    return [_object(row) for row in rows]
 
 
 def find_studies(tx: Transaction, conditions: Sequence[Condition], limit: int, offset: int) -> list[StoredStudy]:
@@ -107,20 +106,22 @@ def find_studies(tx: Transaction, conditions: Sequence[Condition], limit: int, o
             held, more = _holds("o.modality", condition, f"m{number}")
             where += f" AND EXISTS (SELECT 1 FROM ({OBJECTS.format(scope='study_uid = s.study_uid')}) o WHERE {held})"
             values |= more
-    rows = tx.rows(
-        f"SELECT {STUDY} FROM studies s WHERE {where} ORDER BY study_date DESC, study_uid LIMIT :limit OFFSET :offset",
+    found = tx.all(
+        Study,
+        f"SELECT * FROM studies s WHERE {where} ORDER BY study_date DESC, study_uid LIMIT :limit OFFSET :offset",
         limit=limit,
         offset=offset,
         **values,
     )
-    return [_with_counts(tx, Study(**row)) for row in rows]
+    return [_with_counts(tx, study) for study in found]
 
 
 def find_series(
     tx: Transaction, conditions: Sequence[Condition], limit: int, offset: int, study_uid: str | None = None
 ) -> list[StoredSeries]:
     """Series for which all conditions hold, of one study or of all."""
-    rows = tx.rows(
+    return tx.all(
+        StoredSeries,
         "SELECT o.series_uid, o.study_uid, o.modality, count(*) AS instances, min(o.number), o.path"
         f" {_joined(conditions, study_uid)} GROUP BY o.study_uid, o.series_uid"
         " ORDER BY s.study_date DESC, o.study_uid, o.series_uid LIMIT :limit OFFSET :offset",
@@ -129,17 +130,14 @@ def find_series(
         study=study_uid,
         **_where(conditions)[1],
     )
-    return [
-        StoredSeries(row["series_uid"], row["study_uid"], row["modality"], row["instances"], Path(row["path"]))
-        for row in rows
-    ]
 
 
 def find_objects(
     tx: Transaction, conditions: Sequence[Condition], limit: int, offset: int, study_uid: str | None = None
 ) -> list[StoredObject]:
     """Instances for which all conditions hold, of one study or of all."""
-    rows = tx.rows(
+    return tx.all(
+        StoredObject,
         f"SELECT o.* {_joined(conditions, study_uid)}"
         " ORDER BY s.study_date DESC, o.study_uid, o.series_uid, o.number, o.sop_uid LIMIT :limit OFFSET :offset",
         limit=limit,
@@ -147,13 +145,12 @@ def find_objects(
         study=study_uid,
         **_where(conditions)[1],
     )
-    return [_object(row) for row in rows]
 
 
 def study_row(tx: Transaction, study_uid: str) -> StoredStudy | None:
     """One study, or None."""
-    row = tx.row(f"SELECT {STUDY} FROM studies WHERE study_uid = :uid", uid=study_uid)
-    return _with_counts(tx, Study(**row)) if row else None
+    study = tx.one(Study, "SELECT * FROM studies WHERE study_uid = :uid", uid=study_uid)
+    return _with_counts(tx, study) if study else None
 
 
 def _joined(conditions: Sequence[Condition], study_uid: str | None) -> str:
@@ -211,8 +208,3 @@ def _holds(column: str, condition: Condition, name: str) -> tuple[str, dict[str,
 def _like(pattern: str) -> str:
     escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return escaped.replace("*", "%").replace("?", "_")
-
-
-def _object(row: Row) -> StoredObject:
-    fields = {name: row[name] for name in StoredObject.__slots__}
-    return StoredObject(**fields | {"path": Path(row["path"])})

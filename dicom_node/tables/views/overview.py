@@ -1,13 +1,12 @@
 """Read-only views over several tables, each one query: what the pages show beside the rows of a single table."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from dicom_node.entities import ResultObject, Study, WorklistItem
 from dicom_node.tables.database import Transaction
+from dicom_node.tables.rows import rows_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +70,23 @@ def rows(tx: Transaction, items: Sequence[WorklistItem]) -> list[WorklistRow]:
         " EXISTS (SELECT 1 FROM jobs j WHERE j.study_uid = s.study_uid AND j.state = 'failed') AS analysis_failed,"
         " CASE WHEN w.state = 'waiting' THEN (SELECT count(*) FROM series e JOIN instances i USING (series_uid)"
         " WHERE e.study_uid = s.study_uid AND i.current) ELSE 0 END AS images,"
-        " (SELECT count(*) FROM deliveries d WHERE d.study_uid = s.study_uid AND d.state = 'waiting') AS waiting,"
-        " (SELECT count(*) FROM deliveries d WHERE d.study_uid = s.study_uid AND d.state = 'failed') AS failed"
+        " (SELECT count(*) FROM deliveries d WHERE d.study_uid = s.study_uid AND d.state = 'waiting')"
+        " AS deliveries_waiting,"
+        " (SELECT count(*) FROM deliveries d WHERE d.study_uid = s.study_uid AND d.state = 'failed')"
+        " AS deliveries_failed"
         " FROM json_each(:uids) u JOIN studies s ON s.study_uid = u.value JOIN worklist w ON w.study_uid = u.value"
         " LEFT JOIN analyses a ON a.study_uid = u.value"
-        " AND a.version = (SELECT max(version) FROM analyses WHERE study_uid = u.value)",
-        uids=json.dumps([item.study_uid for item in items]),
+        " AND a.version = (SELECT max(version) FROM analyses WHERE study_uid = u.value) ORDER BY u.key",
+        uids=[item.study_uid for item in items],
     )
-    by_uid = {row["study_uid"]: row for row in found}
-    return [_row(item, by_uid[item.study_uid]) for item in items if item.study_uid in by_uid]
+    by_uid = {item.study_uid: item for item in items}
+    return rows_as(WorklistRow, [row | {"item": by_uid[row["study_uid"]], "study": row} for row in found])
 
 
 def series(tx: Transaction, study_uid: str | None = None, receiving: bool = False) -> list[SeriesRow]:
     """The series of a study, or those that are being received, the quietest last."""
-    found = tx.rows(
+    return tx.all(
+        SeriesRow,
         "SELECT e.series_uid, e.study_uid, e.modality, e.calling_aet, e.state, e.last_at,"
         " (SELECT count(*) FROM instances i WHERE i.series_uid = e.series_uid AND i.current) AS images"
         " FROM series e WHERE (:study IS NULL OR e.study_uid = :study) AND (NOT :receiving OR e.state = 'receiving')"
@@ -92,27 +94,26 @@ def series(tx: Transaction, study_uid: str | None = None, receiving: bool = Fals
         study=study_uid,
         receiving=receiving,
     )
-    return [SeriesRow(**row) for row in found]
 
 
 def last_arrival(tx: Transaction) -> SeriesRow | None:
     """The series that an image came for last."""
-    found = tx.row(
+    return tx.one(
+        SeriesRow,
         "SELECT series_uid, study_uid, modality, calling_aet, state, last_at, 0 AS images FROM series"
-        " ORDER BY last_at DESC LIMIT 1"
+        " ORDER BY last_at DESC LIMIT 1",
     )
-    return SeriesRow(**found) if found else None
 
 
 def outbox(tx: Transaction) -> list[OutboxRow]:
     """What waits for, has reached and did not reach each destination."""
-    found = tx.rows(
+    return tx.all(
+        OutboxRow,
         "SELECT destination, sum(state = 'waiting') AS waiting, sum(state = 'sent') AS sent,"
         " sum(state = 'failed') AS failed, (SELECT error FROM deliveries e WHERE e.destination = d.destination"
         " AND e.state <> 'sent' AND e.error IS NOT NULL ORDER BY e.delivery_id DESC LIMIT 1) AS last_error"
-        " FROM deliveries d GROUP BY destination ORDER BY destination"
+        " FROM deliveries d GROUP BY destination ORDER BY destination",
     )
-    return [OutboxRow(**row) for row in found]
 
 
 def jobs_by_state(tx: Transaction) -> dict[str, int]:
@@ -122,35 +123,20 @@ def jobs_by_state(tx: Transaction) -> dict[str, int]:
 
 def made(tx: Transaction, study_uid: str) -> list[MadeAt]:
     """The study's results that have objects, the newest first."""
-    found = tx.rows(
+    return tx.all(
+        MadeAt,
         "SELECT version, max(made_at) AS made_at, max(kind = 'SC') AS picture FROM results WHERE study_uid = :uid"
         " GROUP BY version ORDER BY version DESC",
         uid=study_uid,
     )
-    return [MadeAt(row["version"], datetime.fromisoformat(row["made_at"]), bool(row["picture"])) for row in found]
 
 
 def picture(tx: Transaction, study_uid: str, version: int | None) -> ResultObject | None:
     """The picture (SC) of one result, or of the latest that has one."""
-    found = tx.row(
-        "SELECT kind, sop_uid, sop_class_uid, series_uid, path FROM results WHERE study_uid = :uid AND kind = 'SC'"
+    return tx.one(
+        ResultObject,
+        "SELECT * FROM results WHERE study_uid = :uid AND kind = 'SC'"
         " AND (:version IS NULL OR version = :version) ORDER BY version DESC LIMIT 1",
         uid=study_uid,
         version=version,
-    )
-    return ResultObject(**found | {"path": Path(found["path"])}) if found else None
-
-
-def _row(item: WorklistItem, found: dict[str, object]) -> WorklistRow:
-    picture_version, suspected, probability = found["picture"], found["suspected"], found["probability"]
-    return WorklistRow(
-        item=item,
-        study=Study(**{name: str(found[name]) for name in Study.__slots__}),
-        suspected=None if suspected is None else bool(suspected),
-        probability=probability if isinstance(probability, float) else None,
-        picture=picture_version if isinstance(picture_version, int) else None,
-        analysis_failed=bool(found["analysis_failed"]),
-        images=int(str(found["images"])),
-        deliveries_waiting=int(str(found["waiting"])),
-        deliveries_failed=int(str(found["failed"])),
     )

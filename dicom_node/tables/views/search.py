@@ -1,7 +1,7 @@
 """Finding studies among all that are stored, the newest arrival first, by word and by date.
 
 Words are matched at their beginning and in any order, without regard to case and accents ("mull an" finds
-MÜLLER^Anna). Tables and triggers: database.py (`arrivals`, and `words`, an FTS5 index whose row IDs are its numbers).
+MÜLLER^Anna). Tables and triggers: schema.py (`arrivals`, and `words`, an FTS5 index whose row IDs are its numbers).
 """
 
 from collections.abc import Collection
