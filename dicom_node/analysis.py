@@ -9,14 +9,15 @@ from time import perf_counter
 
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 
 from dicom_node.entities import Analysis, FindingRow, Job, ResultObject
 from dicom_node.settings import Report
 from inference.engines.local import Engine
 from inference.findings import Finding, Result
-from inference.input.stack import SliceStack, build_stack, read_series
-from reports import codes
+from inference.input.stack import SliceStack, read_series
 from reports.context import ReportObject, ReportOptions
+from reports.vocabulary.terms import vocabulary_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,11 +35,11 @@ def examine(paths: Sequence[Path], pipeline: str, engine: Engine) -> Examined:
     """Read a series and run a pipeline on it. NotAnalysable when it is no stack or not what the pipeline knows."""
     began = perf_counter()
     datasets = read_series(paths)
-    stack = build_stack(datasets)
+    given = engine.question(pipeline).prepare(datasets)
     headers = without_pixels(datasets)
     read = perf_counter()
-    result = engine.run(pipeline, stack)
-    return Examined(headers, stack, result, read - began, perf_counter() - read)
+    result = engine.run(pipeline, given)
+    return Examined(headers, given.stack, result, read - began, perf_counter() - read)
 
 
 def without_pixels(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
@@ -68,13 +69,14 @@ def analysis_of(job: Job, version: int, result: Result, seconds: float, now: dat
     """What the tables keep of a result."""
     return Analysis(
         study_uid=job.study_uid,
+        question=result.question,
         version=version,
         series_uid=job.series_uid,
         pipeline=result.pipeline,
         suspected=result.suspected,
         probability=result.probability,
         threshold=result.threshold,
-        findings=tuple(finding_row(finding) for finding in result.findings),
+        findings=finding_rows(result),
         model_name=result.model.name,
         model_version=result.model.version,
         model_sha256=result.model.sha256,
@@ -84,9 +86,14 @@ def analysis_of(job: Job, version: int, result: Result, seconds: float, now: dat
     )
 
 
-def finding_row(finding: Finding) -> FindingRow:
+def finding_rows(result: Result) -> tuple[FindingRow, ...]:
+    """What the tables keep of a result's findings."""
+    terms = vocabulary_of(result.question).terms
+    return tuple(finding_row(finding, terms[finding.name].code) for finding in result.findings)
+
+
+def finding_row(finding: Finding, code: Code) -> FindingRow:
     """What the tables keep of a finding."""
-    code = codes.finding_code(finding.name)
     volumes = (round(each, 3) for each in (finding.volume_ml, *(finding.volume_range_ml or ())))
     return FindingRow(finding.name, code.value, finding.probability, finding.present, *volumes)
 

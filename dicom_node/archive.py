@@ -1,7 +1,7 @@
 """The node's files: DICOM instances as received and the result objects, as Part 10 files (PS3.10).
 
 `put` is durable when it returns: temporary file, fsync, rename, fsync of the folder. Paths are built from UIDs only
-after `checked_uid`. Layout: instances/STUDY/SERIES/SOP.SHA256.dcm, results/STUDY/VERSION/KIND.dcm, incoming/ for
+after `checked_uid`. Layout: instances/STUDY/SERIES/SOP.SHA256.dcm, results/STUDY/QUESTION/VERSION/KIND.dcm, incoming/ for
 what is being written, removed/ for what is being deleted.
 """
 
@@ -35,9 +35,9 @@ class Archive:
         folder = self.root / "instances" / checked_uid(study_uid) / checked_uid(series_uid)
         return folder / f"{checked_uid(sop_uid)}.{sha256}.dcm"
 
-    def result_path(self, study_uid: str, version: int, kind: str) -> Path:
+    def result_path(self, study_uid: str, question: str, version: int, kind: str) -> Path:
         """Where a result object lies."""
-        return self.root / "results" / checked_uid(study_uid) / str(version) / f"{kind.lower()}.dcm"
+        return self.root / "results" / checked_uid(study_uid) / question / str(version) / f"{kind.lower()}.dcm"
 
     def put(self, path: Path, *parts: bytes) -> None:
         """Write the parts as one file, durably; all of it is there or nothing. OutOfResources when the disk is full."""

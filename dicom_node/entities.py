@@ -5,8 +5,6 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-NOT_ANALYSED = "not analysed"  # the "pipeline" of a job that only makes the picture which says why
-
 
 class SeriesState(StrEnum):
     """Where a series stands before it is analysed."""
@@ -23,6 +21,13 @@ class ChoiceKind(StrEnum):
     NOT_NEEDED = "not_needed"  # a series of the same study that suits better is analysed
     DECLINED = "declined"  # cannot be analysed; the reason stands on the worklist
     IGNORED = "ignored"  # no image, or the node's own result coming back
+
+
+class JobKind(StrEnum):
+    """What a job is for."""
+
+    ANALYSE = "analyse"
+    EXPLAIN = "explain"  # make the picture that says why a study was not analysed
 
 
 class JobState(StrEnum):
@@ -135,26 +140,34 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was decided for a series, and why. A lower `rank` suits better; `rule` is the rule's name in routes.toml."""
+    """What was decided for a series and a question, and why.
+
+    A lower `rank` suits better; `rule` is the rule's name in routes.toml and `reason` what it says. `instead` is the
+    series that is analysed in this one's place.
+    """
 
     series_uid: str
     study_uid: str
+    question: str
     revision: int
     kind: ChoiceKind
     rule: str
     reason: str
     pipeline: str | None = None
     rank: int = 1000
+    instead: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One analysis of one revision of a series."""
+    """One analysis of one revision of a series, or the picture that says why there is none (`pipeline` is then '')."""
 
     job_id: int
+    kind: JobKind
     study_uid: str
     series_uid: str
     revision: int
+    question: str
     pipeline: str
     rank: int
     state: JobState
@@ -192,9 +205,10 @@ class FindingRow:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """A pipeline's answer for a study; `version` counts the study's results from 1."""
+    """A pipeline's answer to a question about a study; `version` counts the question's results from 1."""
 
     study_uid: str
+    question: str
     version: int
     series_uid: str
     pipeline: str
@@ -219,6 +233,7 @@ class Scan:
     """
 
     study_uid: str
+    question: str
     version: int
     patient_id: str
     issuer: str
@@ -254,28 +269,6 @@ class SendStatus:
     status: int | None
     detail: str = ""
     offered: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class WorklistItem:
-    """A study as the reader sees it. Times are UTC; `waiting_since` is the arrival of its last image.
-
-    `reader` is the name that whoever brought it to its state had typed, `acted_at` when that was; `grown` says that the
-    haematoma has grown since the patient's last scan, which is read before all else.
-    """
-
-    study_uid: str
-    urgency: Urgency
-    headline: str
-    state: ItemState
-    received_at: datetime
-    waiting_since: datetime
-    flagged_at: datetime | None = None
-    acknowledged_at: datetime | None = None
-    version: int = 0
-    reader: str = ""
-    acted_at: datetime | None = None
-    grown: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ An unknown field, an unknown test or a wrong regular expression is a `SettingsEr
 
 import re
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
@@ -91,7 +91,7 @@ class Condition(BaseModel):
 
 
 class Rule(BaseModel):
-    """One [[rule]]."""
+    """One [[rule]]. One that declines or ignores speaks of every question, or of its `question` alone."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -99,6 +99,7 @@ class Rule(BaseModel):
     rank: int = 1000
     priority: int = 0
     pipeline: str | None = None
+    question: str | None = None
     decline: str | None = None
     ignore: str | None = None
     when: dict[str, Condition] = {}
@@ -107,6 +108,8 @@ class Rule(BaseModel):
     def _is_sound(self) -> "Rule":
         if sum(answer is not None for answer in (self.pipeline, self.decline, self.ignore)) != 1:
             raise ValueError("a rule has exactly one of pipeline, decline, ignore")
+        if self.pipeline is not None and self.question is not None:
+            raise ValueError("a rule with a pipeline has no question: the pipeline's own is meant")
         if unknown := sorted(self.when.keys() - FIELDS):
             raise ValueError(f"no such field: {', '.join(unknown)} (there are: {', '.join(sorted(FIELDS))})")
         self.reason_for(NOTHING)
@@ -136,10 +139,20 @@ class Rules(BaseModel):
 
     rule: tuple[Rule, ...]
 
-    def decide(self, features: Features) -> Rule:
-        """The first rule that fits; one that declines when none does."""
-        fitting = (rule for rule in self.rule if rule.fits(features))
-        return next(fitting, Rule(name="no rule", decline="No rule is written for such a series."))
+    def decide(self, features: Features, known: Mapping[str, str]) -> dict[str, Rule]:
+        """For each question that is asked, the first rule that fits; one that declines where none does.
+
+        `known` gives the question of every pipeline; without any rule for a pipeline, all questions are asked.
+        """
+        asked = sorted({known[name] for name in self.pipelines if name in known} or set(known.values()))
+        return {question: self._first(features, question, known) for question in asked}
+
+    def _first(self, features: Features, question: str, known: Mapping[str, str]) -> Rule:
+        for rule in self.rule:
+            of_question = known.get(rule.pipeline) if rule.pipeline else rule.question
+            if of_question in (question, None) and rule.fits(features):
+                return rule
+        return Rule(name="no rule", decline="No rule is written for such a series.")
 
     @property
     def pipelines(self) -> frozenset[str]:

@@ -19,9 +19,10 @@ import numpy as np
 from web_support import SHA256, Node, make_node, serving
 
 from dicom_node import clock
-from dicom_node.entities import Analysis, FindingRow, ItemState, Study, Urgency, WorklistItem
+from dicom_node.entities import Analysis, FindingRow, ItemState, Study, Urgency
 from dicom_node.tables import instances, results, worklist
 from dicom_node.tables.database import Transaction
+from dicom_node.tables.worklist import WorklistItem
 
 FAMILIES = ("MÜLLER", "SMITH", "GARCÍA", "ROSSI", "KOWALSKI", "JANSEN", "NOVAK", "SILVA", "YILMAZ", "DUBOIS")
 GIVEN = ("ANNA", "JOHN", "MARIA", "LUCA", "EWA", "PIETER", "JANA", "PEDRO", "AYSE", "LOUIS")

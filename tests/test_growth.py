@@ -25,13 +25,14 @@ from structlog.testing import capture_logs
 from dicom_node import analysis, clock
 from dicom_node.commands.phantom import write_series
 from dicom_node.derived import growth
-from dicom_node.entities import ItemState, Scan, Urgency, WorklistItem
+from dicom_node.entities import ItemState, Scan, Urgency
 from dicom_node.routes import load_rules
 from dicom_node.steps import analyse
 from dicom_node.steps.complete import complete_due
 from dicom_node.steps.route import route_due
 from dicom_node.tables import jobs, processes, results, scans, worklist
 from dicom_node.tables.database import Database, Transaction
+from dicom_node.tables.worklist import WorklistItem
 from dicom_node.web.app import build_app
 from inference.findings import Result
 from inference.input.stack import SliceStack

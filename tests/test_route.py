@@ -10,11 +10,20 @@ from series import Core, core_in_memory, coronal, ct, head, read_all
 
 from dicom_node.clock import utc_now
 from dicom_node.derived.candidates import reconsider
-from dicom_node.entities import Choice, ChoiceKind, ItemState, Job, JobState, ResultObject, SeriesState, WorklistItem
+from dicom_node.entities import (
+    Choice,
+    ChoiceKind,
+    ItemState,
+    Job,
+    JobState,
+    ResultObject,
+    SeriesState,
+)
 from dicom_node.routes import Rule, Rules, load_rules
 from dicom_node.steps.complete import complete_due
 from dicom_node.steps.route import route_due
 from dicom_node.tables import instances, jobs, results, worklist
+from dicom_node.tables.worklist import WorklistItem
 
 RULES = load_rules()
 LATER = 1e12

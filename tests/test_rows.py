@@ -27,12 +27,12 @@ from dicom_node.entities import (
     Series,
     Study,
     Urgency,
-    WorklistItem,
 )
 from dicom_node.tables.database import Database, open_database
 from dicom_node.tables.models import InstalledModel, InUse
 from dicom_node.tables.processes import Refusal
 from dicom_node.tables.rows import as_row, rows_as
+from dicom_node.tables.worklist import WorklistItem
 
 TABLES = {
     Study: "studies",

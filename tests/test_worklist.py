@@ -17,10 +17,9 @@ from dicom_node.entities import (
     JobState,
     SeriesState,
     Urgency,
-    WorklistItem,
 )
 from dicom_node.tables import instances, jobs, results, worklist
-from dicom_node.tables.worklist import Counts, ReadingOrder, Show
+from dicom_node.tables.worklist import Counts, ReadingOrder, Show, WorklistItem
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 CAP, LEAVE = timedelta(minutes=60), timedelta(hours=24)

@@ -3,7 +3,8 @@
 The order of a study's series does not matter here: every series that a rule sends to a pipeline is analysed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -16,22 +17,25 @@ from dicom_node import clock
 from dicom_node.analysis import (
     Examined,
     examine,
-    finding_row,
+    finding_rows,
     part10_bytes,
     report_options,
     result_object,
     without_pixels,
 )
+from dicom_node.derived.candidates import questions_of_pipelines
 from dicom_node.dicom.checks import UNREADABLE, checked_uid
 from dicom_node.dicom.part10 import find_dicom
 from dicom_node.entities import FindingRow, ResultObject
 from dicom_node.errors import CannotUnderstand, CommandError
 from dicom_node.routes import Rules, features_of, load_rules
 from dicom_node.settings import Settings
+from dicom_node.tables.database import open_database
 from inference.engines.local import Engine
 from inference.findings import ModelIdentity, NotAnalysable
 from inference.input.geometry import slice_geometry, stack_shape
 from inference.input.stack import read_series
+from inference.pipelines.registry import QUESTIONS
 from reports.build import build_not_analysed, build_reports
 from reports.context import ReportContext, ReportObject
 
@@ -69,10 +73,11 @@ class Seconds:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One series' line of `analyse --json`."""
+    """One series' line of `analyse --json`, for one question."""
 
     study_uid: str
     series_uid: str
+    question: str
     pipeline: str | None
     status: str
     reason: str | None
@@ -94,8 +99,10 @@ def analyse_files(path: Path, out: Path, settings: Settings, engine: Engine) -> 
     found = find_series(path)
     if not found:
         raise CommandError(f"no DICOM files under {path}")
+    with nullcontext() if not settings.database_path.exists() else open_database(settings.database_path).read() as tx:
+        known = questions_of_pipelines(tx) if tx else {question: question for question in QUESTIONS}
     for series in found:
-        yield analyse_series(series, out, settings, rules, engine)
+        yield from analyse_series(series, out, settings, rules, known, engine)
 
 
 def find_series(path: Path) -> list[Found]:
@@ -115,37 +122,59 @@ def find_series(path: Path) -> list[Found]:
     ]
 
 
-def analyse_series(series: Found, out: Path, settings: Settings, rules: Rules, engine: Engine) -> Answer:
-    """Route one series and run its pipeline."""
-    began = perf_counter()
+def analyse_series(
+    series: Found, out: Path, settings: Settings, rules: Rules, known: Mapping[str, str], engine: Engine
+) -> Iterator[Answer]:
+    """Route one series and run its pipelines, one for each question that is asked of it."""
     shape = stack_shape([geometry for header in series.headers for geometry in slice_geometry(header)])
     features = features_of(series.headers[len(series.headers) // 2], shape, "", own=False)
-    rule = rules.decide(features)
-    if rule.pipeline is None:
-        return not_analysed(series, out, settings, None, rule.reason_for(features))
+    for question, rule in rules.decide(features, known).items():
+        if rule.pipeline is None:
+            yield not_analysed(series, out, settings, question, None, rule.reason_for(features))
+        else:
+            yield answer_by(rule.pipeline, question, series, out, settings, engine)
+
+
+def answer_by(pipeline: str, question: str, series: Found, out: Path, settings: Settings, engine: Engine) -> Answer:
+    """Run one pipeline on a series."""
+    began = perf_counter()
     try:
-        examined = examine(series.paths, rule.pipeline, engine)
+        examined = examine(series.paths, pipeline, engine)
     except NotAnalysable as reason:
-        return not_analysed(series, out, settings, rule.pipeline, str(reason))
+        return not_analysed(series, out, settings, question, pipeline, str(reason))
     reporting = perf_counter()
     now = clock.utc_now().astimezone()
     context = ReportContext(examined.headers, examined.stack, examined.result, now, version=1)
-    outputs = write(build_reports(context, report_options(settings.report)), series, out)
+    outputs = write(build_reports(context, report_options(settings.report)), series, question, out)
     ended = perf_counter()
     seconds = Seconds(examined.read_s, examined.infer_s, ended - reporting, ended - began)
     return answer_of(series, examined, outputs, seconds)
 
 
-def not_analysed(series: Found, out: Path, settings: Settings, pipeline: str | None, reason: str) -> Answer:
+def not_analysed(
+    series: Found, out: Path, settings: Settings, question: str, pipeline: str | None, reason: str
+) -> Answer:
     """The answer for a series that no pipeline takes; its picture is written where the site wants one."""
     options = report_options(settings.report)
     outputs: tuple[ResultObject, ...] = ()
     if options.picture_for_not_analysed:
         headers = without_pixels(read_series(series.paths))
-        built = build_not_analysed(headers, reason, pipeline or "none", clock.utc_now().astimezone(), 1, (), options)
-        outputs = write(built, series, out)
+        built = build_not_analysed(headers, reason, question, clock.utc_now().astimezone(), 1, (), options)
+        outputs = write(built, series, question, out)
     return Answer(
-        series.study_uid, series.series_uid, pipeline, "not_analysed", reason, None, None, (), (), outputs, None, None
+        series.study_uid,
+        series.series_uid,
+        question,
+        pipeline,
+        "not_analysed",
+        reason,
+        None,
+        None,
+        (),
+        (),
+        outputs,
+        None,
+        None,
     )
 
 
@@ -155,12 +184,13 @@ def answer_of(series: Found, examined: Examined, outputs: tuple[ResultObject, ..
     return Answer(
         study_uid=series.study_uid,
         series_uid=series.series_uid,
+        question=result.question,
         pipeline=result.pipeline,
         status="analysed",
         reason=None,
         suspected=result.suspected,
         probability=result.probability,
-        findings=tuple(finding_row(finding) for finding in result.findings),
+        findings=finding_rows(result),
         slices=tuple(map(SliceScore, stack.sop_uids, stack.frames, result.slice_probabilities)),
         outputs=outputs,
         seconds=seconds,
@@ -168,9 +198,11 @@ def answer_of(series: Found, examined: Examined, outputs: tuple[ResultObject, ..
     )
 
 
-def write(built: Sequence[ReportObject], series: Found, out: Path) -> tuple[ResultObject, ...]:
-    """Write objects as Part 10 files."""
+def write(built: Sequence[ReportObject], series: Found, question: str, out: Path) -> tuple[ResultObject, ...]:
+    """Write objects as Part 10 files; those of a further question into a folder of its own."""
     folder = out / series.study_uid / series.series_uid
+    if question != QUESTIONS[0]:
+        folder /= question
     made = []
     for each in built:
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from dicom_node import clock
+from dicom_node import clock, headlines
 from dicom_node.commands.text import table
 from dicom_node.derived import flag
+from dicom_node.entities import Job, JobKind
 from dicom_node.errors import CommandError
 from dicom_node.processes.running import database
 from dicom_node.settings import Settings
@@ -65,14 +66,18 @@ def worklist(settings: Settings) -> list[WorklistEntry]:
         )
         for item in worklist_table.listed(tx, order, LONGEST_LIST):
             study = instances.get_study(tx, item.study_uid)
-            made = results.objects_of_study(tx, item.study_uid, item.version)
+            made = [
+                each
+                for part in item.parts
+                for each in results.objects_of(tx, item.study_uid, part.question, part.version)
+            ]
             entries.append(
                 WorklistEntry(
                     study_uid=item.study_uid,
                     accession=study.accession if study else "",
                     patient_id=study.patient_id if study else "",
                     urgency=item.urgency,
-                    headline=item.headline,
+                    headline=headlines.headline(item),
                     state=item.state,
                     received_at=item.received_at,
                     flagged_at=item.flagged_at,
@@ -86,7 +91,7 @@ def jobs(settings: Settings, limit: int) -> list[JobEntry]:
     """The last analyses and deliveries, newest first."""
     with database(settings).read() as tx:
         analyses = [
-            JobEntry(f"A{job.job_id}", job.study_uid, f"analyse ({job.pipeline})", job.state, job.attempts, job.error)
+            JobEntry(f"A{job.job_id}", job.study_uid, what_of(job), job.state, job.attempts, job.error)
             for job in job_table.recent(tx, limit)
         ]
         sent = [
@@ -101,6 +106,11 @@ def jobs(settings: Settings, limit: int) -> list[JobEntry]:
             for each in delivery_table.recent(tx, limit)
         ]
     return analyses + sent
+
+
+def what_of(job: Job) -> str:
+    """What a job is for."""
+    return f"analyse ({job.pipeline})" if job.kind is JobKind.ANALYSE else f"picture: not analysed ({job.question})"
 
 
 def retry(settings: Settings, job_id: str) -> None:
@@ -128,12 +138,8 @@ def answer_line(answer: "Answer") -> str:
     """An answer for people."""
     if answer.status != "analysed" or answer.probability is None or answer.seconds is None:
         return f"{answer.series_uid}: not analysed: {answer.reason}"
-    headline = (
-        flag.suspicion(answer.findings, answer.probability)
-        if answer.suspected
-        else f"no haemorrhage suspected (probability {answer.probability:.2f})"
-    )
-    return f"{answer.series_uid}: {headline}; {answer.seconds.total:.1f} s"
+    said = headlines.positive_or_negative(answer.question, answer.findings, answer.suspected, answer.probability)
+    return f"{answer.series_uid}: {said}; {answer.seconds.total:.1f} s"
 
 
 def worklist_text(entries: list[WorklistEntry]) -> str:

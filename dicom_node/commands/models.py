@@ -14,7 +14,7 @@ from dicom_node.logs import configure_logs
 from dicom_node.processes import running
 from dicom_node.routes import load_rules
 from dicom_node.settings import Settings
-from dicom_node.tables.models import HAEMORRHAGE
+from inference.pipelines.registry import QUESTIONS
 
 if TYPE_CHECKING:
     from dicom_node.models.store import ModelStore
@@ -86,7 +86,7 @@ def install(settings: Settings, card: Path, studies: int, no_dry_run: bool) -> N
 
 @models.command()
 @click.argument("model")
-@click.option("--pipeline", default=HAEMORRHAGE, show_default=True, help="For which pipeline of the routing rules.")
+@click.option("--pipeline", default=QUESTIONS[0], show_default=True, help="For which pipeline of the routing rules.")
 @with_settings
 def use(settings: Settings, model: str, pipeline: str) -> None:
     """Let a model answer from the next study on.
@@ -123,7 +123,9 @@ def remove(settings: Settings, model: str) -> None:
 
 @models.command()
 @click.argument("model", required=False)
-@click.option("--prevalence", default=0.1, show_default=True, help="Share of studies with a haemorrhage, 0 to 1.")
+@click.option(
+    "--prevalence", default=0.1, show_default=True, help="Share of studies that show what is looked for, 0 to 1."
+)
 @with_settings
 def points(settings: Settings, model: str | None, prevalence: float) -> None:
     """Print a model's operating points and what they mean at a prevalence.
@@ -139,7 +141,7 @@ def points(settings: Settings, model: str | None, prevalence: float) -> None:
     if not 0 <= prevalence <= 1:
         raise click.BadParameter(f"a prevalence lies in 0..1, not {prevalence:g}", param_hint="--prevalence")
     store = open_store(settings)
-    answering = store.answering(HAEMORRHAGE)
+    answering = store.answering(QUESTIONS[0])
     found = store.find(model) if model else answering
     card = store.card(found)
     used = study_threshold(card, settings.model.sensitivity) if found == answering else None
@@ -177,12 +179,12 @@ def compare(settings: Settings, store: "ModelStore", card: "ModelCard", studies:
 
     try:
         study_threshold(card, settings.model.sensitivity)
-        now_in_use = store.card_for(HAEMORRHAGE).identity
+        now_in_use = store.card_for(card.question).identity
     except ModelError as error:
         click.echo(f"no dry run: {error}")
         return
     engine = open_engine(settings, lambda _: card)
-    trials = list(dry_run(running.database(settings), engine, now_in_use.sha256, studies))
+    trials = list(dry_run(running.database(settings), engine, card.question, now_in_use.sha256, studies))
     if trials:
         click.echo(trials_text(trials))
     click.echo(f"{in_words(trials)} (before: {now_in_use.name} {now_in_use.version})")

@@ -1,37 +1,49 @@
 """Flag: what the reader's list says of a study, derived from the rows that stand there.
 
-Called inside the transaction that changes those rows, so the list never lags behind. A flag is raised at once; it is
-lowered only by a reader: a later result that no longer suspects says so and stays on top until acknowledged.
+Called inside the transaction that changes those rows, so the list never lags behind. Each question says its part; the
+study has the highest urgency of its parts. A flag is raised at once; it is lowered only by a reader: a later result
+that no longer suspects says so and stays on top until acknowledged.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dicom_node.derived import growth, quality
-from dicom_node.entities import (
-    NOT_ANALYSED,
-    Analysis,
-    Choice,
-    ChoiceKind,
-    FindingRow,
-    ItemState,
-    Job,
-    JobState,
-    SeriesState,
-    Urgency,
-    WorklistItem,
-)
+from dicom_node.derived.candidates import analyses_of
+from dicom_node.entities import Analysis, Choice, ChoiceKind, ItemState, Job, JobState, SeriesState, Urgency
 from dicom_node.tables import instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
-from inference.findings import volume_text
-from inference.pipelines.haemorrhage.growth import Growth, phrase
+from dicom_node.tables.worklist import Part, PartFinding, Standing, WorklistItem
+from inference.change import Growth
+from inference.pipelines.registry import QUESTIONS
+
+UNSEEN = (ItemState.UNREAD, ItemState.OPENED)
+IN_PROGRESS = (Standing.RECEIVING, Standing.QUEUED)
+BY_URGENCY = (Urgency.HIGH, Urgency.MEDIUM, Urgency.LOW)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the tables say of one question about a study; `receiving`: images may still come."""
+
+    question: str
+    analyses: tuple[Analysis, ...]
+    jobs: tuple[Job, ...]
+    choices: tuple[Choice, ...]
+    growth: Growth | None
+    receiving: bool
+
+    @property
+    def was_asked(self) -> bool:
+        """Whether a series was ever sent to a pipeline for it."""
+        return bool(self.analyses or self.jobs)
 
 
 def received(tx: Transaction, study_uid: str, now: datetime) -> None:
     """An image of the study has come: it is on the list, and waits from now on."""
     item = worklist.get(tx, study_uid)
     if item is None:
-        item = WorklistItem(study_uid, Urgency.MEDIUM, "Receiving images", ItemState.WAITING, now, now)
+        item = WorklistItem(study_uid, Urgency.MEDIUM, ItemState.WAITING, now, now)
     worklist.put(tx, replace(item, waiting_since=now))
 
 
@@ -40,93 +52,141 @@ def refresh(tx: Transaction, study_uid: str, now: datetime) -> None:
     item = worklist.get(tx, study_uid)
     if item is None:
         return
-    analyses = results.analyses_of_study(tx, study_uid)
-    if analyses:
-        item = with_result(item, analyses[-1], analyses[:-1], growth.of_study(tx, study_uid), now)
-    else:
-        item = without_result(item, tx, study_uid)
-    worklist.put(tx, item)
-    quality.note(tx, study_uid)
+    questions = gather(tx, study_uid)
+    before = {part.question: part for part in item.parts or parts_of_old(item)}
+    parts = [part_of(known, before.get(known.question), item.state) for known in questions]
+    worklist.put(tx, with_parts(item, parts, before, now))
+    for part in parts:
+        if part.standing not in IN_PROGRESS:
+            quality.note(tx, study_uid, part.question)
 
 
-def with_result(
-    item: WorklistItem, latest: Analysis, earlier: list[Analysis], compared: Growth | None, now: datetime
-) -> WorklistItem:
-    """The row of an analysed study. The same result and the same comparison seen again change nothing."""
-    again, unseen = item.version == latest.version, item.state in (ItemState.UNREAD, ItemState.OPENED)
-    urgency = Urgency.HIGH if latest.suspected else Urgency.LOW
-    if again or (item.urgency is Urgency.HIGH and earlier and unseen):
-        urgency = item.urgency
-    grown = compared is not None and compared.grown
-    raised = urgency is Urgency.HIGH and (
-        item.urgency is not Urgency.HIGH or item.flagged_at is None or (grown and not item.grown)
-    )
-    keep = not raised and (again or item.state in (ItemState.ACKNOWLEDGED, ItemState.READ))
-    lowered = item.grown and not grown and unseen
-    return replace(
-        item,
-        urgency=urgency,
-        headline=with_growth(headline(latest, earlier, urgency), compared, lowered),
-        state=item.state if keep else ItemState.UNREAD,
-        acted_at=item.acted_at if keep else None,
-        flagged_at=now if raised else item.flagged_at,
-        version=latest.version,
-        grown=grown or lowered,
-    )
+def gather(tx: Transaction, study_uid: str) -> list[Known]:
+    """What is known of each question that speaks of this study.
 
-
-def headline(latest: Analysis, earlier: list[Analysis], urgency: Urgency) -> str:
-    """What the study's results say."""
-    if latest.suspected:
-        return suspicion(latest.findings, latest.probability)
-    if urgency is Urgency.HIGH:
-        raised_by = next((analysis for analysis in reversed(earlier) if analysis.suspected), earlier[-1])
-        return f"Result {raised_by.version} suspected haemorrhage, result {latest.version} does not: please look"
-    said = f"No haemorrhage suspected (probability {latest.probability:.2f})"
-    suspected_once = any(analysis.suspected for analysis in earlier)
-    return f"{said}; an earlier result suspected it" if suspected_once else said
-
-
-def with_growth(said: str, compared: Growth | None, lowered: bool) -> str:
-    """A headline with the change since the patient's last scan: growth before all else, anything else behind."""
-    change = phrase(compared) if compared else ""
-    if compared and compared.grown:
-        return f"{change}. {said}"
-    parts = [said, change, "an earlier comparison found growth: please look" if lowered else ""]
-    return "; ".join(part for part in parts if part)
-
-
-def without_result(item: WorklistItem, tx: Transaction, study_uid: str) -> WorklistItem:
-    """The row of a study that no pipeline has spoken of yet."""
-    standing = [job for job in jobs.of_study(tx, study_uid) if job.pipeline != NOT_ANALYSED]
+    A question for which every series was declined by a rule is left out where another one was asked: nobody wanted it
+    answered for such a study.
+    """
+    analyses, asked = results.analyses_of_study(tx, study_uid), analyses_of(tx, study_uid)
     choices = jobs.choices_of_study(tx, study_uid)
     receiving = any(s.state is not SeriesState.ROUTED for s in instances.series_of_study(tx, study_uid))
-    reason = not_analysed(standing, choices)
-    if any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in standing):
-        return waiting(item, "Waiting for analysis")
-    if receiving or reason is None:
-        return waiting(item, f"Receiving images (so far: {reason})" if reason else "Receiving images")
-    if item.state is ItemState.WAITING or item.headline != reason:
-        item = replace(item, state=ItemState.UNREAD, acted_at=None)
-    return replace(item, urgency=Urgency.MEDIUM, headline=reason)
+    names = (
+        {each.question for each in analyses} | {each.question for each in asked} | {each.question for each in choices}
+    )
+    found = [
+        Known(
+            question,
+            tuple(each for each in analyses if each.question == question),
+            tuple(each for each in asked if each.question == question),
+            tuple(each for each in choices if each.question == question),
+            growth.of_study(tx, study_uid, question),
+            receiving,
+        )
+        for question in sorted(names, key=in_order)
+    ]
+    return [known for known in found if known.was_asked] or found
 
 
-def waiting(item: WorklistItem, headline: str) -> WorklistItem:
-    """The row of a study whose result is still to come."""
-    return replace(item, urgency=Urgency.MEDIUM, headline=headline, state=ItemState.WAITING, acted_at=None)
+def in_order(question: str) -> tuple[int, str]:
+    """The order in which questions are shown: that of the registry."""
+    return (QUESTIONS.index(question) if question in QUESTIONS else len(QUESTIONS), question)
 
 
-def not_analysed(standing: list[Job], choices: list[Choice]) -> str | None:
-    """Why a study has no result, in words; None where nothing speaks against one."""
-    failed = [job for job in standing if job.state is JobState.FAILED]
+def parts_of_old(item: WorklistItem) -> tuple[Part, ...]:
+    """The row of a version of this program that knew one question only, as its part."""
+    if not item.version:
+        return ()
+    standing = Standing.POSITIVE if item.urgency is Urgency.HIGH else Standing.NEGATIVE
+    return (Part(QUESTIONS[0], standing, item.urgency, item.version, growth_lowered=item.grown),)
+
+
+def part_of(known: Known, before: Part | None, state: ItemState) -> Part:
+    """What one question says now."""
+    return with_result(known, before, state) if known.analyses else without_result(known)
+
+
+def with_result(known: Known, before: Part | None, state: ItemState) -> Part:
+    """The part of a question that was answered. The same result and the same comparison seen again change nothing."""
+    latest, earlier = known.analyses[-1], known.analyses[:-1]
+    again = before is not None and before.version == latest.version
+    high = before is not None and before.urgency is Urgency.HIGH
+    urgency = Urgency.HIGH if latest.suspected else Urgency.LOW
+    if before is not None and (again or (high and earlier and state in UNSEEN)):
+        urgency = before.urgency
+    grown = known.growth is not None and known.growth.grown
+    raised_by = max((each.version for each in earlier if each.suspected), default=0)
+    standing = Standing.POSITIVE if latest.suspected else Standing.NEGATIVE
+    return Part(
+        question=known.question,
+        standing=Standing.LOWERED if urgency is Urgency.HIGH and not latest.suspected else standing,
+        urgency=urgency,
+        version=latest.version,
+        probability=latest.probability,
+        findings=present(latest),
+        raised_by=raised_by,
+        growth=known.growth,
+        growth_lowered=before is not None and before.grown and not grown and state in UNSEEN,
+    )
+
+
+def present(analysis: Analysis) -> tuple[PartFinding, ...]:
+    """The findings that are present in a suspected study, the largest first."""
+    found = [PartFinding(each.name, each.volume_ml) for each in analysis.findings if each.present]
+    return tuple(sorted(found, key=lambda each: -each.volume_ml)) if analysis.suspected else ()
+
+
+def without_result(known: Known) -> Part:
+    """The part of a question that no pipeline has answered yet."""
+    failed = [job for job in known.jobs if job.state is JobState.FAILED]
+    declined = [choice for choice in known.choices if choice.kind is ChoiceKind.DECLINED]
+    part = Part(known.question, Standing.RECEIVING, Urgency.MEDIUM)
+    if any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in known.jobs):
+        return replace(part, standing=Standing.QUEUED)
     if failed:
-        return f"Analysis failed: {failed[-1].error} (job {failed[-1].job_id})"
-    declined = [choice for choice in choices if choice.kind is ChoiceKind.DECLINED]
-    return f"Not analysed: {declined[0].reason}" if declined else None
+        part = replace(part, standing=Standing.FAILED, reason=failed[-1].error or "", job_id=failed[-1].job_id)
+    elif declined:
+        part = replace(part, standing=Standing.NOT_ANALYSED, reason=declined[0].reason)
+    return replace(part, standing=Standing.RECEIVING) if known.receiving else part
 
 
-def suspicion(findings: tuple[FindingRow, ...], probability: float) -> str:
-    """The headline of a suspected study: the types found, the largest first."""
-    present = sorted((f for f in findings if f.present), key=lambda f: -f.volume_ml)
-    named = ", ".join(f"{f.name} {volume_text(f.volume_ml)}" if f.volume_ml else f.name for f in present)
-    return f"Suspected intracranial haemorrhage: {named or 'type uncertain'} (probability {probability:.2f})"
+def with_parts(item: WorklistItem, parts: list[Part], before: dict[str, Part], now: datetime) -> WorklistItem:
+    """The study's row with what its questions say: unread again where there is news that nobody has seen."""
+    spoken = [part for part in parts if part.standing not in IN_PROGRESS]
+    urgency = next((each for each in BY_URGENCY if any(part.urgency is each for part in spoken)), Urgency.MEDIUM)
+    raised = any(is_raised(part, before.get(part.question), item) for part in parts)
+    if not spoken:
+        state = ItemState.WAITING
+    elif raised or any(is_news(part, before.get(part.question), item) for part in spoken):
+        state = ItemState.UNREAD
+    else:
+        state = item.state
+    return replace(
+        item,
+        parts=tuple(parts),
+        urgency=urgency,
+        state=state,
+        acted_at=item.acted_at if state is item.state and state is not ItemState.WAITING else None,
+        flagged_at=now if raised else item.flagged_at,
+        version=sum(part.version for part in parts),
+        grown=any(part.grown for part in parts),
+        headline="",
+    )
+
+
+def is_raised(part: Part, before: Part | None, item: WorklistItem) -> bool:
+    """Whether the question now suspects what it did not before, or has found growth."""
+    if part.urgency is not Urgency.HIGH:
+        return False
+    found_growth = part.growth is not None and part.growth.grown
+    again = before is not None and before.urgency is Urgency.HIGH and item.flagged_at is not None
+    return not again or (found_growth and before is not None and not before.grown)
+
+
+def is_news(part: Part, before: Part | None, item: WorklistItem) -> bool:
+    """Whether a reader who has not acknowledged the study has not seen this yet; any reason why not analysed counts."""
+    if item.state is ItemState.WAITING:
+        return True
+    if part.has_result:
+        again = before is not None and before.version == part.version
+        return not again and item.state not in (ItemState.ACKNOWLEDGED, ItemState.READ)
+    return before is None or (before.standing, before.reason) != (part.standing, part.reason)

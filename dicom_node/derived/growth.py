@@ -1,4 +1,4 @@
-"""Growth: the change of haematoma volume since the patient's last analysed scan, derived from the rows that stand.
+"""Growth: the change of volumes since the patient's last analysed scan, derived from the rows that stand.
 
 The same patient is the same Patient ID from the same issuer (PS3.3 C.7.1.1) with no contradiction in name or birth
 date. Earlier is what was acquired earlier, not what came earlier; times are those of PS3.3 C.12.1.1.8 (Timezone Offset
@@ -17,9 +17,11 @@ from pydicom.dataset import Dataset
 from dicom_node.entities import Analysis, FindingRow, Scan
 from dicom_node.tables import results, scans
 from dicom_node.tables.database import Transaction
+from inference.change import Growth, Volume
 from inference.input import elements
-from inference.pipelines.haemorrhage.growth import Change, Growth, Volume, sentences, total
-from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
+from inference.pipelines.registry import question_of
+from reports.change import sentences
+from reports.vocabulary.terms import vocabulary_of
 
 OTHER_ZONES = timedelta(hours=26)  # how far two local times may be apart: UTC-12 to UTC+14
 TIMES = (("AcquisitionDate", "AcquisitionTime"), ("ContentDate", "ContentTime"), ("StudyDate", "StudyTime"))
@@ -29,13 +31,14 @@ DATE_TIME = re.compile(
 log = structlog.get_logger()
 
 
-def scan_of(headers: Sequence[Dataset], study_uid: str, version: int) -> Scan:
-    """Whose scan this is and when it was taken, as the analysed images say."""
+def scan_of(headers: Sequence[Dataset], analysis: Analysis) -> Scan:
+    """Whose scan a result was measured in and when it was taken, as the analysed images say."""
     first = headers[0]
     at, stated = acquired_at(headers)
     return Scan(
-        study_uid=study_uid,
-        version=version,
+        study_uid=analysis.study_uid,
+        question=analysis.question,
+        version=analysis.version,
         patient_id=elements.text(first, "PatientID"),
         issuer=issuer_of(first),
         patient_name=elements.text(first, "PatientName"),
@@ -103,10 +106,17 @@ def _folded(name: str) -> str:
 
 
 def compare(tx: Transaction, scan: Scan, analysis: Analysis) -> Growth | None:
-    """The change since the last scan before this one; None where no analysed scan is known to be earlier."""
+    """The change since the last scan before this one; None where no analysed scan is known to be earlier.
+
+    None, too, for a question whose answers are not compared.
+    """
+    measure = question_of(analysis.question).compare
+    if measure is None:
+        return None
     before = [other for other in scans.others(tx, scan) if is_earlier(other, scan) and not contradiction(other, scan)]
     for earlier in sorted(before, key=lambda other: (other.acquired_at or datetime.min, other.study_uid), reverse=True):
-        answers = [each for each in results.analyses_of_study(tx, earlier.study_uid) if each.version == earlier.version]
+        known = results.analyses_of_study(tx, earlier.study_uid, analysis.question)
+        answers = [each for each in known if each.version == earlier.version]
         if answers and answers[0].pipeline == analysis.pipeline and earlier.acquired_at and scan.acquired_at:
             same = answers[0].model_sha256 == analysis.model_sha256
             return Growth(
@@ -115,7 +125,7 @@ def compare(tx: Transaction, scan: Scan, analysis: Analysis) -> Growth | None:
                 elapsed=scan.acquired_at - earlier.acquired_at,
                 earlier_at=earlier.acquired_at,
                 same_model=same,
-                changes=changes(answers[0], analysis) if same else (),
+                changes=measure(volumes(answers[0]), volumes(analysis)) if same else (),
             )
     return None
 
@@ -128,16 +138,6 @@ def is_earlier(one: Scan, other: Scan) -> bool:
     return other.acquired_at - one.acquired_at > margin
 
 
-def changes(earlier: Analysis, later: Analysis) -> tuple[Change, ...]:
-    """All blood, and the intraparenchymal where the model tells it apart."""
-    before, after = volumes(earlier), volumes(later)
-    found = [Change(INTRACRANIAL, total(before.values()), total(after.values()))]
-    kind = HaemorrhageType.INTRAPARENCHYMAL
-    if kind in before and kind in after:
-        found.append(Change(kind.value, before[kind], after[kind]))
-    return tuple(found)
-
-
 def volumes(analysis: Analysis) -> dict[str, Volume]:
     """What was drawn, by type: nothing, without any range, in a study or a type that was not suspected."""
     return {each.name: volume(each, analysis.suspected and each.present) for each in analysis.findings}
@@ -148,9 +148,9 @@ def volume(finding: FindingRow, drawn: bool) -> Volume:
     return Volume(finding.volume_ml, finding.low_ml, finding.high_ml) if drawn else Volume(0.0)
 
 
-def of_study(tx: Transaction, study_uid: str) -> Growth | None:
-    """What stands for a study now: its latest result against the last scan before it."""
-    scan, analyses = scans.latest(tx, study_uid), results.analyses_of_study(tx, study_uid)
+def of_study(tx: Transaction, study_uid: str, question: str) -> Growth | None:
+    """What stands for a study now: the question's latest result against the last scan before it."""
+    scan, analyses = scans.latest(tx, study_uid, question), results.analyses_of_study(tx, study_uid, question)
     if scan is None or not analyses or scan.version != analyses[-1].version:
         return None
     return compare(tx, scan, analyses[-1])
@@ -162,9 +162,9 @@ def later_scans(tx: Transaction, scan: Scan) -> list[Scan]:
     return [other for other in others if is_earlier(scan, other) and not contradiction(scan, other)]
 
 
-def as_reported(growth: Growth | None) -> str:
+def as_reported(question: str, growth: Growth | None) -> str:
     """What a report says of a comparison: when this changes, the report is out of date."""
-    return "\n".join(sentences(growth))
+    return "\n".join(sentences(growth, vocabulary_of(question)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +176,12 @@ class Comparison:
     grown: bool
 
 
-def comparison(tx: Transaction, study_uid: str) -> Comparison:
+def comparison(tx: Transaction, study_uid: str, question: str) -> Comparison:
     """What stands now; what the report said, where the earlier scan has left the archive since."""
-    found, scan = of_study(tx, study_uid), scans.latest(tx, study_uid)
+    found, scan = of_study(tx, study_uid, question), scans.latest(tx, study_uid, question)
     if found is None:
         return Comparison(tuple(scan.compared.splitlines()) if scan else (), None, False)
-    return Comparison(tuple(sentences(found)), found.earlier_study_uid, found.grown)
+    return Comparison(tuple(sentences(found, vocabulary_of(question))), found.earlier_study_uid, found.grown)
 
 
 def log_contradictions(tx: Transaction, scan: Scan) -> None:

@@ -1,4 +1,4 @@
-"""Quality: one row a study for the quality page, derived from what stands in the tables."""
+"""Quality: one row a study and question for the quality page, derived from what stands in the tables."""
 
 from datetime import datetime, timedelta
 
@@ -7,16 +7,17 @@ from dicom_node.tables.quality import Outcome, monday_of
 from dicom_node.tables.rows import Row
 
 
-def note(tx: Transaction, study_uid: str) -> None:
-    """Bring the study's row up to what the other tables say; none before the study has a result or a reason for none.
+def note(tx: Transaction, study_uid: str, question: str) -> None:
+    """Bring the row up to what the other tables say; none before the question has a result or a reason for none.
 
     The turnaround is that of the first flag, kept as it was then: images that come later change it no more.
     """
     item = tx.row(
         "SELECT received_at, waiting_since, flagged_at, state, (SELECT max(suspected) FROM analyses a"
-        " WHERE a.study_uid = w.study_uid) AS suspected, (SELECT outcome FROM quality q"
-        " WHERE q.study_uid = w.study_uid) AS before FROM worklist w WHERE study_uid = :uid",
+        " WHERE a.study_uid = w.study_uid AND a.question = :question) AS suspected, (SELECT outcome FROM quality q"
+        " WHERE q.study_uid = w.study_uid AND q.question = :question) AS before FROM worklist w WHERE study_uid = :uid",
         uid=study_uid,
+        question=question,
     )
     if item is None or (item["suspected"] is None and item["state"] == "waiting"):
         return
@@ -24,15 +25,16 @@ def note(tx: Transaction, study_uid: str) -> None:
     if item["suspected"] or item["before"] == Outcome.FLAGGED:
         outcome = Outcome.FLAGGED
     tx.run(
-        "INSERT INTO quality VALUES (:uid, :week, :scanner, :outcome, :turnaround, :judged) ON CONFLICT (study_uid)"
-        " DO UPDATE SET scanner_id = excluded.scanner_id, judged = excluded.judged, outcome = excluded.outcome,"
+        "INSERT INTO quality VALUES (:uid, :question, :week, :scanner, :outcome, :turnaround, :judged)"
+        " ON CONFLICT (study_uid, question) DO UPDATE SET scanner_id = excluded.scanner_id, judged = excluded.judged, outcome = excluded.outcome,"
         " turnaround_ms = coalesce(turnaround_ms, excluded.turnaround_ms)",
         uid=study_uid,
+        question=question,
         week=monday_of(datetime.fromisoformat(item["received_at"])).isoformat(),
-        scanner=_scanner_id(tx, study_uid),
+        scanner=_scanner_id(tx, study_uid, question),
         outcome=outcome,
         turnaround=_turnaround_ms(item) if outcome is Outcome.FLAGGED else None,
-        judged=_judged(tx, study_uid, outcome),
+        judged=_judged(tx, study_uid, question, outcome),
     )
 
 
@@ -43,14 +45,15 @@ def _turnaround_ms(item: Row) -> int | None:
     return max(0, round(taken / timedelta(milliseconds=1)))
 
 
-def _scanner_id(tx: Transaction, study_uid: str) -> int:
+def _scanner_id(tx: Transaction, study_uid: str, question: str) -> int:
     """The scanner of the series that was analysed, otherwise of a CT series; noted when it is new."""
     found = tx.row(
         "SELECT calling_aet AS aet, coalesce(manufacturer, '') AS manufacturer, coalesce(model, '') AS model,"
         " coalesce(station, '') AS station FROM series s LEFT JOIN equipment USING (series_uid)"
         " WHERE s.study_uid = :uid ORDER BY series_uid = (SELECT series_uid FROM analyses WHERE study_uid = :uid"
-        " ORDER BY version DESC LIMIT 1) DESC, modality = 'CT' DESC, series_uid LIMIT 1",
+        " AND question = :question ORDER BY version DESC LIMIT 1) DESC, modality = 'CT' DESC, series_uid LIMIT 1",
         uid=study_uid,
+        question=question,
     )
     named = found or {"aet": "", "manufacturer": "", "model": "", "station": ""}
     known = "SELECT scanner_id FROM scanners WHERE (aet, manufacturer, model, station) ="
@@ -64,14 +67,16 @@ def _scanner_id(tx: Transaction, study_uid: str) -> int:
     return int(row["scanner_id"])
 
 
-def _judged(tx: Transaction, study_uid: str, outcome: Outcome) -> str:
+def _judged(tx: Transaction, study_uid: str, question: str, outcome: Outcome) -> str:
     """The last feedback in force on a result that speaks of the outcome; '' where there is none."""
     row = tx.row(
-        "SELECT verdict FROM feedback f WHERE study_uid = :uid AND suspected = :flagged AND verdict <> 'withdrawn'"
-        " AND NOT EXISTS (SELECT 1 FROM feedback later WHERE (later.study_uid, later.version, later.result_made_at,"
-        " later.reader) = (f.study_uid, f.version, f.result_made_at, f.reader) AND later.feedback_id > f.feedback_id)"
+        "SELECT verdict FROM feedback f WHERE study_uid = :uid AND question = :question AND suspected = :flagged AND verdict <> 'withdrawn'"
+        " AND NOT EXISTS (SELECT 1 FROM feedback later WHERE (later.study_uid, later.question, later.version,"
+        " later.result_made_at, later.reader) = (f.study_uid, f.question, f.version, f.result_made_at, f.reader)"
+        " AND later.feedback_id > f.feedback_id)"
         " ORDER BY feedback_id DESC LIMIT 1",
         uid=study_uid,
+        question=question,
         flagged=outcome is Outcome.FLAGGED,
     )
     return str(row["verdict"]) if row else ""

@@ -38,7 +38,9 @@ def described(card: ModelCard, source: Path, now: datetime, by: str) -> Installe
     """The row of a model that is about to be installed."""
     who = card.identity
     model_id = f"{who.name}-{who.version}-{who.sha256[:8]}"
-    return InstalledModel(model_id, who.name, who.version, who.sha256, card.kind, file_sha256(source), now, by)
+    return InstalledModel(
+        model_id, who.name, who.version, who.sha256, card.kind, card.question, file_sha256(source), now, by
+    )
 
 
 def copy_model(card: ModelCard, source: Path, draft: Path) -> ModelCard:

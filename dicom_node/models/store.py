@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from dicom_node.derived.candidates import questions_of_pipelines
 from dicom_node.durable import is_running, make_folder, sync_folder
 from dicom_node.errors import CommandError
 from dicom_node.models.files import (
@@ -27,12 +28,12 @@ from dicom_node.models.files import (
 from dicom_node.settings import Settings
 from dicom_node.tables import models
 from dicom_node.tables.database import Database, Transaction, open_database
-from dicom_node.tables.models import HAEMORRHAGE, SHIPPED_PIPELINES, InstalledModel, InUse
+from dicom_node.tables.models import InstalledModel, InUse
 from inference.engines.local import ADVICE, Engine
 from inference.errors import ModelError, UnknownPipelineError
 from inference.models.card import ModelCard, load_card, study_threshold
 from inference.models.weights import read_weights
-from inference.pipelines.registry import shipped_card
+from inference.pipelines.registry import QUESTIONS, shipped_card
 
 
 class ModelStore:
@@ -51,7 +52,7 @@ class ModelStore:
 
     def pipelines(self) -> set[str]:
         """The pipelines that rules may name."""
-        return {*SHIPPED_PIPELINES, *(each.name for each in self.installed())}
+        return {*QUESTIONS, *(each.name for each in self.installed())}
 
     def answering(self, pipeline: str) -> InstalledModel | None:
         """Which model answers for a pipeline, None for the built-in one.
@@ -67,7 +68,7 @@ class ModelStore:
     def uses(self, model: InstalledModel | None, routed: Collection[str]) -> list[str]:
         """The pipelines for which a model answers."""
         if self._database is None:
-            return list(SHIPPED_PIPELINES)
+            return list(QUESTIONS)
         with self._database.read() as tx:
             return uses(tx, model, routed)
 
@@ -75,7 +76,7 @@ class ModelStore:
         """The card of the model that answers for a pipeline: what the engine asks before every study."""
         return self.card(self.answering(pipeline), pipeline)
 
-    def card(self, model: InstalledModel | None, pipeline: str = HAEMORRHAGE) -> ModelCard:
+    def card(self, model: InstalledModel | None, pipeline: str = QUESTIONS[0]) -> ModelCard:
         """An installed model's card, or the built-in one's; ModelError where it is gone or not as it was installed."""
         if model is None:
             return shipped_card(pipeline)
@@ -86,7 +87,7 @@ class ModelStore:
                 raise ModelError(f"{place}: the card was changed after it was installed")
         return card
 
-    def check(self, model: InstalledModel | None, pipeline: str = HAEMORRHAGE) -> ModelCard:
+    def check(self, model: InstalledModel | None, pipeline: str = QUESTIONS[0]) -> ModelCard:
         """As `card`; ModelError also where the weights are gone or damaged."""
         card = self.card(model, pipeline)
         with named(model):
@@ -153,7 +154,7 @@ class ModelStore:
         with self._writable().write() as tx:
             if model is not None and models.get(tx, model.model_id) is None:
                 raise CommandError(f"{title(model)} was removed meanwhile")
-            known = models.pipelines(tx)
+            known = questions_of_pipelines(tx)
             if pipeline not in known:
                 raise UnknownPipelineError(f"there is no pipeline '{pipeline}'; there is: {', '.join(sorted(known))}")
             models.put_in_use(tx, InUse(pipeline, model.model_id if model else None, now, by))
@@ -222,11 +223,11 @@ def answering(tx: Transaction, pipeline: str) -> InstalledModel | None:
     chosen = models.in_use_for(tx, pipeline)
     if chosen is not None and chosen.model_id is not None:
         return models.get(tx, chosen.model_id)
-    if pipeline in SHIPPED_PIPELINES:
+    if pipeline in QUESTIONS:
         return None
     versions = models.named(tx, pipeline)
     if not versions:
-        known = ", ".join(sorted(models.pipelines(tx)))
+        known = ", ".join(sorted(questions_of_pipelines(tx)))
         raise UnknownPipelineError(f"there is no pipeline '{pipeline}'; there is: {known}")
     if len(versions) > 1:
         ids = ", ".join(each.model_id for each in versions)
@@ -240,7 +241,7 @@ def uses(tx: Transaction, model: InstalledModel | None, routed: Collection[str])
     """The pipelines for which a model answers: of those that came with the package, were chosen for or are routed."""
     chosen = {each.pipeline for each in models.in_use(tx)}
     found = []
-    for pipeline in sorted(models.pipelines(tx) & {*SHIPPED_PIPELINES, *chosen, *routed}):
+    for pipeline in sorted(questions_of_pipelines(tx).keys() & {*QUESTIONS, *chosen, *routed}):
         try:
             if answering(tx, pipeline) == model:
                 found.append(pipeline)

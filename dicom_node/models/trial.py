@@ -7,7 +7,7 @@ from time import perf_counter
 from dicom_node.analysis import examine
 from dicom_node.tables import instances, models
 from dicom_node.tables.database import Database
-from dicom_node.tables.models import HAEMORRHAGE, Answered
+from dicom_node.tables.models import Answered
 from inference.engines.local import Engine
 from inference.findings import NotAnalysable
 
@@ -28,7 +28,7 @@ class Trial:
         return self.suspected is not None and self.suspected != self.before.suspected
 
 
-def dry_run(database: Database, engine: Engine, sha256: str, limit: int) -> Iterator[Trial]:
+def dry_run(database: Database, engine: Engine, question: str, sha256: str, limit: int) -> Iterator[Trial]:
     """Run the engine's model on up to `limit` stored studies that the weights `sha256` judged last, the latest first.
 
     Reads the database and the archive only. ModelError where the model cannot answer at all.
@@ -40,7 +40,7 @@ def dry_run(database: Database, engine: Engine, sha256: str, limit: int) -> Iter
             paths = [instance.path for instance in instances.of_series(tx, before.series_uid)]
         began = perf_counter()
         try:
-            result = examine(paths, HAEMORRHAGE, engine).result
+            result = examine(paths, question, engine).result
         except NotAnalysable as reason:
             yield Trial(before, None, None, perf_counter() - began, f"not analysed: {reason}")
         except FileNotFoundError:  # retention came first

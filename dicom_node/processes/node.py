@@ -12,6 +12,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from dicom_node import clock
 from dicom_node.archive import Archive
+from dicom_node.derived.candidates import questions_of_pipelines
 from dicom_node.errors import PeerError
 from dicom_node.network import scu
 from dicom_node.network.scp import StorageServer
@@ -24,7 +25,7 @@ from dicom_node.steps.receive import Receiver, reconcile
 from dicom_node.steps.requeue import expire_leases
 from dicom_node.steps.retain import retain
 from dicom_node.steps.route import route_due
-from dicom_node.tables import models, processes
+from dicom_node.tables import processes
 from dicom_node.tables.database import Database, open_database
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[
         database, archive = open_database(settings.database_path), Archive(settings.node.data)
         rules = load_rules(settings.routes_path)
         with database.read() as tx:
-            rules.check_pipelines(models.pipelines(tx))
+            rules.check_pipelines(questions_of_pipelines(tx))
         archive.clear_incoming()
         adopted, lost = reconcile(database, archive, clock.utc_now())
         if adopted or lost:

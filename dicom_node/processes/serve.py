@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 from dicom_node import clock
+from dicom_node.derived.candidates import questions_of_pipelines
 from dicom_node.processes.life import Life, only_one
 from dicom_node.processes.running import answering_page, published
 from dicom_node.processes.supervisor import Supervisor
 from dicom_node.routes import load_rules
 from dicom_node.settings import Settings
-from dicom_node.tables import models, processes
+from dicom_node.tables import processes
 from dicom_node.tables.database import open_database
 
 PROCESSES = ("node", "worker", "web")
@@ -21,7 +22,7 @@ def serve(settings: Settings, options: list[str], say: Callable[[str], object]) 
     with only_one(settings.node.data, "serve"):
         database = open_database(settings.database_path)
         with database.write() as tx:
-            rules.check_pipelines(models.pipelines(tx))
+            rules.check_pipelines(questions_of_pipelines(tx))
             processes.unpublish(tx, "dicom_port", "web_port")
             processes.forget_beats(tx)
         life = Life(database, "serve")

@@ -13,16 +13,15 @@ from time import perf_counter
 
 import structlog
 
-from dicom_node import clock
+from dicom_node import clock, headlines
 from dicom_node.analysis import analysis_of, examine, part10_bytes, report_options, result_object, without_pixels
 from dicom_node.archive import Archive
 from dicom_node.derived import candidates, flag, growth
 from dicom_node.entities import (
-    NOT_ANALYSED,
     Analysis,
     ChoiceKind,
-    ItemState,
     Job,
+    JobKind,
     JobState,
     ResultObject,
     Scan,
@@ -31,10 +30,11 @@ from dicom_node.errors import TriageNodeError
 from dicom_node.settings import Settings
 from dicom_node.tables import deliveries, instances, jobs, results, scans, worklist
 from dicom_node.tables.database import Database, Transaction
+from dicom_node.tables.worklist import Standing
+from inference.change import Growth
 from inference.engines.local import Engine
 from inference.findings import NotAnalysable
 from inference.input.stack import read_series
-from inference.pipelines.haemorrhage.growth import Growth
 from reports.build import build_not_analysed, build_reports
 from reports.context import Kind, Replaced, ReportContext, ReportObject
 
@@ -57,7 +57,7 @@ def analyse_next(
     begin(job)
     try:
         with lease(database, job, owner, settings.analyse.lease_s):
-            if job.pipeline == NOT_ANALYSED:
+            if job.kind is JobKind.EXPLAIN:
                 explain(database, archive, settings, job, owner)
             else:
                 perform(database, archive, settings, engine, job, owner)
@@ -71,7 +71,7 @@ def analyse_next(
             text = f"{type(error).__name__}: {error}"
             state = jobs.put_back(tx, job, owner, text, clock.monotonic() + RETRY_WAIT_S, settings.analyse.attempts)
             if state is JobState.FAILED:
-                candidates.reconsider(tx, job.study_uid)
+                candidates.reconsider(tx, job.study_uid, job.question)
             flag.refresh(tx, job.study_uid, clock.utc_now())
     return True
 
@@ -86,11 +86,12 @@ def perform(database: Database, archive: Archive, settings: Settings, engine: En
     while not done:  # again only if another result of the study was numbered or its last scan measured meanwhile
         now = clock.utc_now()
         with database.read() as tx:
-            version, replaced = results.next_version(tx, job.study_uid), predecessors(tx, job.study_uid)
+            version = results.next_version(tx, job.study_uid, job.question)
+            replaced = predecessors(tx, job.study_uid, job.question)
             analysis = analysis_of(job, version, examined.result, 0.0, now)
-            scan = growth.scan_of(examined.headers, job.study_uid, version)
+            scan = growth.scan_of(examined.headers, analysis)
             compared = growth.compare(tx, scan, analysis)
-            earlier_report = report_of(tx, compared)
+            earlier_report = report_of(tx, job.question, compared)
             growth.log_contradictions(tx, scan)
         context = ReportContext(
             sources=examined.headers,
@@ -102,9 +103,9 @@ def perform(database: Database, archive: Archive, settings: Settings, engine: En
             growth=compared,
             earlier_report=earlier_report,
         )
-        made = store(archive, job.study_uid, version, build_reports(context, report_options(settings.report)))
+        made = store(archive, job, version, build_reports(context, report_options(settings.report)))
         analysis = replace(analysis, seconds=perf_counter() - began)
-        scan = replace(scan, compared=growth.as_reported(compared))
+        scan = replace(scan, compared=growth.as_reported(job.question, compared))
         done = finish(database, settings, job, owner, analysis, scan, made)
     log.info("analysed", job=job.job_id, suspected=examined.result.suspected, seconds=round(perf_counter() - began, 2))
 
@@ -123,18 +124,18 @@ def finish(
     False when the result's number was taken meanwhile, or what it was compared with is no longer what stands.
     """
     with database.write() as tx:
-        if results.next_version(tx, job.study_uid) != analysis.version:
+        if results.next_version(tx, job.study_uid, job.question) != analysis.version:
             return False
-        if growth.as_reported(growth.compare(tx, scan, analysis)) != scan.compared:
+        if growth.as_reported(job.question, growth.compare(tx, scan, analysis)) != scan.compared:
             return False
-        newer = [other for other in jobs.of_study(tx, job.study_uid) if other.job_id > job.job_id]
-        overtaken = any(other.state is JobState.DONE and other.pipeline == job.pipeline for other in newer)
+        newer = [other for other in candidates.analyses_of(tx, job.study_uid) if other.job_id > job.job_id]
+        overtaken = any(other.state is JobState.DONE and other.question == job.question for other in newer)
         if not jobs.finish(tx, job, owner, JobState.SUPERSEDED if overtaken else JobState.DONE):
             raise LeaseLost(f"job {job.job_id}")
         if not overtaken:
             results.add_analysis(tx, analysis)
             scans.add(tx, scan)
-            send_out(tx, settings, job.study_uid, analysis.version, made, analysis.made_at)
+            send_out(tx, settings, job, analysis.version, made, analysis.made_at)
             compare_later(tx, scan, analysis)
         flag.refresh(tx, job.study_uid, analysis.made_at)
     return True
@@ -144,8 +145,9 @@ def compare_later(tx: Transaction, scan: Scan, analysis: Analysis) -> None:
     """Bring the patient's later scans up to this result: their rows at once, by a new version their reports."""
     for later in growth.later_scans(tx, scan):
         flag.refresh(tx, later.study_uid, analysis.made_at)
-        if growth.as_reported(growth.of_study(tx, later.study_uid)) != later.compared:
-            jobs.again(tx, later.study_uid, analysis.pipeline, priority=candidates.LAST)
+        stands = growth.of_study(tx, later.study_uid, analysis.question)
+        if growth.as_reported(analysis.question, stands) != later.compared:
+            jobs.again(tx, later.study_uid, analysis.question, priority=candidates.LAST)
 
 
 def decline(database: Database, settings: Settings, job: Job, owner: str, reason: str) -> None:
@@ -155,12 +157,12 @@ def decline(database: Database, settings: Settings, job: Job, owner: str, reason
         if not jobs.finish(tx, job, owner, JobState.DECLINED, reason):
             return
         for choice in jobs.choices_of_study(tx, job.study_uid):
-            if choice.series_uid == job.series_uid:
+            if choice.series_uid == job.series_uid and choice.question == job.question:
                 declined = replace(choice, kind=ChoiceKind.DECLINED, reason=reason)
                 jobs.put_choice(tx, declined)
                 if settings.report.picture_for_not_analysed:
                     candidates.ask_for_picture(tx, declined, now)
-        candidates.reconsider(tx, job.study_uid)
+        candidates.reconsider(tx, job.study_uid, job.question)
         flag.refresh(tx, job.study_uid, now)
     log.info("not analysed", job=job.job_id, reason=reason)
 
@@ -171,61 +173,63 @@ def explain(database: Database, archive: Archive, settings: Settings, job: Job, 
     with database.read() as tx:
         paths = [instance.path for instance in instances.of_series(tx, job.series_uid)]
         item = worklist.get(tx, job.study_uid)
-        version, replaced = results.next_version(tx, job.study_uid), predecessors(tx, job.study_uid)
-        tried = [other.pipeline for other in jobs.of_study(tx, job.study_uid) if other.pipeline != NOT_ANALYSED]
+        version = results.next_version(tx, job.study_uid, job.question)
+        replaced = predecessors(tx, job.study_uid, job.question)
+    part = item.part(job.question) if item else None
     made: list[ResultObject] = []
-    if item is not None and item.version == 0 and item.state is not ItemState.WAITING:
-        headers = without_pixels(read_series(paths))
-        reason = item.headline.removeprefix("Not analysed: ")
-        pipeline, options = (*tried, NOT_ANALYSED)[0], report_options(settings.report)
-        built = build_not_analysed(headers, reason, pipeline, now.astimezone(), version, replaced, options)
-        made = store(archive, job.study_uid, version, built)
+    if part is not None and part.standing in (Standing.NOT_ANALYSED, Standing.FAILED):
+        headers, options = without_pixels(read_series(paths)), report_options(settings.report)
+        reason = headlines.reason(part)
+        built = build_not_analysed(headers, reason, job.question, now.astimezone(), version, replaced, options)
+        made = store(archive, job, version, built)
     with database.write() as tx:
-        if results.next_version(tx, job.study_uid) != version:  # a result came meanwhile: no picture is needed
+        if (
+            results.next_version(tx, job.study_uid, job.question) != version
+        ):  # a result came meanwhile: no picture is needed
             made = []
         if not jobs.finish(tx, job, owner, JobState.DONE if made else JobState.SUPERSEDED):
             raise LeaseLost(f"job {job.job_id}")
-        send_out(tx, settings, job.study_uid, version, made, now)
+        send_out(tx, settings, job, version, made, now)
 
 
 def send_out(
-    tx: Transaction, settings: Settings, study_uid: str, version: int, made: Sequence[ResultObject], now: datetime
+    tx: Transaction, settings: Settings, job: Job, version: int, made: Sequence[ResultObject], now: datetime
 ) -> None:
     """Record the objects and put each into the outbox of every destination that takes its kind."""
     for each in made:
-        results.add_object(tx, study_uid, version, each, now)
+        results.add_object(tx, job.study_uid, job.question, version, each, now)
         for peer in settings.destinations:
             if each.kind in peer.kinds:
-                deliveries.add(tx, study_uid, peer.name, each)
+                deliveries.add(tx, job.study_uid, peer.name, each)
 
 
-def store(archive: Archive, study_uid: str, version: int, built: Sequence[ReportObject]) -> list[ResultObject]:
+def store(archive: Archive, job: Job, version: int, built: Sequence[ReportObject]) -> list[ResultObject]:
     """Write the objects into the archive."""
     made = []
     for each in built:
-        path = archive.result_path(study_uid, version, each.kind)
+        path = archive.result_path(job.study_uid, job.question, version, each.kind)
         archive.put(path, part10_bytes(each.dataset))
         made.append(result_object(each, path))
     return made
 
 
-def predecessors(tx: Transaction, study_uid: str) -> tuple[Replaced, ...]:
-    """The objects of the study's last result, which the next one replaces."""
-    last = results.last_version(tx, study_uid)
+def predecessors(tx: Transaction, study_uid: str, question: str) -> tuple[Replaced, ...]:
+    """The objects of the question's last result, which the next one replaces."""
+    last = results.last_version(tx, study_uid, question)
     if last is None:
         return ()
     version, made_at = last
     return tuple(
         Replaced(Kind(each.kind), each.sop_class_uid, each.sop_uid, each.series_uid, made_at.astimezone())
-        for each in results.objects_of_study(tx, study_uid, version)
+        for each in results.objects_of(tx, study_uid, question, version)
     )
 
 
-def report_of(tx: Transaction, compared: Growth | None) -> Replaced | None:
+def report_of(tx: Transaction, question: str, compared: Growth | None) -> Replaced | None:
     """The report of the result that this one is compared with."""
     if compared is None:
         return None
-    for each in results.objects_of_study(tx, compared.earlier_study_uid, compared.earlier_version):
+    for each in results.objects_of(tx, compared.earlier_study_uid, question, compared.earlier_version):
         if each.kind == Kind.SR:
             return Replaced(Kind.SR, each.sop_class_uid, each.sop_uid, each.series_uid, compared.earlier_at)
     return None

@@ -21,7 +21,7 @@ def expire_leases(database: Database, settings: Analyse, now: float) -> int:
         expired = jobs.expire(tx, now, settings.attempts)
         for job in expired:
             if job.state is JobState.FAILED:
-                candidates.reconsider(tx, job.study_uid)
+                candidates.reconsider(tx, job.study_uid, job.question)
             flag.refresh(tx, job.study_uid, clock.utc_now())
     for job in expired:
         log.warning("a worker stopped during an analysis", job=job.job_id, attempts=job.attempts, now=str(job.state))

@@ -4,16 +4,17 @@ Of several series of a study that fit, the first is analysed at once; one of a l
 about 5 mm before thin) that comes later supersedes it. A changed series is routed anew.
 """
 
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
 from pydicom import dcmread
 
 from dicom_node.derived import flag
-from dicom_node.derived.candidates import ask_for_picture, standing_job
+from dicom_node.derived.candidates import ask_for_picture, questions_of_pipelines, standing_job
 from dicom_node.derived.shape import known_images
 from dicom_node.dicom.checks import UNREADABLE
-from dicom_node.entities import Choice, ChoiceKind, Job, Series, SeriesState
+from dicom_node.entities import Choice, ChoiceKind, Job, JobKind, Series, SeriesState
 from dicom_node.routes import NOTHING, Features, Rule, Rules, features_of
 from dicom_node.tables import instances, jobs, results
 from dicom_node.tables.database import Database, Transaction
@@ -31,55 +32,63 @@ def route_due(database: Database, rules: Rules, now: datetime, explain: bool = F
     for series in due:
         with database.write() as tx:
             if instances.move(tx, series, SeriesState.ROUTED):
-                choice = choose(tx, series, rules, now)
-                if explain and choice.kind is ChoiceKind.DECLINED:
-                    ask_for_picture(tx, choice, now)
+                for choice in choose(tx, series, rules, now):
+                    if explain and choice.kind is ChoiceKind.DECLINED:
+                        ask_for_picture(tx, choice, now)
                 flag.refresh(tx, series.study_uid, now)
                 routed += 1
     return routed
 
 
-def choose(tx: Transaction, series: Series, rules: Rules, now: datetime) -> Choice:
-    """Decide for one series and leave a choice, and a job where it is to be analysed."""
+def choose(tx: Transaction, series: Series, rules: Rules, now: datetime) -> list[Choice]:
+    """Decide for one series, question by question, and leave a choice each, and a job where it is to be analysed."""
+    known = questions_of_pipelines(tx)
     try:
         features = series_features(tx, series)
     except UNREADABLE as error:
         log.error("the images of a series cannot be read", series_uid=series.series_uid, error=str(error))
-        features, rule = NOTHING, DAMAGED
+        features, decided = NOTHING, dict.fromkeys(rules.decide(NOTHING, known), DAMAGED)
     else:
-        rule = rules.decide(features)
-    choice = judge(series, rule, rule.reason_for(features))
-    if choice.kind is ChoiceKind.ANALYSE:
-        choice = against_others(choice, standing_job(tx, choice))
-    jobs.put_choice(tx, choice)
-    if choice.kind is ChoiceKind.ANALYSE:
-        jobs.queue(tx, choice, rule.priority, now)
-    log.info("routed", series_uid=series.series_uid, decision=str(choice.kind), reason=choice.reason)
-    return choice
+        decided = rules.decide(features, known)
+    choices = [judge(series, question, rule, rule.reason_for(features)) for question, rule in decided.items()]
+    choices = [against_others(choice, standing_job(tx, choice)) for choice in choices]
+    for choice in choices:
+        jobs.put_choice(tx, choice)
+        if choice.kind is ChoiceKind.ANALYSE:
+            jobs.queue(tx, JobKind.ANALYSE, choice, decided[choice.question].priority, now)
+        log.info(
+            "routed",
+            series_uid=series.series_uid,
+            question=choice.question,
+            decision=str(choice.kind),
+            reason=choice.reason,
+        )
+    return choices
 
 
-def judge(series: Series, rule: Rule, reason: str) -> Choice:
+def judge(series: Series, question: str, rule: Rule, reason: str) -> Choice:
     """The rule's answer as a choice."""
     kind = ChoiceKind.ANALYSE if rule.pipeline else ChoiceKind.DECLINED if rule.decline else ChoiceKind.IGNORED
     return Choice(
-        series.series_uid, series.study_uid, series.revision, kind, rule.name, reason, rule.pipeline, rule.rank
+        series_uid=series.series_uid,
+        study_uid=series.study_uid,
+        question=question,
+        revision=series.revision,
+        kind=kind,
+        rule=rule.name,
+        reason=reason,
+        pipeline=rule.pipeline,
+        rank=rule.rank,
     )
 
 
 def against_others(choice: Choice, standing: Job | None) -> Choice:
     """Analyse only what is new or suits better than the series whose analysis stands already."""
-    if standing is None or standing.series_uid == choice.series_uid or choice.rank < standing.rank:
+    if choice.kind is not ChoiceKind.ANALYSE or standing is None:
         return choice
-    reason = f"Another series of this study ({standing.series_uid}) suits as well or better and is analysed."
-    return Choice(
-        choice.series_uid,
-        choice.study_uid,
-        choice.revision,
-        ChoiceKind.NOT_NEEDED,
-        choice.rule,
-        reason,
-        rank=choice.rank,
-    )
+    if standing.series_uid == choice.series_uid or choice.rank < standing.rank:
+        return choice
+    return replace(choice, kind=ChoiceKind.NOT_NEEDED, reason="", pipeline=None, instead=standing.series_uid)
 
 
 def series_features(tx: Transaction, series: Series) -> Features:

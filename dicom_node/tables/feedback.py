@@ -13,8 +13,9 @@ from dicom_node.entities import FindingRow
 from dicom_node.tables.database import Transaction
 
 IN_FORCE = (
-    "NOT EXISTS (SELECT 1 FROM feedback AS later WHERE (later.study_uid, later.version, later.result_made_at,"
-    " later.reader) = (f.study_uid, f.version, f.result_made_at, f.reader) AND later.feedback_id > f.feedback_id)"
+    "NOT EXISTS (SELECT 1 FROM feedback AS later WHERE (later.study_uid, later.question, later.version,"
+    " later.result_made_at, later.reader) = (f.study_uid, f.question, f.version, f.result_made_at, f.reader)"
+    " AND later.feedback_id > f.feedback_id)"
 )
 
 
@@ -49,6 +50,7 @@ class Feedback:
     feedback_id: int
     study_uid: str
     accession: str
+    question: str
     version: int
     result_made_at: datetime
     verdict: Verdict
@@ -68,18 +70,19 @@ class Feedback:
 
 
 def add(
-    tx: Transaction, study_uid: str, version: int, result_made_at: datetime, given: Given, now: datetime
+    tx: Transaction, study_uid: str, question: str, version: int, result_made_at: datetime, given: Given, now: datetime
 ) -> Feedback | None:
     """Keep what was said of a result; None, and nothing is kept, when there is no such result."""
     return tx.one(
         Feedback,
-        "INSERT INTO feedback (study_uid, version, result_made_at, verdict, right_types, comment, reader, given_at,"
-        " pipeline, suspected, probability, threshold, findings, model_name, model_version, model_sha256)"
-        " SELECT study_uid, version, made_at, :verdict, :types, :comment, :reader, :now, pipeline, suspected,"
+        "INSERT INTO feedback (study_uid, question, version, result_made_at, verdict, right_types, comment, reader,"
+        " given_at, pipeline, suspected, probability, threshold, findings, model_name, model_version, model_sha256)"
+        " SELECT study_uid, question, version, made_at, :verdict, :types, :comment, :reader, :now, pipeline, suspected,"
         " probability, threshold, findings, model_name, model_version, model_sha256 FROM analyses"
-        " WHERE study_uid = :uid AND version = :version AND made_at = :made_at RETURNING *, '' AS accession,"
-        " 1 AS in_force",
+        " WHERE study_uid = :uid AND question = :question AND version = :version AND made_at = :made_at"
+        " RETURNING *, '' AS accession, 1 AS in_force",
         uid=study_uid,
+        question=question,
         version=version,
         made_at=result_made_at,
         verdict=given.verdict,

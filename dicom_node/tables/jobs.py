@@ -1,4 +1,5 @@
-"""What was decided for each series (choices) and the analyses that follow from it (jobs, with lease and attempts).
+"""What was decided for each series and question (choices), and the work that follows from it (jobs, with lease and
+attempts).
 
 A claim is one `UPDATE ... RETURNING` on the partial index of queued jobs. A lease is in monotonic seconds: a worker
 that dies stops renewing it, and the job is queued again when it has run out.
@@ -6,13 +7,13 @@ that dies stops renewing it, and the job is queued again when it has run out.
 
 from datetime import datetime
 
-from dicom_node.entities import Choice, Job, JobState
+from dicom_node.entities import Choice, Job, JobKind, JobState
 from dicom_node.tables.database import Transaction
 
 
 def put_choice(tx: Transaction, choice: Choice) -> None:
-    """Record the decision for a series; it replaces an earlier one."""
-    tx.put("choices", choice, key=("series_uid",))
+    """Record the decision for a series and a question; it replaces an earlier one."""
+    tx.put("choices", choice, key=("series_uid", "question"))
 
 
 def choices_of_study(tx: Transaction, study_uid: str) -> list[Choice]:
@@ -20,22 +21,26 @@ def choices_of_study(tx: Transaction, study_uid: str) -> list[Choice]:
     return tx.all(Choice, "SELECT * FROM choices WHERE study_uid = :uid ORDER BY rank, series_uid", uid=study_uid)
 
 
-def queue(tx: Transaction, choice: Choice, priority: int, now: datetime) -> None:
-    """Queue the analysis that was chosen. Jobs of the study that have not begun and suit no better are superseded."""
+def queue(tx: Transaction, kind: JobKind, choice: Choice, priority: int, now: datetime) -> None:
+    """Queue what was chosen. Jobs of the same kind for this question that have not begun are superseded."""
     tx.run(
-        "UPDATE jobs SET state = 'superseded' WHERE study_uid = :study AND pipeline = :pipeline AND state = 'queued'",
+        "UPDATE jobs SET state = 'superseded' WHERE study_uid = :study AND question = :question AND kind = :kind"
+        " AND state = 'queued'",
         study=choice.study_uid,
-        pipeline=choice.pipeline,
+        question=choice.question,
+        kind=kind,
     )
     tx.run(
-        "INSERT INTO jobs (study_uid, series_uid, revision, pipeline, rank, priority, state, created_at)"
-        " VALUES (:study, :series, :revision, :pipeline, :rank, :priority, 'queued', :now)"
-        " ON CONFLICT (series_uid, revision, pipeline) DO UPDATE SET state = 'queued', attempts = 0, not_before = 0,"
-        " error = NULL, rank = :rank, priority = :priority WHERE state IN ('superseded', 'failed')",
+        "INSERT INTO jobs (kind, study_uid, series_uid, revision, question, pipeline, rank, priority, state,"
+        " created_at) VALUES (:kind, :study, :series, :revision, :question, :pipeline, :rank, :priority, 'queued', :now)"
+        " ON CONFLICT (series_uid, revision, question, pipeline, kind) DO UPDATE SET state = 'queued', attempts = 0,"
+        " not_before = 0, error = NULL, rank = :rank, priority = :priority WHERE state IN ('superseded', 'failed')",
+        kind=kind,
         study=choice.study_uid,
         series=choice.series_uid,
         revision=choice.revision,
-        pipeline=choice.pipeline,
+        question=choice.question,
+        pipeline=(choice.pipeline or "") if kind is JobKind.ANALYSE else "",
         rank=choice.rank,
         priority=priority,
         now=now,
@@ -116,21 +121,23 @@ def revive(tx: Transaction, job_id: int) -> bool:
     return bool(tx.run(f"{sql} AND state = 'failed'", id=job_id))
 
 
-def again(tx: Transaction, study_uid: str, pipeline: str, priority: int) -> bool:
-    """Queue the study's last finished analysis once more: its report is out of date.
+def again(tx: Transaction, study_uid: str, question: str, priority: int) -> bool:
+    """Queue the last finished analysis of a study for a question once more: its report is out of date.
 
     False where there is none, or where the next analysis is under way or the series has changed, since a new report
     then comes anyway.
     """
     rows = tx.rows(
         "UPDATE jobs SET state = 'queued', attempts = 0, not_before = 0, error = NULL, priority = :priority"
-        " WHERE job_id = (SELECT max(job_id) FROM jobs WHERE study_uid = :uid AND pipeline = :pipeline"
-        " AND state = 'done') AND EXISTS (SELECT 1 FROM series WHERE series.series_uid = jobs.series_uid"
+        " WHERE job_id = (SELECT max(job_id) FROM jobs WHERE study_uid = :uid AND question = :question"
+        " AND kind = 'analyse' AND state = 'done')"
+        " AND EXISTS (SELECT 1 FROM series WHERE series.series_uid = jobs.series_uid"
         " AND series.revision = jobs.revision) AND NOT EXISTS (SELECT 1 FROM jobs AS other"
-        " WHERE other.study_uid = :uid AND other.pipeline = :pipeline AND other.state IN ('queued', 'running'))"
+        " WHERE other.study_uid = :uid AND other.question = :question AND other.kind = 'analyse'"
+        " AND other.state IN ('queued', 'running'))"
         " RETURNING job_id",
         uid=study_uid,
-        pipeline=pipeline,
+        question=question,
         priority=priority,
     )
     return bool(rows)

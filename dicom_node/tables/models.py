@@ -5,9 +5,6 @@ from datetime import datetime
 
 from dicom_node.tables.database import Transaction
 
-HAEMORRHAGE = "haemorrhage"
-SHIPPED_PIPELINES = (HAEMORRHAGE,)
-
 
 @dataclass(frozen=True, slots=True)
 class InstalledModel:
@@ -18,6 +15,7 @@ class InstalledModel:
     version: str
     sha256: str
     kind: str
+    question: str
     card_sha256: str
     installed_at: datetime
     installed_by: str
@@ -59,9 +57,9 @@ def all_of_them(tx: Transaction) -> list[InstalledModel]:
     return tx.all(InstalledModel, "SELECT * FROM models ORDER BY name, installed_at, model_id")
 
 
-def pipelines(tx: Transaction) -> set[str]:
-    """The pipelines that rules may name: those that came with the package, and every installed model by its name."""
-    return {*SHIPPED_PIPELINES, *(each.name for each in all_of_them(tx))}
+def questions(tx: Transaction) -> dict[str, str]:
+    """The question that each installed model answers, by the model's name: rules may name it as a pipeline."""
+    return {each.name: each.question for each in all_of_them(tx)}
 
 
 def named(tx: Transaction, name: str) -> list[InstalledModel]:
@@ -95,7 +93,8 @@ def last_answers(tx: Transaction, sha256: str, limit: int) -> list[Answered]:
         Answered,
         "SELECT study_uid, series_uid, studies.accession, suspected, probability FROM analyses AS one"
         " JOIN studies USING (study_uid) WHERE model_sha256 = :sha256"
-        " AND version = (SELECT max(version) FROM analyses AS other WHERE other.study_uid = one.study_uid)"
+        " AND version = (SELECT max(version) FROM analyses AS other WHERE other.study_uid = one.study_uid"
+        " AND other.question = one.question)"
         " AND EXISTS (SELECT 1 FROM instances WHERE instances.series_uid = one.series_uid AND current)"
         " ORDER BY made_at DESC LIMIT :limit",
         sha256=sha256,

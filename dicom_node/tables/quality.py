@@ -1,4 +1,4 @@
-"""How the node did, one row a study: its week, its scanner, what became of it, and what a reader said of that.
+"""How the node did, one row a study and question: week, scanner, what became of it, what a reader said of that.
 
 `note` derives the row from the other tables, inside the transaction that changes them. The row outlives the study in
 the archive, whose other rows go when room is needed. Triggers keep the sums that the page shows.
@@ -62,20 +62,23 @@ def note_equipment(tx: Transaction, series_uid: str, study_uid: str, equipment: 
     )
 
 
-def counts(tx: Transaction, since: date) -> list[Count]:
+def counts(tx: Transaction, question: str, since: date) -> list[Count]:
     """How many studies ended how, from that week on."""
     return tx.all(
         Count,
-        "SELECT week, scanner_id, outcome, judged, studies FROM quality_sums WHERE week >= :since AND studies > 0",
+        "SELECT week, scanner_id, outcome, judged, studies FROM quality_sums WHERE question = :question"
+        " AND week >= :since AND studies > 0",
+        question=question,
         since=since,
     )
 
 
-def turnarounds(tx: Transaction, since: date) -> list[Turnarounds]:
+def turnarounds(tx: Transaction, question: str, since: date) -> list[Turnarounds]:
     """All turnarounds from that week on; one text a group, since a row for each would take ten times as long."""
     rows = tx.rows(
         "SELECT week, scanner_id, group_concat(turnaround_ms) AS ms FROM quality INDEXED BY quality_turnarounds"
-        " WHERE turnaround_ms IS NOT NULL AND week >= :since GROUP BY week, scanner_id",
+        " WHERE turnaround_ms IS NOT NULL AND question = :question AND week >= :since GROUP BY week, scanner_id",
+        question=question,
         since=since,
     )
     return [
@@ -88,6 +91,11 @@ def scanners(tx: Transaction) -> list[Scanner]:
     """Every scanner that a study has come from."""
     rows = tx.rows("SELECT * FROM scanners ORDER BY aet, manufacturer, model, station")
     return rows_as(Scanner, [row | {"equipment": row} for row in rows])
+
+
+def questions(tx: Transaction) -> list[str]:
+    """The questions that were ever asked of a study."""
+    return [row["question"] for row in tx.rows("SELECT DISTINCT question FROM quality_sums ORDER BY question")]
 
 
 def forget_study(tx: Transaction, study_uid: str) -> None:

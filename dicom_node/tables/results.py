@@ -1,4 +1,4 @@
-"""What the pipelines said of each study, version by version, and the objects that say it."""
+"""What the pipelines said of each study, question by question and version by version, and the objects that say it."""
 
 from datetime import datetime
 
@@ -6,10 +6,11 @@ from dicom_node.entities import Analysis, ResultObject
 from dicom_node.tables.database import Transaction
 
 
-def next_version(tx: Transaction, study_uid: str) -> int:
-    """The number of the study's next result, from 1; pictures that say "not analysed" count too."""
-    analyses = tx.number("SELECT max(version) FROM analyses WHERE study_uid = :uid", uid=study_uid)
-    return 1 + max(analyses, tx.number("SELECT max(version) FROM results WHERE study_uid = :uid", uid=study_uid))
+def next_version(tx: Transaction, study_uid: str, question: str) -> int:
+    """The number of the question's next result, from 1; pictures that say "not analysed" count too."""
+    latest = "SELECT max(version) FROM {} WHERE study_uid = :uid AND question = :question"
+    tables = ("analyses", "results")
+    return 1 + max(tx.number(latest.format(table), uid=study_uid, question=question) for table in tables)
 
 
 def add_analysis(tx: Transaction, analysis: Analysis) -> None:
@@ -17,31 +18,46 @@ def add_analysis(tx: Transaction, analysis: Analysis) -> None:
     tx.put("analyses", analysis)
 
 
-def add_object(tx: Transaction, study_uid: str, version: int, made: ResultObject, now: datetime) -> None:
+def add_object(tx: Transaction, study_uid: str, question: str, version: int, made: ResultObject, now: datetime) -> None:
     """Record an object that the node made."""
-    tx.put("results", made, study_uid=study_uid, version=version, made_at=now)
+    tx.put("results", made, study_uid=study_uid, question=question, version=version, made_at=now)
 
 
-def analyses_of_study(tx: Transaction, study_uid: str) -> list[Analysis]:
-    """All answers for a study, oldest first."""
-    return tx.all(Analysis, "SELECT * FROM analyses WHERE study_uid = :uid ORDER BY version", uid=study_uid)
+def analyses_of_study(tx: Transaction, study_uid: str, question: str | None = None) -> list[Analysis]:
+    """All answers for a study, or those to one question, oldest first."""
+    return tx.all(
+        Analysis,
+        "SELECT * FROM analyses WHERE study_uid = :uid AND (:question IS NULL OR question = :question)"
+        " ORDER BY question, version",
+        uid=study_uid,
+        question=question,
+    )
 
 
-def objects_of_study(tx: Transaction, study_uid: str, version: int | None = None) -> list[ResultObject]:
-    """The objects made for a study: those of one version, or all."""
+def objects_of(tx: Transaction, study_uid: str, question: str, version: int) -> list[ResultObject]:
+    """The objects of one result."""
     return tx.all(
         ResultObject,
-        "SELECT * FROM results WHERE study_uid = :uid"
-        " AND (:version IS NULL OR version = :version) ORDER BY version, kind",
+        "SELECT * FROM results WHERE study_uid = :uid AND question = :question AND version = :version ORDER BY kind",
         uid=study_uid,
+        question=question,
         version=version,
     )
 
 
-def last_version(tx: Transaction, study_uid: str) -> tuple[int, datetime] | None:
-    """The number and the time of the study's last result objects; None where there are none."""
+def objects_of_study(tx: Transaction, study_uid: str) -> list[ResultObject]:
+    """All objects that were ever made for a study."""
+    wanted = "SELECT * FROM results WHERE study_uid = :uid ORDER BY question, version, kind"
+    return tx.all(ResultObject, wanted, uid=study_uid)
+
+
+def last_version(tx: Transaction, study_uid: str, question: str) -> tuple[int, datetime] | None:
+    """The number and the time of the question's last result objects; None where there are none."""
     row = tx.row(
-        "SELECT version, made_at FROM results WHERE study_uid = :uid ORDER BY version DESC LIMIT 1", uid=study_uid
+        "SELECT version, made_at FROM results WHERE study_uid = :uid AND question = :question"
+        " ORDER BY version DESC LIMIT 1",
+        uid=study_uid,
+        question=question,
     )
     return (row["version"], datetime.fromisoformat(row["made_at"])) if row else None
 

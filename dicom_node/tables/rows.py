@@ -5,13 +5,14 @@ In a row an enum is its text, a time is ISO 8601, a path is a text, a truth is 0
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -46,7 +47,7 @@ def as_stored(value: object, timespec: str = "auto") -> object:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, tuple | list):
-        return json.dumps(value, default=asdict)
+        return json.dumps(value, default=to_jsonable_python)
     return value
 
 

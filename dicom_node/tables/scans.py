@@ -9,16 +9,17 @@ from dicom_node.tables.database import Transaction
 
 def add(tx: Transaction, scan: Scan) -> None:
     """Record the scan behind a result."""
-    tx.put("scans", scan, key=("study_uid", "version"))
+    tx.put("scans", scan, key=("study_uid", "question", "version"))
 
 
-def latest(tx: Transaction, study_uid: str) -> Scan | None:
-    """The scan behind the study's latest result; None where it was analysed before scans were kept, or never."""
-    return tx.one(Scan, "SELECT * FROM scans WHERE study_uid = :uid ORDER BY version DESC LIMIT 1", uid=study_uid)
+def latest(tx: Transaction, study_uid: str, question: str) -> Scan | None:
+    """The scan behind the question's latest result; None where it was analysed before scans were kept, or never."""
+    wanted = "SELECT * FROM scans WHERE study_uid = :uid AND question = :question ORDER BY version DESC LIMIT 1"
+    return tx.one(Scan, wanted, uid=study_uid, question=question)
 
 
 def others(tx: Transaction, scan: Scan) -> list[Scan]:
-    """The latest scans of other studies under the same Patient ID and issuer; nobody for an empty ID.
+    """The latest scans, for the same question, of other studies under the same Patient ID and issuer; none for no ID.
 
     A study whose Patient ID was corrected since has nobody else's scans, and nobody has its.
     """
@@ -27,10 +28,12 @@ def others(tx: Transaction, scan: Scan) -> list[Scan]:
         "SELECT s.* FROM scans s JOIN studies own ON own.study_uid = :study JOIN studies theirs"
         " ON theirs.study_uid = s.study_uid WHERE s.patient_id = :patient AND s.patient_id <> '' AND s.issuer = :issuer"
         " AND s.study_uid <> :study AND own.patient_id = :patient AND theirs.patient_id = :patient"
-        " AND s.version = (SELECT max(version) FROM scans WHERE study_uid = s.study_uid)",
+        " AND s.question = :question AND s.version = (SELECT max(version) FROM scans"
+        " WHERE study_uid = s.study_uid AND question = s.question)",
         patient=scan.patient_id,
         issuer=scan.issuer,
         study=scan.study_uid,
+        question=scan.question,
     )
 
 

@@ -257,3 +257,97 @@ CREATE TRIGGER quality_is_recounted AFTER UPDATE ON quality BEGIN
 END;
 """,
 )
+
+# 10: results, choices, jobs, feedback and quality are kept for each question. What stands here was haemorrhage's:
+# it was the only question. The row of a study keeps what its questions say as parts; a headline is of a version before.
+_migration(
+    "questions",
+    """
+ALTER TABLE models ADD COLUMN question TEXT NOT NULL DEFAULT 'haemorrhage';
+ALTER TABLE worklist ADD COLUMN parts TEXT NOT NULL DEFAULT '[]';
+
+CREATE TABLE choices_by_question (
+    series_uid TEXT NOT NULL REFERENCES series, study_uid TEXT NOT NULL, question TEXT NOT NULL,
+    revision INTEGER NOT NULL, kind TEXT NOT NULL, rule TEXT NOT NULL, reason TEXT NOT NULL, pipeline TEXT,
+    rank INTEGER NOT NULL, instead TEXT NOT NULL DEFAULT '', PRIMARY KEY (series_uid, question)) WITHOUT ROWID;
+INSERT INTO choices_by_question
+    SELECT series_uid, study_uid, 'haemorrhage', revision, kind, rule, reason, pipeline, rank, '' FROM choices;
+DROP TABLE choices;
+ALTER TABLE choices_by_question RENAME TO choices;
+CREATE INDEX choices_of_study ON choices (study_uid);
+
+CREATE TABLE jobs_by_question (
+    job_id INTEGER PRIMARY KEY, kind TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
+    revision INTEGER NOT NULL, question TEXT NOT NULL, pipeline TEXT NOT NULL, rank INTEGER NOT NULL,
+    priority INTEGER NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, lease_owner TEXT,
+    lease_until REAL, not_before REAL NOT NULL DEFAULT 0, error TEXT, created_at TEXT NOT NULL,
+    UNIQUE (series_uid, revision, question, pipeline, kind));
+INSERT INTO jobs_by_question SELECT job_id, CASE pipeline WHEN 'not analysed' THEN 'explain' ELSE 'analyse' END,
+    study_uid, series_uid, revision, 'haemorrhage', CASE pipeline WHEN 'not analysed' THEN '' ELSE pipeline END,
+    rank, priority, state, attempts, lease_owner, lease_until, not_before, error, created_at FROM jobs;
+DROP TABLE jobs;
+ALTER TABLE jobs_by_question RENAME TO jobs;
+CREATE INDEX jobs_queued ON jobs (priority DESC, job_id) WHERE state = 'queued';
+CREATE INDEX jobs_running ON jobs (lease_until) WHERE state = 'running';
+CREATE INDEX jobs_of_study ON jobs (study_uid);
+
+CREATE TABLE analyses_by_question (
+    study_uid TEXT NOT NULL, question TEXT NOT NULL, version INTEGER NOT NULL, series_uid TEXT NOT NULL,
+    pipeline TEXT NOT NULL, suspected INTEGER NOT NULL, probability REAL NOT NULL, threshold REAL NOT NULL,
+    findings TEXT NOT NULL, model_name TEXT NOT NULL, model_version TEXT NOT NULL, model_sha256 TEXT NOT NULL,
+    warnings TEXT NOT NULL, seconds REAL NOT NULL, made_at TEXT NOT NULL, PRIMARY KEY (study_uid, question, version))
+    WITHOUT ROWID;
+INSERT INTO analyses_by_question SELECT study_uid, 'haemorrhage', version, series_uid, pipeline, suspected, probability,
+    threshold, findings, model_name, model_version, model_sha256, warnings, seconds, made_at FROM analyses;
+DROP TABLE analyses;
+ALTER TABLE analyses_by_question RENAME TO analyses;
+
+ALTER TABLE results ADD COLUMN question TEXT NOT NULL DEFAULT 'haemorrhage';
+DROP INDEX results_of_study;
+CREATE INDEX results_of_study ON results (study_uid, question, version);
+
+CREATE TABLE scans_by_question (
+    study_uid TEXT NOT NULL, question TEXT NOT NULL, version INTEGER NOT NULL, patient_id TEXT NOT NULL,
+    issuer TEXT NOT NULL, patient_name TEXT NOT NULL, birth_date TEXT NOT NULL, acquired_at TEXT,
+    zone_stated INTEGER NOT NULL, compared TEXT NOT NULL, PRIMARY KEY (study_uid, question, version)) WITHOUT ROWID;
+INSERT INTO scans_by_question SELECT study_uid, 'haemorrhage', version, patient_id, issuer, patient_name, birth_date,
+    acquired_at, zone_stated, compared FROM scans;
+DROP TABLE scans;
+ALTER TABLE scans_by_question RENAME TO scans;
+CREATE INDEX scans_of_patient ON scans (patient_id, issuer);
+
+ALTER TABLE feedback ADD COLUMN question TEXT NOT NULL DEFAULT 'haemorrhage';
+DROP INDEX feedback_of_study;
+CREATE INDEX feedback_of_study ON feedback (study_uid, question, version, result_made_at, reader, feedback_id);
+
+DROP TRIGGER quality_is_counted;
+DROP TRIGGER quality_is_recounted;
+CREATE TABLE quality_by_question (
+    study_uid TEXT NOT NULL, question TEXT NOT NULL, week TEXT NOT NULL,
+    scanner_id INTEGER NOT NULL REFERENCES scanners, outcome TEXT NOT NULL, turnaround_ms INTEGER,
+    judged TEXT NOT NULL, PRIMARY KEY (study_uid, question)) WITHOUT ROWID;
+INSERT INTO quality_by_question
+    SELECT study_uid, 'haemorrhage', week, scanner_id, outcome, turnaround_ms, judged FROM quality;
+DROP TABLE quality;
+ALTER TABLE quality_by_question RENAME TO quality;
+CREATE INDEX quality_turnarounds ON quality (question, week, scanner_id, turnaround_ms)
+    WHERE turnaround_ms IS NOT NULL;
+CREATE TABLE sums_by_question (
+    question TEXT NOT NULL, week TEXT NOT NULL, scanner_id INTEGER NOT NULL, outcome TEXT NOT NULL,
+    judged TEXT NOT NULL, studies INTEGER NOT NULL, PRIMARY KEY (question, week, scanner_id, outcome, judged))
+    WITHOUT ROWID;
+INSERT INTO sums_by_question SELECT 'haemorrhage', week, scanner_id, outcome, judged, studies FROM quality_sums;
+DROP TABLE quality_sums;
+ALTER TABLE sums_by_question RENAME TO quality_sums;
+CREATE TRIGGER quality_is_counted AFTER INSERT ON quality BEGIN
+    INSERT INTO quality_sums VALUES (new.question, new.week, new.scanner_id, new.outcome, new.judged, 1)
+        ON CONFLICT (question, week, scanner_id, outcome, judged) DO UPDATE SET studies = studies + 1;
+END;
+CREATE TRIGGER quality_is_recounted AFTER UPDATE ON quality BEGIN
+    UPDATE quality_sums SET studies = studies - 1 WHERE (question, week, scanner_id, outcome, judged)
+        = (old.question, old.week, old.scanner_id, old.outcome, old.judged);
+    INSERT INTO quality_sums VALUES (new.question, new.week, new.scanner_id, new.outcome, new.judged, 1)
+        ON CONFLICT (question, week, scanner_id, outcome, judged) DO UPDATE SET studies = studies + 1;
+END;
+""",
+)

@@ -1,8 +1,9 @@
 """The radiologist's list: one row a study, where it stands with its readers, and the order in which studies are read.
 
-Suspected studies that nobody has acknowledged come first, on top those where the haematoma has grown since the last
-scan; then what waits longer than the ageing cap, so that a missed bleed is not starved by flags (PMC8128725); then what
-was not analysed, what is in progress and what is not suspected; last what is acknowledged. Within each by waiting time.
+Suspected studies that nobody has acknowledged come first, on top those where something has grown since the last
+scan; then what waits longer than the ageing cap, so that what was missed is not starved by flags (PMC8128725); then
+what was not analysed, what is in progress and what is not suspected; last what is acknowledged. Within each by waiting
+time.
 `overdue_first` puts all that is overdue, suspected or not, before the suspected ones that have not grown. The column
 `place` (schema.py) holds stage and kind of a row, and indices on it give any page of the list.
 """
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from dicom_node.entities import ItemState, WorklistItem
+from dicom_node.entities import ItemState, Urgency
 from dicom_node.tables.database import Transaction
+from inference.change import Growth
 
 SUSPECTED, NOT_ANALYSED, IN_PROGRESS, NEGATIVE = 0, 1, 2, 3  # kinds
 TO_READ, ACKNOWLEDGED, READ = 0, 4, 8  # stages; a place is stage + kind
@@ -36,6 +38,86 @@ class Show(StrEnum):
 
 
 KINDS = {Show.SUSPECTED: (SUSPECTED,), Show.NOT_ANALYSED: (NOT_ANALYSED,)}
+
+
+class Standing(StrEnum):
+    """Where one question stands with a study."""
+
+    RECEIVING = "receiving"  # images may still come
+    QUEUED = "queued"  # waits for its analysis, or is being analysed
+    NOT_ANALYSED = "not_analysed"  # declined, with a reason
+    FAILED = "failed"  # the analysis went wrong
+    POSITIVE = "positive"  # suspected
+    NEGATIVE = "negative"
+    LOWERED = "lowered"  # an earlier result suspected what the latest does not; nobody has acknowledged that
+
+
+@dataclass(frozen=True, slots=True)
+class PartFinding:
+    """One finding that is present."""
+
+    name: str
+    volume_ml: float
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one question says of a study, as data; `dicom_node.headlines` makes its words.
+
+    `version` is the number of the result that speaks (0: none), `raised_by` that of the earlier one which suspected.
+    `reason` says why there is no result, `job_id` which analysis failed. `growth` is the change since the patient's
+    last scan; `growth_lowered` that an earlier comparison found growth and this one does not.
+    """
+
+    question: str
+    standing: Standing
+    urgency: Urgency
+    version: int = 0
+    probability: float | None = None
+    findings: tuple[PartFinding, ...] = ()
+    raised_by: int = 0
+    reason: str = ""
+    job_id: int = 0
+    growth: Growth | None = None
+    growth_lowered: bool = False
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the question was answered."""
+        return self.standing in (Standing.POSITIVE, Standing.NEGATIVE, Standing.LOWERED)
+
+    @property
+    def grown(self) -> bool:
+        """Whether this is to be read before all else."""
+        return self.growth_lowered or (self.growth is not None and self.growth.grown)
+
+
+@dataclass(frozen=True, slots=True)
+class WorklistItem:
+    """A study as the reader sees it: what each question says of it, and where it stands with its readers.
+
+    Times are UTC; `waiting_since` is the arrival of its last image. `version` grows with every result of any question.
+    `reader` is the name that whoever brought it to its state had typed, `acted_at` when that was. `headline` is what a
+    version of this program before 0.5 wrote of the study, until its next change.
+    """
+
+    study_uid: str
+    urgency: Urgency
+    state: ItemState
+    received_at: datetime
+    waiting_since: datetime
+    parts: tuple[Part, ...] = ()
+    flagged_at: datetime | None = None
+    acknowledged_at: datetime | None = None
+    version: int = 0
+    reader: str = ""
+    acted_at: datetime | None = None
+    grown: bool = False
+    headline: str = ""
+
+    def part(self, question: str) -> Part | None:
+        """What this question says of the study."""
+        return next((part for part in self.parts if part.question == question), None)
 
 
 @dataclass(frozen=True, slots=True)

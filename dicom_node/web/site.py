@@ -15,7 +15,7 @@ from dicom_node.settings import Settings
 from dicom_node.tables.database import Database
 from dicom_node.tables.worklist import ReadingOrder
 from dicom_node.web import words
-from inference.pipelines.haemorrhage.types import HaemorrhageType
+from inference.pipelines.registry import QUESTIONS
 
 HERE = Path(__file__).parent
 READER_COOKIE = "reader"
@@ -63,9 +63,7 @@ def make_templates(settings: Settings) -> Jinja2Templates:
     environment = templates.env
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters.update(words.FILTERS)
-    environment.globals.update(
-        ae_title=settings.node.ae_title, reader_of=reader_of, haemorrhage_types=tuple(HaemorrhageType)
-    )
+    environment.globals.update(ae_title=settings.node.ae_title, reader_of=reader_of, questions=QUESTIONS)
     return templates
 
 

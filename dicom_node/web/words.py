@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from dicom_node.entities import FindingRow, ItemState, Study, Urgency
+from dicom_node import headlines
+from dicom_node.entities import Choice, FindingRow, ItemState, Study, Urgency
 from dicom_node.tables.views.overview import WorklistRow
+from dicom_node.tables.worklist import Standing, WorklistItem
 from inference.findings import VOLUME_RANGE, volume_text
+from reports.vocabulary.terms import vocabulary_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,6 @@ class Sign:
 
 
 NOT_A_CLEARANCE = "Not a clearance: read as usual."
-NOTHING_LOOKED_FOR = "No haemorrhage was looked for: read as usual."
-SUSPICION = "Suspected intracranial haemorrhage"  # begins the headline (steps/flag.py)
 UNITS = {"D": "d", "W": "wk", "M": "mo", "Y": "y"}  # Age String (PS3.5 6.2)
 STATES = {
     ItemState.WAITING: "No result yet",
@@ -35,18 +36,26 @@ STATES = {
 
 def sign(row: WorklistRow) -> Sign:
     """What a row is, at a glance. A negative has no tick: it must not look like an all-clear."""
-    if row.item.urgency is Urgency.HIGH:
-        lowered = row.suspected is False
-        label = "Growth" if row.item.grown else "Please look" if lowered else "Suspected"
+    item = row.item
+    standings = {part.standing for part in item.parts}
+    if item.urgency is Urgency.HIGH:
+        lowered = Standing.LOWERED in standings and Standing.POSITIVE not in standings
+        label = "Growth" if item.grown else "Please look" if lowered else "Suspected"
         return Sign("suspected", label, NOT_A_CLEARANCE if lowered else "")
-    if row.item.urgency is Urgency.LOW:
+    if item.urgency is Urgency.LOW:
         return Sign("negative", "Not suspected", NOT_A_CLEARANCE)
-    if row.item.state is ItemState.WAITING:
+    if item.state is ItemState.WAITING:
         note = f"{row.images} image{'' if row.images == 1 else 's'} so far" if row.images else ""
         return Sign("waiting", "In progress", note)
-    if row.analysis_failed:
-        return Sign("failed", "Failed", NOTHING_LOOKED_FOR)
-    return Sign("declined", "Not analysed", NOTHING_LOOKED_FOR)
+    if Standing.FAILED in standings:
+        return Sign("failed", "Failed", nothing_looked_for(item))
+    return Sign("declined", "Not analysed", nothing_looked_for(item))
+
+
+def nothing_looked_for(item: WorklistItem) -> str:
+    """What must be said of a study without a result."""
+    nouns = dict.fromkeys(vocabulary_of(part.question).noun for part in item.parts)
+    return f"No {' or '.join(nouns) or 'finding'} was looked for: read as usual."
 
 
 def state(row: WorklistRow) -> str:
@@ -56,9 +65,8 @@ def state(row: WorklistRow) -> str:
 
 
 def finding(row: WorklistRow) -> str:
-    """The headline without what the row says apart: "Suspected", and the probability."""
-    said = re.sub(f"{SUSPICION}: (.)", lambda found: found[1].upper(), row.item.headline)
-    return said.replace(f" (probability {row.probability:.2f})", "") if row.probability is not None else said
+    """The row's words without what it says apart: "Suspected", and the probability."""
+    return "; ".join(headlines.short(part) for part in row.item.parts) or headlines.headline(row.item)
 
 
 def patient_name(study: Study) -> str:
@@ -132,9 +140,20 @@ def volume_note(findings: Sequence[FindingRow]) -> str:
     return VOLUME_RANGE if any(finding.low_ml is not None for finding in findings) else ""
 
 
+def choice_reason(choice: Choice) -> str:
+    """Why it was decided so for a series."""
+    if choice.instead:
+        return f"Another series of this study ({choice.instead}) suits as well or better and is analysed."
+    return choice.reason
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "sign": sign,
+    "short": headlines.short,
+    "headline": headlines.headline,
+    "vocabulary": vocabulary_of,
     "state": state,
+    "choice_reason": choice_reason,
     "finding": finding,
     "patient_name": patient_name,
     "age_and_sex": age_and_sex,

@@ -4,28 +4,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dicom_node.entities import ResultObject, Study, WorklistItem
+from dicom_node.entities import ResultObject, Study
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.rows import rows_as
+from dicom_node.tables.worklist import WorklistItem
+
+
+@dataclass(frozen=True, slots=True)
+class Pictured:
+    """The latest result of a question that has a picture."""
+
+    question: str
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
 class WorklistRow:
     """A study of the worklist with what stands about it elsewhere.
 
-    `suspected` and `probability` are the latest result's, None where there is none; `picture` is the number of the
-    result whose picture belongs to the headline; `images` is counted while the study waits, otherwise 0.
+    `pictures` are the latest of each question; `images` is counted while the study waits, otherwise 0.
     """
 
     item: WorklistItem
     study: Study
-    suspected: bool | None
-    probability: float | None
-    picture: int | None
-    analysis_failed: bool
+    pictures: tuple[Pictured, ...]
     images: int
     deliveries_waiting: int
     deliveries_failed: int
+
+    @property
+    def picture(self) -> Pictured | None:
+        """The picture that belongs to what the row says: that of the first of its results which has one."""
+        shown = {(part.question, part.version) for part in self.item.parts if part.has_result}
+        old = not self.item.parts and self.item.version
+        return next((e for e in self.pictures if (e.question, e.version) in shown or e.version == old), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +66,9 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class MadeAt:
-    """One result's number, when its objects were made, and whether a picture is among them."""
+    """One result's question and number, when its objects were made, and whether a picture is among them."""
 
+    question: str
     version: int
     made_at: datetime
     picture: bool
@@ -64,10 +77,9 @@ class MadeAt:
 def rows(tx: Transaction, items: Sequence[WorklistItem]) -> list[WorklistRow]:
     """The items, in their order, with what stands about them elsewhere; without a study that is just being removed."""
     found = tx.rows(
-        "SELECT s.*, a.suspected, a.probability,"
-        " (SELECT max(r.version) FROM results r WHERE r.study_uid = s.study_uid AND r.kind = 'SC'"
-        " AND w.version IN (0, r.version)) AS picture,"
-        " EXISTS (SELECT 1 FROM jobs j WHERE j.study_uid = s.study_uid AND j.state = 'failed') AS analysis_failed,"
+        "SELECT s.*, (SELECT json_group_array(json_object('question', question, 'version', version)) FROM"
+        " (SELECT question, max(version) AS version FROM results r WHERE r.study_uid = s.study_uid AND r.kind = 'SC'"
+        " GROUP BY question)) AS pictures,"
         " CASE WHEN w.state = 'waiting' THEN (SELECT count(*) FROM series e JOIN instances i USING (series_uid)"
         " WHERE e.study_uid = s.study_uid AND i.current) ELSE 0 END AS images,"
         " (SELECT count(*) FROM deliveries d WHERE d.study_uid = s.study_uid AND d.state = 'waiting')"
@@ -75,8 +87,7 @@ def rows(tx: Transaction, items: Sequence[WorklistItem]) -> list[WorklistRow]:
         " (SELECT count(*) FROM deliveries d WHERE d.study_uid = s.study_uid AND d.state = 'failed')"
         " AS deliveries_failed"
         " FROM json_each(:uids) u JOIN studies s ON s.study_uid = u.value JOIN worklist w ON w.study_uid = u.value"
-        " LEFT JOIN analyses a ON a.study_uid = u.value"
-        " AND a.version = (SELECT max(version) FROM analyses WHERE study_uid = u.value) ORDER BY u.key",
+        " ORDER BY u.key",
         uids=[item.study_uid for item in items],
     )
     by_uid = {item.study_uid: item for item in items}
@@ -125,18 +136,20 @@ def made(tx: Transaction, study_uid: str) -> list[MadeAt]:
     """The study's results that have objects, the newest first."""
     return tx.all(
         MadeAt,
-        "SELECT version, max(made_at) AS made_at, max(kind = 'SC') AS picture FROM results WHERE study_uid = :uid"
-        " GROUP BY version ORDER BY version DESC",
+        "SELECT question, version, max(made_at) AS made_at, max(kind = 'SC') AS picture FROM results"
+        " WHERE study_uid = :uid GROUP BY question, version ORDER BY question, version DESC",
         uid=study_uid,
     )
 
 
-def picture(tx: Transaction, study_uid: str, version: int | None) -> ResultObject | None:
+def picture(tx: Transaction, study_uid: str, question: str | None, version: int | None) -> ResultObject | None:
     """The picture (SC) of one result, or of the latest that has one."""
     return tx.one(
         ResultObject,
         "SELECT * FROM results WHERE study_uid = :uid AND kind = 'SC'"
+        " AND (:question IS NULL OR question = :question)"
         " AND (:version IS NULL OR version = :version) ORDER BY version DESC LIMIT 1",
         uid=study_uid,
+        question=question,
         version=version,
     )

@@ -19,6 +19,7 @@ from dicom_node.web.quality.intervals import Change, Rate
 from dicom_node.web.quality.measures import MEASURES, Group, Section, percent, section
 from dicom_node.web.quality.tallies import BEFORE, LATE, Figures, Tally
 from dicom_node.web.site import render, site_of
+from inference.pipelines.registry import QUESTIONS
 
 PERIODS = (16, 26, 52)
 MOST_SCANNERS = 30
@@ -29,6 +30,7 @@ class QualityPage:
     """What the templates show. `scanner` is the chosen one, None for all."""
 
     now: datetime
+    question: str
     weeks: int
     scanner: quality.Scanner | None
     names: dict[int, str]
@@ -43,16 +45,18 @@ def show_quality(request: Request) -> Response:
     asked = request.query_params
     weeks = next((period for period in PERIODS if str(period) == asked.get("weeks")), PERIODS[1])
     with site_of(request).database.read() as tx:
-        page = quality_page(tx, clock.utc_now(), weeks, asked.get("scanner", ""))
-    context = {"page": page, "periods": PERIODS, "late": LATE, "before": BEFORE, "percent": percent}
+        known = quality.questions(tx) or list(QUESTIONS)
+        question = next((each for each in known if each == asked.get("question")), known[0])
+        page = quality_page(tx, clock.utc_now(), question, weeks, asked.get("scanner", ""))
+    context = {"page": page, "periods": PERIODS, "late": LATE, "before": BEFORE, "percent": percent, "known": known}
     return render(request, "quality/quality_body.html" if "part" in asked else "quality/quality.html", context)
 
 
-def quality_page(tx: Transaction, now: datetime, weeks: int, scanner: str) -> QualityPage:
+def quality_page(tx: Transaction, now: datetime, question: str, weeks: int, scanner: str) -> QualityPage:
     """Read and reckon."""
     this_week = quality.monday_of(now)
     first = this_week - timedelta(weeks=max(weeks, LATE + BEFORE) - 1)
-    everything = Figures(quality.counts(tx, first), quality.turnarounds(tx, first))
+    everything = Figures(quality.counts(tx, question, first), quality.turnarounds(tx, question, first))
     shown = everything.since(this_week - timedelta(weeks=weeks - 1))
     known = {each.scanner_id: each for each in quality.scanners(tx)}
     chosen = next((each for key, each in known.items() if str(key) == scanner), None)
@@ -65,6 +69,7 @@ def quality_page(tx: Transaction, now: datetime, weeks: int, scanner: str) -> Qu
     drawn = (change if chosen else everything.flag_rate_change(this_week)) if total.studies else None
     return QualityPage(
         now=now,
+        question=question,
         weeks=weeks,
         scanner=chosen,
         names=names,

@@ -13,9 +13,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from dicom_node import clock
-from dicom_node.entities import ItemState, WorklistItem
+from dicom_node.entities import ItemState
 from dicom_node.tables import worklist
 from dicom_node.tables.database import Transaction
+from dicom_node.tables.worklist import WorklistItem
 from dicom_node.web.refusals import NO_STUDY
 from dicom_node.web.site import A_YEAR_S, READER_COOKIE, plain_name, reader_of, site_of
 

@@ -4,6 +4,7 @@ Who said it is the name the reader typed; there is no login. Requests from other
 around every form (security.py).
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import parse_qs, quote
 
@@ -21,7 +22,8 @@ from dicom_node.tables.database import Database, Transaction
 from dicom_node.tables.feedback import Given, Verdict
 from dicom_node.web.reader.feedback_csv import csv_pages
 from dicom_node.web.site import A_YEAR_S, READER_COOKIE, plain_name, reader_of, site_of
-from inference.pipelines.haemorrhage.types import HaemorrhageType
+from inference.pipelines.registry import QUESTIONS
+from reports.vocabulary.terms import vocabulary_of
 
 LONGEST_FORM = 32_768
 LONGEST_COMMENT = 2000
@@ -31,19 +33,34 @@ GONE = "This result does not stand here any more. Please open the study again an
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """The result that is meant."""
+
+    study_uid: str
+    question: str
+    version: int
+    made_at: datetime
+
+
 async def give(request: Request) -> Response:
     """POST /studies/{study_uid}/feedback. 400 for what makes no sense, 409 when that result is no longer there."""
     study_uid, form = request.path_params["study_uid"], await read_form(request)
-    version, made_at, given = said_in(form)
-    database = site_of(request).database
-    await run_in_threadpool(keep, database, study_uid, version, made_at, given, clock.utc_now())
+    about, given = said_in(form, study_uid)
+    await run_in_threadpool(keep, site_of(request).database, about, given, clock.utc_now())
     address = request.client.host if request.client else ""
     log.info(
-        "feedback", study_uid=study_uid, version=version, verdict=given.verdict, reader=given.reader, address=address
+        "feedback",
+        study_uid=study_uid,
+        question=about.question,
+        version=about.version,
+        verdict=given.verdict,
+        reader=given.reader,
+        address=address,
     )
     if "application/json" in request.headers.get("accept", ""):
         return JSONResponse({"said": "Thank you, this is kept."})
-    answer = RedirectResponse(f"/studies/{study_uid}#feedback-{version}", 303)
+    answer = RedirectResponse(f"/studies/{study_uid}#feedback-{about.question}-{about.version}", 303)
     if not reader_of(request):
         answer.set_cookie(READER_COOKIE, quote(given.reader), max_age=A_YEAR_S, httponly=True, samesite="strict")
     return answer
@@ -66,13 +83,15 @@ async def read_form(request: Request) -> dict[str, list[str]]:
     return parse_qs(body.decode("utf-8", "replace"), max_num_fields=50)
 
 
-def said_in(form: dict[str, list[str]]) -> tuple[int, datetime, Given]:
+def said_in(form: dict[str, list[str]], study_uid: str) -> tuple[About, Given]:
     """Which result is meant, and what is said of it."""
     first = {name: values[0].strip() for name, values in form.items()}
     try:
-        version, made_at = int(first["version"]), datetime.fromisoformat(first["made"])
+        question = first.get("question", QUESTIONS[0])
+        about = About(study_uid, question, int(first["version"]), datetime.fromisoformat(first["made"]))
+        known = vocabulary_of(question).types
         verdict = Verdict.WITHDRAWN if "withdraw" in first else Verdict(first["verdict"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, ModuleNotFoundError) as error:
         raise HTTPException(400, "Please choose whether you agree with the result.") from error
     reader, comment = plain_name(first.get("reader", "")), plain_text(first.get("comment", ""))
     if not reader:
@@ -80,9 +99,9 @@ def said_in(form: dict[str, list[str]]) -> tuple[int, datetime, Given]:
     if len(comment) > LONGEST_COMMENT:
         raise HTTPException(400, f"Please say it in at most {LONGEST_COMMENT} characters.")
     types = form.get("type", []) if verdict in (Verdict.WRONG_TYPE, Verdict.MISSED) else []
-    if unknown := set(types) - set(HaemorrhageType):
-        raise HTTPException(400, f"{sorted(unknown)[0]!r} is no type of haemorrhage.")
-    return version, made_at, Given(verdict, tuple(name for name in HaemorrhageType if name in types), comment, reader)
+    if unknown := set(types) - set(known):
+        raise HTTPException(400, f"{sorted(unknown)[0]!r} is no type of {vocabulary_of(question).noun}.")
+    return about, Given(verdict, tuple(name for name in known if name in types), comment, reader)
 
 
 def plain_text(text: str) -> str:
@@ -91,11 +110,12 @@ def plain_text(text: str) -> str:
     return "\n".join("".join(each if each.isprintable() else " " for each in line).rstrip() for line in lines).strip()
 
 
-def keep(database: Database, study_uid: str, version: int, made_at: datetime, given: Given, now: datetime) -> None:
+def keep(database: Database, about: About, given: Given, now: datetime) -> None:
     """Check it against the result and keep it; saying the same again changes nothing."""
     with database.write() as tx:
-        analysis = next((a for a in results.analyses_of_study(tx, study_uid) if a.version == version), None)
-        if analysis is None or analysis.made_at != made_at:
+        known = results.analyses_of_study(tx, about.study_uid, about.question)
+        analysis = next((each for each in known if each.version == about.version), None)
+        if analysis is None or analysis.made_at != about.made_at:
             raise HTTPException(409, GONE)
         check(analysis, given)
         before = in_force(tx, analysis, given.reader)
@@ -103,15 +123,15 @@ def keep(database: Database, study_uid: str, version: int, made_at: datetime, gi
             return
         if given.verdict is Verdict.WITHDRAWN and before is None:
             raise HTTPException(409, "There is no feedback under this name to withdraw.")
-        feedback.add(tx, study_uid, version, made_at, given, now)
-        quality.note(tx, study_uid)
+        feedback.add(tx, about.study_uid, about.question, about.version, about.made_at, given, now)
+        quality.note(tx, about.study_uid, about.question)
 
 
 def check(analysis: Analysis, given: Given) -> None:
     """400 in words where the verdict makes no sense for this result."""
     if given.verdict not in (SAID_OF_SUSPECTED if analysis.suspected else SAID_OF_NEGATIVE):
         reason = (
-            "This result suspects a haemorrhage, so it cannot have missed one. Was it a false alarm, or the wrong type?"
+            "This result suspects something, so it cannot have missed it. Was it a false alarm, or the wrong type?"
             if analysis.suspected
             else "This result suspects nothing, so it is neither a false alarm nor of the wrong type. Was one missed?"
         )
@@ -125,9 +145,9 @@ def check(analysis: Analysis, given: Given) -> None:
 
 def in_force(tx: Transaction, analysis: Analysis, reader: str) -> Given | None:
     """What this reader has said last of this result."""
-    about = (analysis.version, analysis.made_at, reader)
+    about = (analysis.question, analysis.version, analysis.made_at, reader)
     for each in feedback.of_study(tx, analysis.study_uid):
-        if each.in_force and (each.version, each.result_made_at, each.reader) == about:
+        if each.in_force and (each.question, each.version, each.result_made_at, each.reader) == about:
             said = Given(each.verdict, each.right_types, each.comment, each.reader)
             return None if each.verdict is Verdict.WITHDRAWN else said
     return None

@@ -37,6 +37,7 @@ HEAD = (
     "model_name",
     "model_version",
     "model_sha256",
+    "question",
 )
 
 
@@ -83,6 +84,7 @@ def _row(each: Feedback) -> tuple[str, ...]:
         harmless(each.model_name),
         harmless(each.model_version),
         each.model_sha256,
+        harmless(each.question),
     )
 
 

@@ -51,7 +51,9 @@ def capture_of(request: Request) -> tuple[Path, str]:
     if wanted and not (wanted.isascii() and wanted.isdigit() and len(wanted) < 10):
         raise HTTPException(404, "There is no result of that number.")
     with site.database.read() as tx:
-        made = overview.picture(tx, request.path_params["study_uid"], int(wanted) if wanted else None)
+        made = overview.picture(
+            tx, request.path_params["study_uid"], request.query_params.get("question"), int(wanted) if wanted else None
+        )
     if made is None or not made.path.is_relative_to(site.archive.root):
         raise HTTPException(404, "There is no picture for this study.")
     try:

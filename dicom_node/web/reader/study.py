@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from dicom_node import clock
 from dicom_node.derived import growth
+from dicom_node.derived.flag import in_order
 from dicom_node.entities import Analysis, Choice, Delivery, Job
 from dicom_node.tables import deliveries, feedback, instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
@@ -24,11 +25,19 @@ class StudyPage:
     analyses: tuple[Analysis, ...]
     made: tuple[overview.MadeAt, ...]
     series: tuple[overview.SeriesRow, ...]
-    choices: dict[str, Choice]
+    choices: tuple[Choice, ...]
     jobs: tuple[Job, ...]
     deliveries: tuple[Delivery, ...]
-    comparison: growth.Comparison
+    comparisons: dict[str, growth.Comparison]
     feedback: tuple[feedback.Feedback, ...]
+
+    def latest(self, question: str) -> Analysis | None:
+        """The question's latest result."""
+        return next((each for each in self.analyses if each.question == question), None)
+
+    def of_series(self, series_uid: str) -> list[Choice]:
+        """What was decided for a series, question by question."""
+        return [choice for choice in self.choices if choice.series_uid == series_uid]
 
 
 def show_study(request: Request) -> Response:
@@ -45,16 +54,17 @@ def show_study(request: Request) -> Response:
 
 def study_page(tx: Transaction, study_uid: str) -> StudyPage:
     """Gather what stands about a study."""
-    item = worklist.get(tx, study_uid)
+    item, analyses = worklist.get(tx, study_uid), tuple(reversed(results.analyses_of_study(tx, study_uid)))
+    questions = sorted({each.question for each in analyses}, key=in_order)
     rows = overview.rows(tx, [item]) if item else []
     return StudyPage(
         row=rows[0] if rows else None,
-        analyses=tuple(reversed(results.analyses_of_study(tx, study_uid))),
+        analyses=analyses,
         made=tuple(overview.made(tx, study_uid)),
         series=tuple(overview.series(tx, study_uid)),
-        choices={choice.series_uid: choice for choice in jobs.choices_of_study(tx, study_uid)},
+        choices=tuple(jobs.choices_of_study(tx, study_uid)),
         jobs=tuple(reversed(jobs.of_study(tx, study_uid))),
         deliveries=tuple(deliveries.of_study(tx, study_uid)),
-        comparison=growth.comparison(tx, study_uid),
+        comparisons={question: growth.comparison(tx, study_uid, question) for question in questions},
         feedback=tuple(feedback.of_study(tx, study_uid)),
     )

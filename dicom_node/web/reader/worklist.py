@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dicom_node import clock
-from dicom_node.entities import ItemState, WorklistItem
+from dicom_node.entities import ItemState
 from dicom_node.tables import worklist
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.views import overview, search
-from dicom_node.tables.worklist import ReadingOrder, Show
+from dicom_node.tables.worklist import ReadingOrder, Show, WorklistItem
 from dicom_node.web.notices import dicom_port, not_living
 from dicom_node.web.site import reader_of, render, site_of
 from dicom_node.web.viewer.opening import viewer_link

@@ -1,4 +1,4 @@
-// A newly suspected bleed is announced whatever filter is on: to screen readers always, by a sound and by a notification
+// A newly suspected study is announced whatever filter is on: to screen readers always, by a sound and by a notification
 // of the browser where the reader has switched them on (kept in this browser). No name is told outside the page.
 "use strict";
 
@@ -32,7 +32,7 @@ function lookForAlarms() {
 function notifyOf(flag) {
   if (!("Notification" in window) || Notification.permission !== "granted") return;
   const body = [flag.textContent, flag.dataset.short].filter(Boolean).join(" · ");
-  const notice = new Notification("Suspected intracranial haemorrhage", { body, tag: flag.dataset.key, icon: "/static/alert.svg" });
+  const notice = new Notification(flag.dataset.title, { body, tag: flag.dataset.key, icon: "/static/alert.svg" });
   notice.onclick = () => window.focus();
 }
 

@@ -50,16 +50,22 @@ def open_viewer(request: Request) -> Response:
     with site.database.read() as tx:
         if instances.get_study(tx, study_uid) is None:
             raise HTTPException(404, "There is no such study here.")
-        analyses = results.analyses_of_study(tx, study_uid)
-        made = results.objects_of_study(tx, study_uid, analyses[-1].version) if analyses else []
-    return RedirectResponse(f"/viewer/study?{urlencode(shown(study_uid, analyses, made))}", 303)
+        latest = most_urgent(results.analyses_of_study(tx, study_uid))
+        made = results.objects_of(tx, study_uid, latest.question, latest.version) if latest else []
+    return RedirectResponse(f"/viewer/study?{urlencode(shown(study_uid, latest, made))}", 303)
 
 
-def shown(study_uid: str, analyses: list[Analysis], made: list[ResultObject]) -> dict[str, str]:
+def most_urgent(analyses: list[Analysis]) -> Analysis | None:
+    """Of the latest result of each question one that suspects something, else the first."""
+    latest = list({each.question: each for each in analyses}.values())
+    return next((each for each in latest if each.suspected), latest[0] if latest else None)
+
+
+def shown(study_uid: str, latest: Analysis | None, made: list[ResultObject]) -> dict[str, str]:
     """What OHIF is asked for: the study, the analysed series and its most telling slice, and the segmentation."""
     wanted = {"StudyInstanceUIDs": study_uid}
-    if analyses:
-        wanted["initialSeriesInstanceUID"] = analyses[-1].series_uid
+    if latest:
+        wanted["initialSeriesInstanceUID"] = latest.series_uid
     by_kind = {each.kind: each for each in made}
     if "KO" in by_kind and (sop_uid := most_telling(by_kind["KO"])):
         wanted["initialSOPInstanceUID"] = sop_uid

@@ -1,0 +1,84 @@
+"""The words of a study's row, made of its parts where they are shown: on the page, by commands and in pictures."""
+
+from dicom_node.entities import FindingRow, Urgency
+from dicom_node.tables.worklist import Part, PartFinding, Standing, WorklistItem
+from inference.findings import volume_text
+from reports.change import phrase
+from reports.vocabulary.terms import vocabulary_of
+
+
+def headline(item: WorklistItem) -> str:
+    """What a study's row says in one sentence, all its questions together."""
+    if item.headline:
+        return item.headline
+    return "; ".join(said(part) for part in item.parts) or "Receiving images"
+
+
+def said(part: Part) -> str:
+    """What one question says, with the probability."""
+    return with_growth(part, answer(part, with_probability=True))
+
+
+def short(part: Part) -> str:
+    """What one question says beside a badge that says "suspected" already, and without the probability."""
+    if part.standing is Standing.POSITIVE:
+        found = findings(part.findings)
+        return with_growth(part, found[0].upper() + found[1:])
+    return with_growth(part, answer(part, with_probability=False))
+
+
+def answer(part: Part, with_probability: bool) -> str:
+    """The answer alone; growth is said by `with_growth`."""
+    words = vocabulary_of(part.question)
+    chance = f" (probability {part.probability:.2f})" if with_probability and part.probability is not None else ""
+    match part.standing:
+        case Standing.POSITIVE:
+            return f"{words.positive}: {findings(part.findings)}{chance}"
+        case Standing.LOWERED:
+            return f"Result {part.raised_by} suspected {words.noun}, result {part.version} does not: please look"
+        case Standing.NEGATIVE:
+            once = "; an earlier result suspected it" if part.raised_by else ""
+            return f"{words.negative}{chance}{once}"
+        case Standing.QUEUED:
+            return "Waiting for analysis"
+        case Standing.RECEIVING:
+            return f"Receiving images (so far: {without_answer(part)})" if part.reason else "Receiving images"
+        case _:
+            return without_answer(part)
+
+
+def positive_or_negative(
+    question: str, found: tuple[FindingRow, ...], suspected: bool | None, probability: float
+) -> str:
+    """A result of its own, without a row: what it says, with the probability."""
+    standing = Standing.POSITIVE if suspected else Standing.NEGATIVE
+    present = [PartFinding(each.name, each.volume_ml) for each in found if each.present]
+    by_size = tuple(sorted(present, key=lambda each: -each.volume_ml))
+    return said(Part(question, standing, Urgency.MEDIUM, probability=probability, findings=by_size))
+
+
+def findings(found: tuple[PartFinding, ...]) -> str:
+    """The findings with their volumes, in the order in which they are given."""
+    named = [f"{each.name} {volume_text(each.volume_ml)}" if each.volume_ml else each.name for each in found]
+    return ", ".join(named) or "type uncertain"
+
+
+def with_growth(part: Part, words: str) -> str:
+    """With the change since the patient's last scan: growth before all else, anything else behind."""
+    change = phrase(part.growth, vocabulary_of(part.question)) if part.growth else ""
+    if part.growth is not None and part.growth.grown:
+        return f"{change}. {words}"
+    lowered = "an earlier comparison found growth: please look" if part.growth_lowered else ""
+    return "; ".join(each for each in (words, change, lowered) if each)
+
+
+def without_answer(part: Part) -> str:
+    """Why there is no result."""
+    if part.job_id:
+        return f"Analysis failed: {part.reason} (job {part.job_id})"
+    return f"Not analysed: {part.reason}"
+
+
+def reason(part: Part) -> str:
+    """Why there is no result, where "not analysed" is said already."""
+    return without_answer(part) if part.job_id else part.reason
