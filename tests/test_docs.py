@@ -38,6 +38,7 @@ DEFAULTS = tomllib.loads((ROOT / "config" / "default.toml").read_text())
 CARD = tomllib.loads((ROOT / "config" / "models" / "haemorrhage.toml").read_text())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PROGRAM: click.Group = resolve_name(PROJECT["scripts"]["triage-node"])
+FOLDERS = ("config", "dicom_node", "docs", "inference", "reports", "scripts", "tests")
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`]+)`")
@@ -114,6 +115,14 @@ def test_drawings_have_words_and_a_dark_side(drawing: Path) -> None:
     root = ElementTree.parse(drawing).getroot()
     assert all(root.findtext(f"{{http://www.w3.org/2000/svg}}{name}") for name in ("title", "desc"))
     assert "prefers-color-scheme: dark" in drawing.read_text()
+
+
+@every_doc
+def test_paths_that_are_named_are_there(doc: Path) -> None:
+    """Files and folders of the project; a place for something new stands there as <question>."""
+    named = [words.split()[0].removeprefix("./") for words in INLINE.findall(prose(doc.read_text())) if words.strip()]
+    ours = [name for name in named if name.partition("/")[0] in FOLDERS and "/" in name]
+    assert [name for name in ours if "<" not in name and not list(ROOT.glob(name))] == []
 
 
 def test_the_readme_is_read_in_five_minutes() -> None:
