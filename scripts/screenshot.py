@@ -1,4 +1,4 @@
-"""Make tests/pictures/worklist.png, the README's picture of the page: synthetic heads through a real node and browser.
+"""Make the worklist.png and study.png of docs/pictures: synthetic heads through a real node and browser.
 
 Run with the tests' environment: .venv/bin/python scripts/screenshot.py
 """
@@ -19,7 +19,7 @@ from dicom_node.processes.running import answering_page
 from dicom_node.settings import load_settings
 from dicom_node.tables.database import Database
 
-PICTURES = ROOT / "tests" / "pictures"
+PICTURES = ROOT / "docs" / "pictures"
 SETTINGS = "[complete]\nquiet_s = 4.0\n"
 
 

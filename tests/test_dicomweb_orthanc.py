@@ -230,13 +230,13 @@ def test_store_again(pair: Pair) -> None:
 
 @pytest.mark.parametrize(("filters", "ours", "theirs", "why"), MORE_FOUND)
 def test_known_differences_of_matching(pair: Pair, filters: dict[str, str], ours: int, theirs: int, why: str) -> None:
-    """Still as the README says."""
+    """Still as docs/dicomweb.md says."""
     assert [len(found) for found in pair.both("search_for_studies", search_filters=filters)] == [ours, theirs], why
 
 
 @pytest.mark.parametrize(("path", "accept", "ours", "theirs", "why"), DIFFERENT_STATUS)
 def test_known_differences(pair: Pair, path: str, accept: str, ours: int, theirs: int, why: str) -> None:
-    """Still as the README says."""
+    """Still as docs/dicomweb.md says."""
     study, series, instance = uids(pair.of("tilted"))
     place = path.format(instance=f"/studies/{study}/series/{series}/instances/{instance}")
     found = [

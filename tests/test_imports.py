@@ -1,10 +1,12 @@
 """Who may import whom (see the design): read from the source itself, so that no rule is held only in words."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -208,6 +210,33 @@ def test_environment_and_settings_have_one_reader() -> None:
     """`settings.py`; tomllib also for rules and model cards, which are no settings."""
     readers = [module for module in modules() if "tomllib" in imports(module)]
     assert set(readers) <= {"dicom_node.settings", "dicom_node.routes", "inference.models.card", FOLDS}
+
+
+def drawn() -> dict[str, float]:
+    """How far down each room stands in the drawing of the house."""
+    places: dict[str, float] = {}
+    for text in ElementTree.parse(ROOT / "docs" / "pictures" / "house.svg").iter("{http://www.w3.org/2000/svg}text"):
+        for name in re.findall(r"\w+", text.text or ""):
+            places.setdefault(name, float(text.get("y", "nan")))
+    return places
+
+
+def test_imports_go_down_in_the_drawn_house() -> None:
+    """Every room is drawn, none above one that imports it."""
+    places = drawn()
+
+    def height(module: str) -> float:
+        parts = module.removeprefix("dicom_node.").partition(".")
+        return places["commands" if parts[0] == "__main__" else parts[0]]
+
+    upwards = [
+        f"{module} imports {other}"
+        for module in modules()
+        if not within(module, "config") and module != "dicom_node"
+        for other in own(module)
+        if height(other) < height(module)
+    ]
+    assert upwards == []
 
 
 def test_no_cycles() -> None:

@@ -1,7 +1,7 @@
 """OHIF itself, as a reader meets it: a head arrives at a running node, its row is opened, and Chromium draws it.
 
 The pixels that OHIF drew are compared with the files: the segmentation's colour must lie where the segmentation lies.
-Without npm, network or Chromium this is skipped, with the reason. KEEP_PICTURES=1 makes the README's picture anew.
+Without npm, network or Chromium this is skipped, with the reason. KEEP_PICTURES=1 makes docs/pictures/viewer.png anew.
 """
 
 import base64
@@ -43,7 +43,7 @@ ARGUMENTS = [
 ]
 WITHIN_S = 300.0
 BLEEDING, NORMAL = replace(phantom.PATIENTS[3], bleed=HaemorrhageType.INTRAPARENCHYMAL), phantom.PATIENTS[0]
-PICTURES = Path(__file__).parent / "pictures"  # of the README
+PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 Mask = NDArray[np.bool_]
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 expect.set_options(timeout=WITHIN_S * 1000)
