@@ -17,7 +17,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from inference.findings import Finding
 from reports import codes, words
-from reports.colours import COLOURS, cielab
+from reports.colours import COLOURS
 from reports.common import Identity, Kind, ReportContext, ReportOptions, finish, hashed_uid, identify, plain
 from reports.headers import is_multiframe, ordered_sources, slice_headers
 
@@ -91,7 +91,7 @@ def _descriptions(
             tracking_uid=tracking_uid(who, finding),
             tracking_id=words.title(finding),
             anatomic_regions=[codes.BRAIN],
-            display_color=CIELabColor(*cielab(COLOURS[finding.name])),
+            display_color=CIELabColor.from_rgb(*COLOURS[finding.name]),
         )
         for number, finding in enumerate(findings, start=1)
     ]

@@ -26,7 +26,7 @@ from reports_support import (
 from inference.findings import HaemorrhageType, volume_text
 from reports import picture, words
 from reports.build import build_not_analysed, warm_up
-from reports.colours import COLOURS, RGB, cielab
+from reports.colours import COLOURS, RGB
 from reports.common import Kind, Replaced, ReportContext, ReportOptions
 
 
@@ -264,9 +264,3 @@ def test_replacement_is_drawn() -> None:
     again = pixels(reports(dataclasses.replace(context, version=2, replaces=replaced))[Kind.SC])
     yellow = (255, 214, 102)
     assert near(again[:, 970:], yellow).sum() > near(plainly[:, 970:], yellow).sum()
-
-
-def test_colours_in_cielab() -> None:
-    assert cielab((255, 255, 255)) == pytest.approx((100, 0, 0), abs=0.02)
-    assert cielab((0, 0, 0)) == pytest.approx((0, 0, 0), abs=0.01)
-    assert cielab((255, 0, 0)) == pytest.approx((53.24, 80.09, 67.20), abs=0.05)
