@@ -31,6 +31,12 @@ Notification.requestPermission = async () => Notification.permission = "granted"
 const Tone = OscillatorNode;
 window.OscillatorNode = class extends Tone { constructor(...all) { super(...all); told.push("tone"); } };
 """  # what is sounded and notified, where nobody hears it
+MOVES = """
+window.moves = [];
+const told = (sign, nodes) => moves.push(...[...nodes].map((node) => sign + (node.id ?? node.nodeName)));
+new MutationObserver((all) => all.forEach((each) => { told("-", each.removedNodes); told("+", each.addedNodes); }))
+  .observe(document.querySelector("tbody"), { childList: true });
+"""  # which rows come and go
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 expect.set_options(timeout=20_000)
 
@@ -61,7 +67,8 @@ def page(browser: Browser) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     trouble: list[str] = []
     page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.on("console", lambda message: trouble.append(message.text) if "Policy" in message.text else None)
+    told = ("Policy", "duplicate ids")  # of the browser, and of Idiomorph
+    page.on("console", lambda said: trouble.append(said.text) if any(word in said.text for word in told) else None)
     yield page
     page.close()
     assert not trouble
@@ -263,6 +270,50 @@ def test_an_update_keeps_focus_scroll_and_nodes(node: Node, address: str, page: 
     assert page.evaluate("document.querySelector('tr[data-key=\"1.2.826.15\"]').marked") is True
     assert abs(button.evaluate("(element) => element.getBoundingClientRect().top") - before) < 2
     assert keys(page)[0] == "1.2.826.90"
+
+
+def test_a_row_that_comes_moves_no_other(node: Node, address: str, page: Page) -> None:
+    for number in range(1, 9):
+        node.analysed(number, suspected=False, minutes_ago=50 - number)
+    open_live(page, address)
+    node.analysed(90, suspected=True, minutes_ago=1)  # after it, the page's own blanks are gone
+    expect(row_of(page, "1.2.826.90")).to_be_visible()
+    page.evaluate(MOVES)
+    node.analysed(91, suspected=True, minutes_ago=2)
+    node.analysed(92, suspected=False, minutes_ago=48.5)
+    expect(row_of(page, "1.2.826.92")).to_be_visible()
+    assert keys(page)[:2] == ["1.2.826.91", "1.2.826.90"]
+    assert page.evaluate("moves") == ["+row-1.2.826.91", "+row-1.2.826.92"]
+
+
+def test_an_update_keeps_open_details_pictures_and_what_a_script_has_said(node: Node, address: str, page: Page) -> None:
+    study_uid = node.analysed(1, suspected=True)
+    node.result(study_uid, suspected=True, picture=picture_bytes())
+    open_live(page, address, f"/studies/{study_uid}")
+    page.get_by_text("Picture of result 1").click()
+    earlier = page.get_by_role("img", name="The picture of the earlier result 1")
+    expect(earlier).to_be_visible()
+    page.evaluate("for (const each of document.querySelectorAll('img, h1')) each.marked = true")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    with node.other().write() as tx:
+        worklist.acknowledge(tx, study_uid, clock.utc_now(), "Dr A")
+    expect(page.get_by_role("button", name="Mark as read")).to_be_visible()
+    expect(earlier).to_be_visible()
+    assert page.evaluate("[...document.querySelectorAll('img, h1')].every((each) => each.marked)") is True
+    assert page.evaluate("[...document.querySelectorAll('time.clock')].every((each) => each.title)") is True
+    assert not any("picture.png" in each for each in asked)
+
+
+def test_another_button_in_the_same_place_has_not_the_focus(node: Node, address: str, page: Page) -> None:
+    study_uid = node.analysed(1, suspected=True)
+    open_live(page, address, f"/studies/{study_uid}")
+    page.get_by_role("button", name="Acknowledge").focus()
+    with node.other().write() as tx:
+        worklist.acknowledge(tx, study_uid, clock.utc_now(), "Dr A")
+    expect(page.get_by_role("button", name="Mark as read")).to_be_visible()
+    expect(page.get_by_role("button", name="Mark as read")).not_to_be_focused()
+    expect(page.locator("#live")).to_be_focused()
 
 
 def test_rows_end_in_the_servers_order_whatever_moved(node: Node, address: str, page: Page) -> None:

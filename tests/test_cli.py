@@ -127,6 +127,14 @@ def test_config_show_is_a_settings_file(tmp_path: Path) -> None:
     assert shown.stdout.count("=") > 40
 
 
+def test_a_peer_can_be_added_to_what_config_show_says(tmp_path: Path) -> None:
+    """No empty list stands in its way."""
+    site = tmp_path / "site.toml"
+    site.write_text("[web]\nport = 9\n")
+    site.write_text(run(tmp_path, "config", "show").stdout + '\n[[peer]]\nname = "ct 1"\nae_title = "CT1"\n')
+    assert [peer.name for peer in load_settings(site).peer] == ["ct 1"]
+
+
 def test_empty_lists(tmp_path: Path, node: Core) -> None:
     """A node that nothing has come to yet."""
     for command in ("worklist", "jobs"):

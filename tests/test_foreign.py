@@ -1,7 +1,6 @@
 """Networks of other houses: found and drawn where they say, and refused wherever the contract is not kept."""
 
 import hashlib
-import json
 import os
 import pickle
 import re
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import tomli_w
 import torch
 import torch.nn.functional as nnf
 from click.testing import CliRunner
@@ -69,26 +69,14 @@ class LeftFront(torch.nn.Module):
         return torch.cat([zeros, marked * 40 - 20, zeros - 30], 1)
 
 
-def toml(value: Any) -> str:
-    """A value as it stands in TOML; a table within an array inline."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    return json.dumps(value)
-
-
 def card_for(weights: Path, kind: str = "onnx", **changed: dict[str, Any]) -> ModelCard:
     """The card that CONTRACT.md shows, for these weights, with some tables changed."""
     shown = tomllib.loads(re.findall(r"```toml\n(name = .*?)```", CONTRACT.read_text(), re.DOTALL)[0])
     tables = {name: table for name, table in shown.items() if isinstance(table, dict)} | changed
     top = {"name": "other-house", "version": "1", "kind": kind, "weights": weights.name}
-    lines = [f"{key} = {toml(value)}" for key, value in top.items()]
-    lines.append(f'sha256 = "{hashlib.sha256(weights.read_bytes()).hexdigest()}"')
-    for name, table in tables.items():
-        lines += [f"[{name}]", *(f"{key} = {toml(value)}" for key, value in table.items())]
+    top["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     place = weights.with_suffix(".toml")
-    place.write_text("\n".join(lines))
+    place.write_text(tomli_w.dumps(top | tables))
     return load_card(place)
 
 
@@ -395,7 +383,7 @@ def refused(card: ModelCard, *words: str) -> None:
         ("input", {"windows": [[0, 80]], "planes": 2}, "input.planes"),
         ("input", {"windows": [["0", "80"]]}, "input.windows.0.0"),
         ("input", {"windows": [[0, 80]], "spacing": 2}, "input.spacing: there is no such key"),
-        ("calibration.study", {"slopes": [1.0, 1.0], "intercept": 0.0}, "calibration.study needs 1"),
+        ("calibration", {"study": {"slopes": [1.0, 1.0], "intercept": 0.0}}, "calibration.study needs 1"),
         ("network", {"name": "UNet"}, "of MONAI only"),
     ],
 )

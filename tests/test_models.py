@@ -9,6 +9,7 @@ from shutil import copyfile
 from typing import Any
 
 import pytest
+import tomli_w
 from click.testing import CliRunner
 from series import Core, core, read_all
 
@@ -44,22 +45,6 @@ POINTS = [
 ]
 
 
-def toml(content: dict[str, Any], within: str = "") -> str:
-    """A dictionary as TOML: numbers, texts, lists and tables of them."""
-    plain = {key: value for key, value in content.items() if not isinstance(value, dict) and not is_tables(value)}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
-    for key, value in content.items():
-        if isinstance(value, dict):
-            lines += [f"[{within}{key}]", toml(value, f"{within}{key}.")]
-        elif is_tables(value):
-            lines += [line for each in value for line in (f"[[{within}{key}]]", toml(each, f"{within}{key}."))]
-    return "\n".join(lines)
-
-
-def is_tables(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
-
-
 def site_card(folder: Path, **changes: Any) -> Path:
     """The shipped weights' first network as a site's own model, with two operating points."""
     folder.mkdir(exist_ok=True)
@@ -68,7 +53,7 @@ def site_card(folder: Path, **changes: Any) -> Path:
     for name in ("haemorrhage.safetensors", "haemorrhage.folds.toml"):
         copyfile(SHIPPED / name, folder / name)
     card = folder / "site.toml"
-    card.write_text(toml({key: value for key, value in content.items() if value is not None}))
+    card.write_text(tomli_w.dumps({key: value for key, value in content.items() if value is not None}))
     return card
 
 

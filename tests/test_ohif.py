@@ -29,7 +29,7 @@ from dicom_node.settings import load_settings
 from dicom_node.tables.database import Database
 from dicom_node.web.viewer.install import OHIF, fetch
 from inference.pipelines.haemorrhage.types import HaemorrhageType
-from reports.colours import COLOURS
+from reports.vocabulary.haemorrhage import TERMS
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -148,7 +148,7 @@ def drawn(page: Page) -> NDArray[np.int16]:
 
 def of_colour(picture: NDArray[np.int16], kind: HaemorrhageType) -> Mask:
     """Where the opaque outline of a type of haemorrhage is."""
-    return np.abs(picture - np.array(COLOURS[kind])).max(-1) <= 12
+    return np.abs(picture - np.array(TERMS[kind].colour)).max(-1) <= 12
 
 
 def tinted(picture: NDArray[np.int16]) -> Mask:

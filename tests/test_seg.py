@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation
 from numpy.typing import NDArray
 from pydicom import dcmread
@@ -32,8 +33,16 @@ from reports_support import (
 from inference.pipelines.haemorrhage.types import HaemorrhageType
 from reports.context import Kind, ReportContext, ReportOptions
 from reports.identity import hashed_uid
+from reports.vocabulary.haemorrhage import TERMS
 
 SPARSE = ReportOptions(omit_empty_frames=True)
+CIELAB = {
+    HaemorrhageType.EPIDURAL: (48258, 39927, 51862),
+    HaemorrhageType.SUBDURAL: (47534, 29386, 21967),
+    HaemorrhageType.SUBARACHNOID: (59636, 30071, 52477),
+    HaemorrhageType.INTRAPARENCHYMAL: (41371, 50428, 31018),
+    HaemorrhageType.INTRAVENTRICULAR: (52285, 17565, 40498),
+}  # of 65,535 each; how the white point is rounded moves them by 2
 
 
 def masks_in(context: ReportContext) -> list[NDArray[np.bool_]]:
@@ -230,3 +239,14 @@ def test_overlapping_types_both_come_back() -> None:
     masks = {HaemorrhageType.SUBDURAL: mask, HaemorrhageType.SUBARACHNOID: mask}
     context = ReportContext(tuple(sources), stack, result_for(stack, masks), NOW, version=1)
     assert_same_masks(reports(context)[Kind.SEG], context)
+
+
+@pytest.mark.parametrize("kind", HaemorrhageType)
+def test_segment_has_the_pictures_colour(kind: HaemorrhageType) -> None:
+    sources = ct_series()
+    stack = stack_of(sources)
+    mask = blobs((len(stack.sop_uids), *stack.hu.shape[1:]), 1)
+    context = ReportContext(tuple(sources), stack, result_for(stack, {kind: mask}), NOW, 1)
+    stored = list(reports(context)[Kind.SEG].SegmentSequence[0].RecommendedDisplayCIELabValue)
+    assert stored == pytest.approx(CIELAB[kind], abs=2)
+    assert CIELabColor.from_dicom_value(stored).to_rgb() == TERMS[kind].colour

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import tomli_w
+
 from dicom_node.commands import listing, phantom
 from dicom_node.commands.listing import WorklistEntry
 from dicom_node.dicom.part10 import find_dicom
@@ -59,9 +61,13 @@ def run_demo(folder: Path | None, once: bool, port: int, say: Say) -> None:
 
 def site_toml(data: Path, port: int) -> str:
     """The demo's settings: everything on loopback, and no wait that a person would notice."""
-    return (
-        f'[node]\nhost = "127.0.0.1"\nport = 0\ndata = "{data}"\n[web]\nport = {port}\n'
-        "[report]\npicture_for_negative = true\npicture_for_not_analysed = true\n[complete]\nquiet_s = 5.0\n"
+    return tomli_w.dumps(
+        {
+            "node": {"host": "127.0.0.1", "port": 0, "data": str(data)},
+            "web": {"port": port},
+            "report": {"picture_for_negative": True, "picture_for_not_analysed": True},
+            "complete": {"quiet_s": 5.0},
+        }
     )
 
 

@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from dicom_node.settings import Settings
 
 
@@ -18,15 +20,8 @@ def to_json(entries: Any) -> str:
 
 def to_toml(settings: Settings) -> str:
     """The settings as TOML that can be used as a settings file."""
-    lines: list[str] = []
-    for section, values in settings.model_dump(mode="json").items():
-        for table in values if isinstance(values, list) else [values]:
-            lines.append(f"[[{section}]]" if isinstance(values, list) else f"[{section}]")
-            lines += [
-                f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items() if value is not None
-            ]
-            lines.append("")
-    return "\n".join(lines).rstrip()
+    sections = settings.model_dump(mode="json", exclude_none=True)
+    return tomli_w.dumps({name: content for name, content in sections.items() if content}).rstrip()
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -2,14 +2,15 @@
 
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from python_multipart import MultipartParser
+from python_multipart.exceptions import MultipartParseError
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
-from dicom_node.web.dicomweb.negotiate import parameters
-
-LONGEST_HEADER = 16_384
+LONGEST_PREAMBLE = 16_384
+LONGEST_HEADER, MOST_HEADERS = 16_384, 32
 LONGEST_PART = 1 << 30
 
 
@@ -20,14 +21,6 @@ class Part:
     content_type: str
     location: str
     content: Iterable[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedPart:
-    """A part that came."""
-
-    content_type: str
-    content: bytes
 
 
 def response(media_type: str, parts: Iterable[Part]) -> StreamingResponse:
@@ -48,42 +41,68 @@ def written(parts: Iterable[Part], boundary: str) -> Iterator[bytes]:
     yield f"--{boundary}--\r\n".encode("ascii")
 
 
-async def received(stream: AsyncIterator[bytes], boundary: str) -> AsyncIterator[ReceivedPart]:
-    """Each part as soon as it is complete; one part is held at a time. 400 when it is no such message."""
-    delimiter = b"\r\n--" + boundary.encode("latin-1")
-    held, looked = bytearray(b"\r\n"), 0  # the first delimiter may stand at the very beginning
-    inside = False
+async def received(stream: AsyncIterator[bytes], boundary: str) -> AsyncIterator[bytes]:
+    """The content of each part as soon as it is complete; one is held at a time. 400 when it is no such message."""
+    gathered = _Gathered()
+    parser = MultipartParser(
+        boundary.encode("latin-1"),
+        {
+            "on_part_begin": gathered.begin,
+            "on_part_data": gathered.add,
+            "on_part_end": gathered.end_part,
+            "on_end": gathered.end,
+        },
+        max_header_count=MOST_HEADERS,
+        max_header_size=LONGEST_HEADER,
+    )
+    parser.write(f"--{boundary}\r\n\r\n\r\n".encode("latin-1"))  # a part that takes up whatever precedes the first
     async for chunk in stream:
-        held += chunk
-        while (at := held.find(delimiter, looked)) >= 0:
-            follows = bytes(held[at + len(delimiter) : at + len(delimiter) + 2])
-            if len(follows) < 2:  # whether it is the last one is not known yet
-                break
-            if not (follows == b"--" or follows == b"\r\n" or follows[:1] in b" \t"):
-                looked = at + 1  # the beginning of some other word
-                continue
-            if inside:
-                yield _part(bytes(held[:at]))
-            if follows == b"--":
-                return
-            del held[: at + len(delimiter)]
-            inside, looked = True, 0
-        if at < 0:
-            looked = max(looked, len(held) - len(delimiter))
-        if not inside and len(held) > LONGEST_HEADER:
+        refusal = _write(parser, chunk)
+        for content in gathered.take_whole():
+            yield content
+        if refusal:
+            raise HTTPException(400, refusal)
+        if gathered.ended:
+            return
+        if gathered.begun == 1 and len(gathered.content) > LONGEST_PREAMBLE:
             raise HTTPException(400, "The body does not begin with the boundary that the Content-Type announces.")
-        if len(held) > LONGEST_PART:
+        if len(gathered.content) > LONGEST_PART:
             raise HTTPException(413, f"A part is longer than {LONGEST_PART} bytes.")
     raise HTTPException(400, "The body ended before its closing boundary; the parts before it are stored.")
 
 
-def _part(text: bytes) -> ReceivedPart:
-    """A part from after its delimiter: the rest of that line, headers, an empty line, the content."""
-    end = text.find(b"\r\n\r\n", 0, LONGEST_HEADER)
-    if end < 0:
-        raise HTTPException(400, "A part has no header.")
-    for line in text[:end].decode("latin-1").split("\r\n"):
-        name, _, value = line.partition(":")
-        if name.strip().lower() == "content-type":
-            return ReceivedPart(parameters(value)[0], text[end + 4 :])
-    return ReceivedPart("", text[end + 4 :])
+def _write(parser: MultipartParser, chunk: bytes) -> str:
+    """Why the message cannot be read on; '' when it can."""
+    try:
+        parser.write(chunk)
+    except MultipartParseError as error:
+        return f"The body cannot be read: {error}."
+    return ""
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What the parser has found: the part that it is in, and those that are whole. The first is what precedes them."""
+
+    begun: int = 0
+    ended: bool = False
+    content: bytearray = field(default_factory=bytearray)
+    whole: list[bytes] = field(default_factory=list)
+
+    def begin(self) -> None:
+        self.begun += 1
+
+    def add(self, data: bytes, start: int, end: int) -> None:
+        self.content += memoryview(data)[start:end]
+
+    def end_part(self) -> None:
+        if self.begun > 1:
+            self.whole.append(bytes(self.content))
+        self.content.clear()
+
+    def end(self) -> None:
+        self.ended = True
+
+    def take_whole(self) -> list[bytes]:
+        taken, self.whole = self.whole, []
+        return taken

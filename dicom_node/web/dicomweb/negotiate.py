@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from email.utils import unquote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,7 +13,8 @@ from dicom_node.errors import CannotUnderstand
 MULTIPART = "multipart/related"
 JSON_TYPES = ("application/dicom+json", "application/json")
 ANY = "*"  # as transfer syntax: whatever is stored
-OUTSIDE_QUOTES = r'{}(?=(?:[^"]*"[^"]*")*[^"]*$)'
+LONGEST = 16_384
+BETWEEN = r'(?:[^{}"]|"(?:[^"\\]|\\.)*"?)+'  # whatever comes is matched, so that nothing is looked at twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Accepted:
 def accepted(request: Request) -> list[Accepted]:
     """What the `accept` parameter (PS3.18 8.3.3.1) or else the Accept header says, the most welcome first."""
     stated = request.query_params.get("accept") or ", ".join(request.headers.getlist("accept")) or "*/*"
-    found = [_parse(each) for each in re.split(OUTSIDE_QUOTES.format(","), stated) if each.strip()]
+    found = [_parse(each) for each in _split(stated, ",") if each.strip()]
     return sorted((each for each in found if each.quality > 0), key=lambda each: -each.quality)
 
 
@@ -53,9 +55,16 @@ def not_acceptable(*offered: str) -> HTTPException:
 
 def parameters(header: str) -> tuple[str, dict[str, str]]:
     """A media type and its parameters; names in lower case, values without quotes."""
-    first, *others = re.split(OUTSIDE_QUOTES.format(";"), header)
+    first, *others = _split(header, ";") or [""]
     pairs = (each.partition("=") for each in others)
-    return first.strip().lower(), {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
+    return first.strip().lower(), {name.strip().lower(): unquote(value.strip()) for name, _, value in pairs}
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """What stands between the separators that are in no quoted string; 400 when it is longer than any client's need."""
+    if len(text) > LONGEST:
+        raise HTTPException(400, f"What is accepted or sent is described in more than {LONGEST} characters.")
+    return re.findall(BETWEEN.format(separator), text)
 
 
 def _parse(text: str) -> Accepted:

@@ -84,15 +84,13 @@ async def store_parts(
     return outcomes
 
 
-def store_part(
-    storing: Storing, part: multipart.ReceivedPart, study_uid: str | None, number: int, address: str
-) -> Outcome:
+def store_part(storing: Storing, part: bytes, study_uid: str | None, number: int, address: str) -> Outcome:
     """Store one instance; a refusal is kept for the status page, as with C-STORE."""
     identity: dict[str, str] = {}
     status = 0
     try:
-        syntax, data = split(part.content)
-        for name, found in identify(part.content):
+        syntax, data = split(part)
+        for name, found in identify(part):
             identity[name] = found
         if study_uid not in (None, identity["study_uid"]):
             raise NotAsNegotiated(f"the study is {identity['study_uid']}, announced was {study_uid}")

@@ -21,7 +21,7 @@ function lookForAlarms() {
   lastFlagged = latest();
   write(at("announce"), `New suspected: ${fallen.map((flag) => `${flag.dataset.who}: ${flag.textContent}`).join("; ")}`);
   for (const flag of fallen) {
-    const row = live.querySelector(`tr[data-key="${CSS.escape(flag.dataset.key.replace("alarm-", ""))}"]`);
+    const row = at(flag.id.replace("alarm-", "row-"));
     row?.classList.add("new");
     setTimeout(() => row?.classList.remove("new"), NEWS_MS);
     if (remembered("notify")) notifyOf(flag);
@@ -32,7 +32,7 @@ function lookForAlarms() {
 function notifyOf(flag) {
   if (!("Notification" in window) || Notification.permission !== "granted") return;
   const body = [flag.textContent, flag.dataset.short].filter(Boolean).join(" · ");
-  const notice = new Notification(flag.dataset.title, { body, tag: flag.dataset.key, icon: "/static/alert.svg" });
+  const notice = new Notification(flag.dataset.title, { body, tag: flag.id, icon: "/static/alert.svg" });
   notice.onclick = () => window.focus();
 }
 

@@ -1,5 +1,6 @@
 // The page keeps itself up to date: hears of changes by server-sent events, fetches the part that changes and puts it
-// into the document (morph.js). Without this script the pages still work.
+// into the document. Idiomorph keeps every node that stays, so that focus, scroll position, loaded pictures and open
+// details are not disturbed; it recognises nodes by their id. Without this script the pages still work.
 "use strict";
 
 const SILENCE_MS = 10000; // the server speaks every 3 s; silence for longer means the connection is lost
@@ -52,25 +53,46 @@ function tick() {
 }
 
 function rowsOnPage() {
-  return [...live.querySelectorAll("tr[data-key]")];
+  return [...live.querySelectorAll("tr[id]")];
+}
+
+// What is typed or ticked, opened, or told by a script is not the server's to take back; what has data-still it leaves alone.
+const SENT = { value: "defaultValue", checked: "defaultChecked" };
+const KEEPING = {
+  beforeNodeMorphed: (node) => !node.hasAttribute?.("data-still"),
+  beforeAttributeUpdated: (name, node, change) => {
+    if (change === "remove" && (name === "title" || (name === "open" && node.nodeName === "DETAILS"))) return false;
+    return !(SENT[name] in node) || node[name] === node[SENT[name]];
+  },
+};
+
+// Idiomorph would take rows out and put them back when one comes between: the line breaks there look alike to it.
+function dropBlanks(root) {
+  for (const element of [root, ...root.querySelectorAll("table, thead, tbody, tr")]) {
+    for (const node of [...element.childNodes]) {
+      if (node.nodeType === Node.TEXT_NODE && !node.data.trim()) node.remove();
+    }
+  }
 }
 
 function show(text) {
-  const before = rowsOnPage().map((row) => row.dataset.key);
+  const before = rowsOnPage().map((row) => row.id);
   const focused = document.activeElement;
-  const focusedKey = focused?.closest?.("tr[data-key]")?.dataset.key;
+  const focusedRow = focused?.closest?.("tr[id]")?.id;
   const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("live");
   if (!fresh) return;
-  morph(live, fresh);
+  dropBlanks(live);
+  dropBlanks(fresh);
+  Idiomorph.morph(live, fresh, { callbacks: KEEPING });
   tick();
   const rows = rowsOnPage();
-  if (rows.map((row) => row.dataset.key).join() !== before.join()) settledAt = Date.now() + SETTLE_MS;
-  const place = focusedKey && rows[Math.min(before.indexOf(focusedKey), rows.length - 1)];
+  if (rows.map((row) => row.id).join() !== before.join()) settledAt = Date.now() + SETTLE_MS;
+  const place = focusedRow && rows[Math.min(before.indexOf(focusedRow), rows.length - 1)];
   const left = leaving && (!leaving.row.isConnected || leaving.row.className !== leaving.looks);
   if (left && leaving.row.contains(focused) && place !== leaving.row) {
     (place || live).focus();
   } else if (focused && focused !== document.body && document.activeElement !== focused) {
-    const same = focusedKey && rows.find((row) => row.dataset.key === focusedKey);
+    const same = focusedRow && rows.find((row) => row.id === focusedRow);
     (focused.isConnected ? focused : same || place || live).focus({ preventScroll: true });
   }
   if (left) leaving = null;

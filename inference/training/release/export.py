@@ -8,7 +8,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import tomli_w
 import torch
 from safetensors.torch import save
 
@@ -18,6 +20,20 @@ from inference.models.weights import first_names
 from inference.pipelines.haemorrhage.decisions import Decisions, Platt
 from inference.pipelines.haemorrhage.folds import Fold
 from inference.pipelines.haemorrhage.types import HaemorrhageType
+
+Table = dict[str, Any]
+SUMMARY = "Suspected intracranial haemorrhage on non-contrast head CT: five types; voxel, slice and study."
+INTENDED_USE = "Research only. Not a medical device; not for diagnosis, triage or any other use on patients."
+CARD_COMMENTS = """\
+# Model card. Research use only; not a medical device.
+# decision: probabilities; a study is suspected from study_threshold on. Bodies under minimum_ml are not drawn.
+# calibration: logistic. Features: study = log-odds that any plane shows blood (noisy-or); slice = smoothed log-odds of
+#   its plane, and the study's feature; each type = log-odds that any plane shows it (noisy-or).
+# volume_error: 95 % of true volumes lie between low and high times the drawn one (simulated heads, unseen).
+# operating_points: other thresholds of the study, the sensitivity aimed at, and what was measured out of fold.
+# before: the model that this one replaces, measured by the same command on the same patients.
+"""
+FOLDS_COMMENT = "# Which patients no network but this one may judge, and the decisions fitted without them.\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +63,32 @@ def pack(networks: Sequence[torch.nn.Module]) -> bytes:
     return save(tensors)
 
 
-def _text(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _rounded(value: float, digits: int) -> float:
+    return round(float(value), digits)
 
 
-def _platt(name: str, platt: Platt) -> list[str]:
-    slopes = ", ".join(f"{s:.5f}" for s in platt.slopes)
-    return [f"[{name}]", f"slopes = [{slopes}]", f"intercept = {platt.intercept:.5f}", ""]
+def _platt(platt: Platt) -> Table:
+    return {"slopes": [_rounded(slope, 5) for slope in platt.slopes], "intercept": _rounded(platt.intercept, 5)}
 
 
-def _decisions(decisions: Decisions, within: str = "") -> list[str]:
-    """The tables `decision` and `calibration`, below the table `within`."""
-    kinds = list(HaemorrhageType)
-    calibration = f"{within}calibration"
-    return [
-        f"[{within}decision]",
-        f"study_threshold = {decisions.study_threshold:.4f}",
-        f"slice_threshold = {decisions.slice_threshold:.4f}",
-        f"voxel_threshold = {decisions.voxel_threshold:.2f}",
-        f"minimum_ml = {decisions.minimum_ml:.2f}",
-        "",
-        f"[{within}decision.type_thresholds]",
-        *(f"{k.value} = {t:.4f}" for k, t in zip(kinds, decisions.type_thresholds, strict=True)),
-        "",
-        *_platt(f"{calibration}.study", decisions.study),
-        *_platt(f"{calibration}.slice", decisions.slice),
-        *(line for k, p in zip(kinds, decisions.types, strict=True) for line in _platt(f"{calibration}.{k.value}", p)),
-    ]
+def _decisions(decisions: Decisions) -> Table:
+    """The tables `decision` and `calibration`."""
+    kinds = [kind.value for kind in HaemorrhageType]
+    thresholds = [_rounded(threshold, 4) for threshold in decisions.type_thresholds]
+    return {
+        "decision": {
+            "study_threshold": _rounded(decisions.study_threshold, 4),
+            "slice_threshold": _rounded(decisions.slice_threshold, 4),
+            "voxel_threshold": _rounded(decisions.voxel_threshold, 2),
+            "minimum_ml": _rounded(decisions.minimum_ml, 2),
+            "type_thresholds": dict(zip(kinds, thresholds, strict=True)),
+        },
+        "calibration": {
+            "study": _platt(decisions.study),
+            "slice": _platt(decisions.slice),
+            **dict(zip(kinds, map(_platt, decisions.types), strict=True)),
+        },
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,85 +112,64 @@ class Made:
 
 def card_text(sha256: str, made: Made, figures: Sequence[Figure], words: Words, before: Before | None = None) -> str:
     """The model card as TOML."""
-    lines = [
-        "# Model card. Research use only; not a medical device.",
-        'name = "haemorrhage"',
-        f"version = {_text(words.version)}",
-        'weights = "haemorrhage.safetensors"',
-        f"sha256 = {_text(sha256)}",
-        f"networks = {len(made.networks)}",
-        "",
-        "# Probabilities; a study is suspected from study_threshold on. Bodies under minimum_ml are not drawn.",
-        "# Logistic calibration. Features: study = log-odds that any plane shows blood (noisy-or); slice = smoothed",
-        "# log-odds of its plane, and the study's feature; each type = log-odds that any plane shows it (noisy-or).",
-        *_decisions(made.decisions),
-        *_volume_error(made.volume_error),
-        "[words]",
-        'summary = "Suspected intracranial haemorrhage on non-contrast head CT: five types; voxel, slice and study."',
-        'intended_use = "Research only. Not a medical device; not for diagnosis, triage or any other use on patients."',
-        f"data = {_text(words.data)}",
-        f"licence = {_text(words.licence)}",
-        f"training = {_text(words.training)}",
-        f"operating_point = {_text(words.operating_point)}",
-        f"children_below_years = {words.children_below_years}",
-        f"children = {_text(words.children)}",
-        "limits = [",
-        *(f"  {_text(limit)}," for limit in words.limits),
-        "]",
-        "",
-    ]
-    lines += ["# Other thresholds of the study: the sensitivity aimed at, and what was measured out of fold."]
-    lines += [line for point in made.points for line in _operating_point(point)]
-    lines += [line for figure in figures for line in _figure("figures", figure)]
+    card: Table = {
+        "name": "haemorrhage",
+        "version": words.version,
+        "weights": "haemorrhage.safetensors",
+        "sha256": sha256,
+        "networks": len(made.networks),
+        **_decisions(made.decisions),
+        "words": {
+            "summary": SUMMARY,
+            "intended_use": INTENDED_USE,
+            "data": words.data,
+            "licence": words.licence,
+            "training": words.training,
+            "operating_point": words.operating_point,
+            "children_below_years": words.children_below_years,
+            "children": words.children,
+            "limits": words.limits,
+        },
+        "operating_points": [_operating_point(point) for point in made.points],
+        "figures": [_figure(figure) for figure in figures],
+    }
+    if made.volume_error is not None:
+        card["volume_error"] = _volume_error(made.volume_error)
     if before is not None:
-        lines += ["# The model that this one replaces, measured by the same command on the same patients."]
-        lines += ["[before]", f"version = {_text(before.model.version)}", f"sha256 = {_text(before.model.sha256)}", ""]
-        lines += [line for figure in before.figures for line in _figure("before.figures", figure)]
-    return "\n".join(lines)
+        card["before"] = {
+            "version": before.model.version,
+            "sha256": before.model.sha256,
+            "figures": [_figure(figure) for figure in before.figures],
+        }
+    return CARD_COMMENTS + tomli_w.dumps(card)
 
 
-def _figure(table: str, figure: Figure) -> list[str]:
-    numbers = (
-        f"{name} = {value:.3f}" for name, value in (("value", figure.value), ("low", figure.low), ("high", figure.high))
-    )
-    return [f"[[{table}]]", f"name = {_text(figure.name)}", *numbers, ""]
+def _interval(figure: Figure) -> Table:
+    return {"value": _rounded(figure.value, 3), "low": _rounded(figure.low, 3), "high": _rounded(figure.high, 3)}
 
 
-def _volume_error(error: VolumeError | None) -> list[str]:
-    if error is None:
-        return []
-    return [
-        "# Of simulated heads that no network saw: 95 % of true volumes lie between low and high times the drawn one.",
-        "[volume_error]",
-        f"heads = {error.heads}",
-        f"low = {error.low:.4g}",
-        f"high = {error.high:.4g}",
-        "",
-    ]
+def _figure(figure: Figure) -> Table:
+    return {"name": figure.name, **_interval(figure)}
 
 
-def _operating_point(point: OperatingPoint) -> list[str]:
-    numbers = (
-        f"{figure.name} = {{ value = {figure.value:.3f}, low = {figure.low:.3f}, high = {figure.high:.3f} }}"
-        for figure in (point.sensitivity, point.specificity)
-    )
-    return ["[[operating_points]]", f"aim = {point.aim:g}", f"threshold = {point.threshold:.4f}", *numbers, ""]
+def _volume_error(error: VolumeError) -> Table:
+    return {"heads": error.heads, "low": float(f"{error.low:.4g}"), "high": float(f"{error.high:.4g}")}
+
+
+def _operating_point(point: OperatingPoint) -> Table:
+    return {
+        "aim": point.aim,
+        "threshold": _rounded(point.threshold, 4),
+        "sensitivity": _interval(point.sensitivity),
+        "specificity": _interval(point.specificity),
+    }
 
 
 def folds_text(sha256: str, folds: Sequence[Fold]) -> str:
     """The folds file as TOML."""
     names = sorted({patient.split("/")[0] for fold in folds for patient in fold.patients})
-    lines = [
-        "# Which patients no network but this one may judge, and the decisions fitted without them.",
-        f"datasets = [{', '.join(_text(name) for name in names)}]",
-        f"sha256 = {_text(sha256)}",
-        "",
-    ]
-    for fold in folds:
-        people = [f"  {_text(patient)}," for patient in fold.patients]
-        lines += ["[[folds]]", f"network = {fold.network}", "patients = [", *people, "]", ""]
-        lines += _decisions(fold.decisions, "folds.")
-    return "\n".join(lines)
+    tables = [{"network": fold.network, "patients": fold.patients, **_decisions(fold.decisions)} for fold in folds]
+    return FOLDS_COMMENT + tomli_w.dumps({"datasets": names, "sha256": sha256, "folds": tables})
 
 
 def export(made: Made, figures: Sequence[Figure], words: Words, out: Path, before: Before | None = None) -> Path:
