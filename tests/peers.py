@@ -16,9 +16,19 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 START_S = 120.0
 DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+CHROMIUM_OPTIONS = (
+    "--no-sandbox",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+_held: list[socket.socket] = []
 
 
 def needs(program: str) -> str:
@@ -34,11 +44,17 @@ def needs(program: str) -> str:
     return path
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def own_port() -> int:
+    """A port that nobody else is given while these tests run.
+
+    It is bound and never listened on: connections are refused until a program listens there, which Linux allows to one
+    that sets SO_REUSEADDR, as all servers here do.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    _held.append(held)
+    return held.getsockname()[1]
 
 
 def wait_until(condition: Callable[[], Any], within_s: float, what: str) -> Any:
@@ -83,7 +99,7 @@ def running_orthanc(folder: Path, dicomweb: bool = False) -> Iterator[Orthanc]:
     if dicomweb and not DICOMWEB_PLUGIN.exists():
         pytest.skip("orthanc-dicomweb is not installed")
     folder.mkdir(parents=True, exist_ok=True)
-    dicom_port, http_port = free_port(), free_port()
+    dicom_port, http_port = own_port(), own_port()
     configuration = {
         "Name": "PACS",
         "StorageDirectory": str(folder / "storage"),
@@ -126,7 +142,7 @@ class Served:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.data = folder / "data"
-        self.port = free_port()
+        self.port = own_port()
         self.site = folder / "triage-node.toml"
         self.site.write_text(
             f'[node]\nhost = "127.0.0.1"\nport = {self.port}\ndata = "{self.data}"\n[web]\nport = 0\n{extra}'
@@ -195,6 +211,18 @@ def running_node(folder: Path, extra: str = "") -> Iterator[Served]:
         yield served
     finally:
         served.stop()
+
+
+@contextmanager
+def chromium(*options: str) -> Iterator[Browser]:
+    """A headless Chromium; drawn by software where no other option is given."""
+    program = needs("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=[*CHROMIUM_OPTIONS, *(options or ("--disable-gpu",))]
+        )
+        yield browser
+        browser.close()
 
 
 def triage_node(*arguments: str) -> str:

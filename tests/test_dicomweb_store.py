@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from dicomweb_client.api import DICOMwebClient
-from peers import START_S, free_port, wait_until
+from peers import START_S, own_port, wait_until
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from series import ROOT, Core, core, ct, data_of, encoded, head
@@ -160,7 +160,7 @@ def test_message_that_breaks_off(node: Core, address: str) -> None:
 
 def test_storing_through_the_web_process(tmp_path: Path) -> None:
     """The command that `serve` starts stores as well; killed, it leaves the rows and no process behind."""
-    data, port = tmp_path / "data", free_port()
+    data, port = tmp_path / "data", own_port()
     site = tmp_path / "site.toml"
     site.write_text(f'[node]\ndata = "{data}"\n[web]\nport = {port}\n')
     command = [sys.executable, "-m", "dicom_node", "--config", str(site), "web"]
