@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
@@ -73,7 +73,7 @@ class Orthanc:
 
     def __init__(self, dicom_port: int, http_port: int) -> None:
         self.dicom_port = dicom_port
-        self.rest = httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=10)
+        self.rest = httpx2.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=10)
 
     def instances(self) -> list[dict[str, Any]]:
         """Main tags of every stored instance, with Modality and SOPClassUID."""
@@ -129,8 +129,8 @@ def running_orthanc(folder: Path, dicomweb: bool = False) -> Iterator[Orthanc]:
             process.wait(20)
 
 
-def _answers(client: httpx.Client) -> bool:
-    with contextlib.suppress(httpx.TransportError):
+def _answers(client: httpx2.Client) -> bool:
+    with contextlib.suppress(httpx2.TransportError):
         return client.get("/system").status_code == 200
     return False
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -584,7 +584,7 @@ def test_two_heads_of_one_patient_in_a_running_node(tmp_path: Path) -> None:
         entries = {entry["study_uid"]: entry for entry in served.worklist()}
         uids = [dcmread(next((tmp_path / hours).iterdir())).StudyInstanceUID for hours in ("0", "6", "9")]
         said = [entries[uid]["headline"] for uid in uids]
-        page = httpx.get(f"{address(served)}/studies/{uids[1]}").text
+        page = httpx2.get(f"{address(served)}/studies/{uids[1]}").text
     assert " in " not in said[0]
     assert "in 6.0 h" in said[1] and "in 3.0 h" in said[2]
     with Database(served.data / "node.sqlite").read() as tx:
