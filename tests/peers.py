@@ -195,6 +195,17 @@ class Served:
         """`worklist --json`."""
         return json.loads(self.command("worklist", "--json"))
 
+    def settled(self, studies: int) -> bool:
+        """Whether so many studies have their result and nothing is under way. Polled, so no command is run for it."""
+        from dicom_node.tables.database import Database
+
+        with Database(self.data / "node.sqlite").read() as tx:
+            listed = tx.number("SELECT count(*) FROM worklist WHERE state <> 'read'")
+            under_way = tx.number("SELECT count(*) FROM worklist WHERE state = 'waiting'")
+            under_way += tx.number("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running', 'failed')")
+            under_way += tx.number("SELECT count(*) FROM deliveries WHERE state <> 'sent'")
+        return listed == studies and not under_way
+
     def _listens(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
             return True
