@@ -15,6 +15,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 from playwright.sync_api import Browser
+from series import ROOT as SERIES_ROOT
+from series import head, write
 
 from inference.errors import ModelError
 from inference.findings import Finding, HaemorrhageType, Measurement, ModelIdentity, NotAnalysable, Result
@@ -37,8 +39,6 @@ from inference.training.evaluation.statistics import (
     wilson,
 )
 from inference.training.evaluation.summary import worst_case
-from tests.series import ROOT as SERIES_ROOT
-from tests.series import head, write
 
 ROOT = Path(__file__).parents[1]
 KINDS = list(HaemorrhageType)

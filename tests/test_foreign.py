@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import reports_support
 import torch
 import torch.nn.functional as nnf
 from click.testing import CliRunner
 from onnx import TensorProto, helper
+from reports_support import NOW, ct_series, reports
 from safetensors.torch import load_file, save_file, save_model
 
 from dicom_node.cli import main
@@ -38,8 +40,6 @@ from inference.stack import SliceStack
 from inference.training.datasets.ct_ich import open_ct_ich, stack_of
 from inference.weights import ModelCard, load_card
 from reports.common import Kind, ReportContext
-from tests import reports_support
-from tests.reports_support import NOW, ct_series, reports
 
 CPU = torch.device("cpu")
 CONTRACT = Path(pipelines.__file__).with_name("CONTRACT.md")
