@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import bench_quality
 import click
-import httpx
+import httpx2
 import numpy as np
 from web_support import SHA256, Node, make_node, serving
 
@@ -56,13 +56,13 @@ def measure_pages(studies: int) -> None:
             "search by name and date": {"q": "muller anna", "date": day},
             "search among mine": {"show": "mine", "q": "smith"},
         }
-        with serving(node) as (address, _), httpx.Client(base_url=address, cookies={"reader": "Dr%20Bench"}) as client:
+        with serving(node) as (address, _), httpx2.Client(base_url=address, cookies={"reader": "Dr%20Bench"}) as client:
             for title, query in asked.items():
                 say(client, title, f"/?{urlencode(query)}")
             say(client, "quality page", "/quality")
 
 
-def say(client: httpx.Client, title: str, url: str) -> None:
+def say(client: httpx2.Client, title: str, url: str) -> None:
     """Ask so often, and print the median."""
     taken = []
     for _ in range(REPEATS):

@@ -7,12 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from peers import needs, running_node, wait_until
+from peers import chromium, running_node, wait_until
 
 from dicom_node.commands import phantom
 from dicom_node.processes.running import answering_page
@@ -33,10 +31,7 @@ def main() -> None:
         wait_until(lambda: all(entry["state"] != "waiting" for entry in served.worklist()), 120, "all have results")
         settings = load_settings(served.site)
         address = answering_page(settings, Database(settings.database_path))
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=needs("chromium"), args=["--no-sandbox", "--disable-gpu"]
-            )
+        with chromium() as browser:
             page = browser.new_page(viewport={"width": 1280, "height": 640}, color_scheme="dark")
             page.goto(address)
             page.wait_for_load_state("load")
@@ -46,7 +41,6 @@ def main() -> None:
             page.wait_for_load_state("load")
             page.wait_for_timeout(1000)
             page.screenshot(path=PICTURES / "study.png", full_page=True)
-            browser.close()
 
 
 if __name__ == "__main__":

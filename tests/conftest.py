@@ -2,10 +2,17 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
+from peers import chromium
+from playwright.sync_api import Browser
+
+settings.register_profile("unhurried", settings.default, deadline=None)  # a busy machine is no fault
+settings.load_profile("unhurried")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -35,3 +42,10 @@ def ct_ich(shared: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, one for each file: while it runs, Playwright's event loop takes its thread."""
+    with chromium() as browser:
+        yield browser

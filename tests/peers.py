@@ -14,11 +14,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 START_S = 120.0
 DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+CHROMIUM_OPTIONS = (
+    "--no-sandbox",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+_held: list[socket.socket] = []
 
 
 def needs(program: str) -> str:
@@ -34,11 +44,17 @@ def needs(program: str) -> str:
     return path
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def own_port() -> int:
+    """A port that nobody else is given while these tests run.
+
+    It is bound and never listened on: connections are refused until a program listens there, which Linux allows to one
+    that sets SO_REUSEADDR, as all servers here do.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    _held.append(held)
+    return held.getsockname()[1]
 
 
 def wait_until(condition: Callable[[], Any], within_s: float, what: str) -> Any:
@@ -57,7 +73,7 @@ class Orthanc:
 
     def __init__(self, dicom_port: int, http_port: int) -> None:
         self.dicom_port = dicom_port
-        self.rest = httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=10)
+        self.rest = httpx2.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=10)
 
     def instances(self) -> list[dict[str, Any]]:
         """Main tags of every stored instance, with Modality and SOPClassUID."""
@@ -83,7 +99,7 @@ def running_orthanc(folder: Path, dicomweb: bool = False) -> Iterator[Orthanc]:
     if dicomweb and not DICOMWEB_PLUGIN.exists():
         pytest.skip("orthanc-dicomweb is not installed")
     folder.mkdir(parents=True, exist_ok=True)
-    dicom_port, http_port = free_port(), free_port()
+    dicom_port, http_port = own_port(), own_port()
     configuration = {
         "Name": "PACS",
         "StorageDirectory": str(folder / "storage"),
@@ -113,8 +129,8 @@ def running_orthanc(folder: Path, dicomweb: bool = False) -> Iterator[Orthanc]:
             process.wait(20)
 
 
-def _answers(client: httpx.Client) -> bool:
-    with contextlib.suppress(httpx.TransportError):
+def _answers(client: httpx2.Client) -> bool:
+    with contextlib.suppress(httpx2.TransportError):
         return client.get("/system").status_code == 200
     return False
 
@@ -126,7 +142,7 @@ class Served:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.data = folder / "data"
-        self.port = free_port()
+        self.port = own_port()
         self.site = folder / "triage-node.toml"
         self.site.write_text(
             f'[node]\nhost = "127.0.0.1"\nport = {self.port}\ndata = "{self.data}"\n[web]\nport = 0\n{extra}'
@@ -179,6 +195,17 @@ class Served:
         """`worklist --json`."""
         return json.loads(self.command("worklist", "--json"))
 
+    def settled(self, studies: int) -> bool:
+        """Whether so many studies have their result and nothing is under way. Polled, so no command is run for it."""
+        from dicom_node.tables.database import Database
+
+        with Database(self.data / "node.sqlite").read() as tx:
+            listed = tx.number("SELECT count(*) FROM worklist WHERE state <> 'read'")
+            under_way = tx.number("SELECT count(*) FROM worklist WHERE state = 'waiting'")
+            under_way += tx.number("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running', 'failed')")
+            under_way += tx.number("SELECT count(*) FROM deliveries WHERE state <> 'sent'")
+        return listed == studies and not under_way
+
     def _listens(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
             return True
@@ -195,6 +222,18 @@ def running_node(folder: Path, extra: str = "") -> Iterator[Served]:
         yield served
     finally:
         served.stop()
+
+
+@contextmanager
+def chromium(*options: str) -> Iterator[Browser]:
+    """A headless Chromium; drawn by software where no other option is given."""
+    program = needs("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=[*CHROMIUM_OPTIONS, *(options or ("--disable-gpu",))]
+        )
+        yield browser
+        browser.close()
 
 
 def triage_node(*arguments: str) -> str:

@@ -1,28 +1,19 @@
 """The page in a real Chromium over a real socket: it keeps itself up to date and is worked by keyboard."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from peers import own_port
+from playwright.sync_api import Browser, Locator, Page, expect
 from web_support import Node, make_node, picture_bytes, serving
 
 from dicom_node import clock
 from dicom_node.entities import ChoiceKind, ItemState
 from dicom_node.tables import worklist
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 LISTENING = """
 window.told = [];
 window.Notification = class { constructor(title, options) { told.push(title, options.body); } };
@@ -37,16 +28,7 @@ const told = (sign, nodes) => moves.push(...[...nodes].map((node) => sign + (nod
 new MutationObserver((all) => all.forEach((each) => { told("-", each.removedNodes); told("+", each.addedNodes); }))
   .observe(document.querySelector("tbody"), { childList: true });
 """  # which rows come and go
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 expect.set_options(timeout=20_000)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -339,14 +321,15 @@ def test_a_newer_result_shows_on_an_open_study(node: Node, address: str, page: P
 
 def test_says_when_the_connection_is_lost_and_when_it_is_back(node: Node, page: Page) -> None:
     node.analysed(1, suspected=True)
-    with serving(node) as (address, _):
+    port = own_port()
+    with serving(node, port) as (address, _):
         open_live(page, address)
     notice = page.locator("#lost")
     expect(notice).to_be_visible()
     expect(notice).to_contain_text("Connection lost")
     expect(page).to_have_title("Connection lost – (1) suspected – triage-node worklist")
     node.analysed(2, suspected=True)
-    with serving(node, port=int(address.rsplit(":", 1)[1])):
+    with serving(node, port):
         expect(notice).to_be_hidden()
         expect(page.locator("#toast")).to_contain_text("Connected again at")
         expect(page).to_have_title("(2) suspected – triage-node worklist")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from peers import free_port
+from peers import own_port
 from series import Core, core, ct, head, listening, write
 
 from dicom_node.clock import utc_now
@@ -107,7 +107,7 @@ def test_what_fails_is_one_line_and_exit_code_1(tmp_path: Path, node: Core) -> N
     assert "A99" in error_line(run(tmp_path, "retry", "A99"), 1)
     assert "no node has run" in error_line(run(tmp_path, "echo"), 1)
     with node.database.write() as tx:
-        processes.publish(tx, "dicom_port", str(port := free_port()))
+        processes.publish(tx, "dicom_port", str(port := own_port()))
     assert f"127.0.0.1:{port}" in error_line(run(tmp_path, "echo"), 1)
     assert f"127.0.0.1:{port}" in error_line(run(tmp_path, "submit", str(write([ct(0)], tmp_path / "ct")[0])), 1)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import free_port, wait_until
+from peers import own_port, wait_until
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
@@ -223,7 +223,7 @@ def test_only_senders_that_may_be_asked_are_asked(tmp_path: Path) -> None:
 
 def test_dead_query_peer_holds_up_nobody(tmp_path: Path) -> None:
     """While the question hangs, other series are completed; then the ordinary waits apply."""
-    node = querying(tmp_path / "data", free_port())
+    node = querying(tmp_path / "data", own_port())
     node.receive(head(), calling_aet="PACS")
     node.receive(head(study=2), calling_aet="CT1")
     begun, go_on = threading.Event(), threading.Event()

@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from pydicom import dcmwrite
+from series import ROOT, ct, head, write
 
 from inference.findings import NotAnalysable
 from inference.training.datasets import headers as headers_module
@@ -15,7 +16,6 @@ from inference.training.datasets.base import DatasetError, Entry, NoStack
 from inference.training.datasets.headers import read_headers
 from inference.training.datasets.recognise import open_dataset
 from inference.training.datasets.series import Series, by_preference, words_of
-from tests.series import ROOT, ct, head, write
 
 
 def table(path: Path, columns: str, *rows: str) -> Path:

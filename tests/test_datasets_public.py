@@ -10,11 +10,11 @@ import pytest
 from pydicom import Dataset as DicomDataset
 from pydicom import dcmwrite
 from pydicom.config import disable_value_validation
+from series import SIZE, ct, head, write
 
 from inference.training.datasets.base import DatasetError, Entry, NoStack
 from inference.training.datasets.recognise import open_dataset
 from inference.training.datasets.rsna2019 import NAMES
-from tests.series import SIZE, ct, head, write
 
 
 def table(path: Path, *lines: str) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import free_port
+from peers import own_port
 from pynetdicom import AE, _config, evt
 from series import Core, core, ct, write
 
@@ -178,7 +178,7 @@ def test_no_answer(node: Core) -> None:
 def test_refused_connection_and_rejected_association_say_where(node: Core) -> None:
     """IT reads which address did not answer."""
     put(node, 1, objects=1)
-    port = free_port()
+    port = own_port()
     assert deliver(node, port) == 0
     assert f"127.0.0.1:{port}" in str(rows(node)[0].error)
     make_due(node)
@@ -235,14 +235,14 @@ def test_no_wait_between_attempts_is_no_endless_loop(tmp_path: Path) -> None:
     """A first wait of 0 s: one attempt in each call."""
     node = core(tmp_path / "data", deliver={"first_wait_s": 0.0, "timeout_s": 1.0})
     put(node, 1, objects=1)
-    deliver(node, free_port())
+    deliver(node, own_port())
     assert rows(node)[0].attempts == 1
 
 
 def test_failed_at_the_limit_visible_and_revived(node: Core) -> None:
     """Five attempts, then failed; `retry` begins again."""
     put(node, 1, objects=1)
-    dead = free_port()
+    dead = own_port()
     for attempt in range(1, 6):
         make_due(node)
         deliver(node, dead)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 from dicomweb_client.api import DICOMwebClient
@@ -36,9 +36,9 @@ class Web:
 
     core: Core
     client: DICOMwebClient
-    http: httpx.Client
+    http: httpx2.Client
 
-    def get(self, path: str, accept: str = "*/*", **params: str) -> httpx.Response:
+    def get(self, path: str, accept: str = "*/*", **params: str) -> httpx2.Response:
         """One request below /dicom-web."""
         return self.http.get(path, headers={"Accept": accept}, params=params)
 
@@ -67,7 +67,7 @@ def served(node: Core) -> Iterator[Web]:
     """The node's page with the client's side of it."""
     with serving(Node(node.database, node.archive, node.settings)) as (url, _):
         base = f"{url}/dicom-web"
-        yield Web(node, DICOMwebClient(url=base), httpx.Client(base_url=base, timeout=60))
+        yield Web(node, DICOMwebClient(url=base), httpx2.Client(base_url=base, timeout=60))
 
 
 def own_picture(node: Core) -> None:
@@ -92,7 +92,7 @@ def uids(dataset: Dataset) -> tuple[str, str, str]:
     return dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID
 
 
-def parts(answer: httpx.Response) -> list[tuple[str, bytes]]:
+def parts(answer: httpx2.Response) -> list[tuple[str, bytes]]:
     """The parts of a multipart answer: their media type and content."""
     assert answer.status_code == 200, answer.text
     boundary = answer.headers["content-type"].partition("boundary=")[2].encode()
@@ -358,7 +358,7 @@ def test_study_that_goes_while_it_is_read(tmp_path: Path) -> None:
     with served(node) as web:
         for path in node.files()[1:]:
             path.unlink()
-        with pytest.raises(httpx.RemoteProtocolError):
+        with pytest.raises(httpx2.RemoteProtocolError):
             web.get(f"/studies/{FIRST}", STORED)
         node.files()[0].unlink()
         assert web.get(f"{place(ct(0))}/metadata").status_code == 404

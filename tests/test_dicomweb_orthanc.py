@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from dicomweb_client.api import DICOMwebClient
 from peers import running_orthanc
@@ -133,7 +133,7 @@ def different(ours: dict[str, Any], theirs: dict[str, Any], tags: set[str]) -> d
 def test_search_for_studies(pair: Pair, filters: dict[str, str]) -> None:
     """The same studies, and of each the attributes that either gives as required."""
     query = "&".join(f"{name}={text}" for name, text in filters.items())  # unescaped, see MORE_FOUND
-    answers = [httpx.get(f"{client.base_url}/studies?{query}") for client in (pair.node, pair.orthanc)]
+    answers = [httpx2.get(f"{client.base_url}/studies?{query}") for client in (pair.node, pair.orthanc)]
     ours, theirs = (by_uid(each.json() if each.content else [], "0020000D") for each in answers)
     assert ours.keys() == theirs.keys() and (theirs or filters == {"PatientID": "NOBODY"})
     for study_uid, study in theirs.items():
@@ -240,7 +240,7 @@ def test_known_differences(pair: Pair, path: str, accept: str, ours: int, theirs
     study, series, instance = uids(pair.of("tilted"))
     place = path.format(instance=f"/studies/{study}/series/{series}/instances/{instance}")
     found = [
-        httpx.get(f"{client.base_url}{place}", headers={"Accept": accept}, timeout=60).status_code
+        httpx2.get(f"{client.base_url}{place}", headers={"Accept": accept}, timeout=60).status_code
         for client in (pair.node, pair.orthanc)
     ]
     assert found == [ours, theirs], why
@@ -262,7 +262,7 @@ def test_same_status(pair: Pair, path: str, accept: str) -> None:
     study, series, instance = uids(pair.of("tilted"))
     place = path.format(instance=f"/studies/{study}/series/{series}/instances/{instance}")
     answers = [
-        httpx.get(f"{client.base_url}{place}", headers={"Accept": accept}, timeout=60)
+        httpx2.get(f"{client.base_url}{place}", headers={"Accept": accept}, timeout=60)
         for client in (pair.node, pair.orthanc)
     ]
     assert answers[0].status_code == answers[1].status_code

@@ -9,12 +9,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from dicomweb_client.api import DICOMwebClient
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from peers import START_S, free_port, wait_until
+from peers import START_S, own_port, wait_until
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from series import ROOT, Core, core, ct, data_of, encoded, head
@@ -56,14 +56,14 @@ def body(*parts: bytes) -> bytes:
     return b"".join(heads) + f"--{BOUNDARY}--".encode()
 
 
-def post(address: str, *parts: bytes, path: str = "/studies", **headers: str) -> httpx.Response:
+def post(address: str, *parts: bytes, path: str = "/studies", **headers: str) -> httpx2.Response:
     """Send these parts."""
-    return httpx.post(
+    return httpx2.post(
         address + path, content=body(*parts), headers={"Content-Type": CONTENT_TYPE} | headers, timeout=60
     )
 
 
-def reasons(answer: httpx.Response, sequence: str = FAILED) -> list[int]:
+def reasons(answer: httpx2.Response, sequence: str = FAILED) -> list[int]:
     """The failure reasons of an answer."""
     return [item[REASON]["Value"][0] for item in answer.json().get(sequence, {}).get("Value", [])]
 
@@ -149,21 +149,21 @@ def test_wrong_requests(node: Core, address: str, headers: dict[str, str], statu
 def test_other_pages_stay_closed_to_programs(address: str) -> None:
     """Only DICOMweb takes a POST without a browser's marks."""
     page = address.removesuffix("/dicom-web")
-    assert httpx.post(f"{page}/studies/{ROOT}.1/acknowledge").status_code == 403
-    assert httpx.post(f"{page}/dicom-web/../studies/{ROOT}.1/acknowledge").status_code == 403
+    assert httpx2.post(f"{page}/studies/{ROOT}.1/acknowledge").status_code == 403
+    assert httpx2.post(f"{page}/dicom-web/../studies/{ROOT}.1/acknowledge").status_code == 403
 
 
 def test_message_that_breaks_off(node: Core, address: str) -> None:
     """What came whole is stored, its series is not released."""
     text = body(part10(ct(0)), part10(ct(1)))[:-3000]
-    answer = httpx.post(f"{address}/studies", content=text, headers={"Content-Type": CONTENT_TYPE})
+    answer = httpx2.post(f"{address}/studies", content=text, headers={"Content-Type": CONTENT_TYPE})
     assert answer.status_code == 400 and "ended before" in answer.text
     assert len(node.files()) == 1 and not node.series(ct(0)).released
 
 
 def test_storing_through_the_web_process(tmp_path: Path) -> None:
     """The command that `serve` starts stores as well; killed, it leaves the rows and no process behind."""
-    data, port = tmp_path / "data", free_port()
+    data, port = tmp_path / "data", own_port()
     site = tmp_path / "site.toml"
     site.write_text(f'[node]\ndata = "{data}"\n[web]\nport = {port}\n')
     command = [sys.executable, "-m", "dicom_node", "--config", str(site), "web"]
@@ -174,7 +174,7 @@ def test_storing_through_the_web_process(tmp_path: Path) -> None:
             client = DICOMwebClient(url=address)
             client.store_instances(head(3))
             assert len(client.search_for_instances(f"{ROOT}.1")) == 3
-            assert httpx.get(f"{address}/studies/{ROOT}.1/rendered", timeout=60).status_code == 200
+            assert httpx2.get(f"{address}/studies/{ROOT}.1/rendered", timeout=60).status_code == 200
             threads = Path(f"/proc/{process.pid}/task").glob("*/children")
             started = [pid for thread in threads for pid in thread.read_text().split()]
         finally:
@@ -195,8 +195,8 @@ def lives(pid: str) -> bool:
 def answers(address: str) -> bool:
     """Whether the service is up."""
     try:
-        return httpx.get(f"{address}/studies").status_code == 204
-    except httpx.TransportError:
+        return httpx2.get(f"{address}/studies").status_code == 204
+    except httpx2.TransportError:
         return False
 
 

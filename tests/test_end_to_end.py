@@ -33,24 +33,15 @@ def world(heads: list[Path], tmp_path_factory):
         scanners = [storescu(folder, served.port, aet=f"CT{i}") for i, folder in enumerate(heads)]
         for scanner in scanners:
             assert scanner.wait(60) == 0, scanner.stderr.read()
-        wait_until(lambda: finished(served, len(heads)), 120, "every study has its result and it is delivered")
+        wait_until(lambda: served.settled(len(heads)), 120, "every study has its result and it is delivered")
         yield served, orthanc
-
-
-def finished(served: Served, studies: int) -> bool:
-    """All studies have a result, and nothing waits in the outbox."""
-    entries = served.worklist()
-    sent = json.loads(served.command("jobs", "--json", "--limit", "1000"))
-    return (
-        len(entries) == studies
-        and all(entry["state"] != "waiting" for entry in entries)
-        and all(job["state"] in ("done", "sent") for job in sent)
-    )
 
 
 def test_every_study_has_its_result_objects_in_the_pacs(world: tuple[Served, Orthanc]) -> None:
     """SEG, SR, SC and KO of each suspected study, the SR of every other."""
     served, orthanc = world
+    jobs = json.loads(served.command("jobs", "--json", "--limit", "1000"))
+    assert {job["state"] for job in jobs} == {"done", "sent"}
     found = defaultdict(list)
     for tags in orthanc.instances():
         found[tags["StudyInstanceUID"]].append(tags)

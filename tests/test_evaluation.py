@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
+from series import ROOT as SERIES_ROOT
+from series import head, write
 
 from inference.errors import ModelError
 from inference.findings import Finding, Measurement, ModelIdentity, NotAnalysable, Result
@@ -38,10 +40,7 @@ from inference.training.evaluation.statistics import (
     wilson,
 )
 from inference.training.evaluation.summary import worst_case
-from tests.series import ROOT as SERIES_ROOT
-from tests.series import head, write
 
-CHROMIUM = shutil.which("chromium")
 ROOT = Path(__file__).parents[1]
 KINDS = list(HaemorrhageType)
 SLICES, SIZE, SPACING_MM = 12, 64, 3.0
@@ -545,16 +544,6 @@ def test_percentages_are_no_more_certain_than_they_are() -> None:
         "100 %",
         "0 %",
     ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("Debian's chromium is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])

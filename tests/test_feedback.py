@@ -2,7 +2,6 @@
 
 import csv
 import re
-import shutil
 from collections.abc import Iterator
 from datetime import date
 from io import StringIO
@@ -11,9 +10,9 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from starlette.testclient import TestClient
 from web_support import SHA256, Node, make_node, serving
 
@@ -27,7 +26,6 @@ from dicom_node.web.reader.feedback import plain_text
 from dicom_node.web.reader.feedback_csv import HEAD, ROWS_AT_ONCE, csv_pages, harmless
 
 HERE = {"origin": "http://localhost"}
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture
@@ -253,14 +251,12 @@ def test_formulas_are_made_harmless(text: str) -> None:
     assert harmless(text) == f"'{text}"
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_no_text_begins_like_a_formula(text: str) -> None:
     assert not harmless(text).lstrip().startswith(("=", "+", "-", "@"))
     assert harmless(text).endswith(text)
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_comments_are_plain_text(text: str) -> None:
     plain = plain_text(text)
@@ -281,15 +277,13 @@ def test_the_command_prints_the_same(node: Node, client: TestClient, tmp_path: P
 
 
 @pytest.fixture
-def page(node: Node) -> Iterator[Page]:
-    with sync_playwright() as playwright, serving(node) as (address, _):
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+def page(node: Node, browser: Browser) -> Iterator[Page]:
+    with serving(node) as (address, _):
         page = browser.new_page(base_url=address, viewport={"width": 1280, "height": 900})
         yield page
-        browser.close()
+        page.close()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 def test_the_form_is_worked_by_keyboard_and_accessible(node: Node, page: Page) -> None:
     study_uid = node.analysed(1, suspected=True)
     page.goto(f"/studies/{study_uid}")
@@ -320,7 +314,6 @@ def test_the_form_is_worked_by_keyboard_and_accessible(node: Node, page: Page) -
     assert judged(node) == {("flagged", ""): 1}
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 def test_what_is_being_typed_survives_an_update(node: Node, page: Page) -> None:
     study_uid = node.analysed(1, suspected=True)
     page.goto(f"/studies/{study_uid}")

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import reports_support
 import tomli_w
 import torch
 import torch.nn.functional as nnf
 from click.testing import CliRunner
 from onnx import TensorProto, helper
+from reports_support import NOW, ct_series, reports
 from safetensors.torch import load_file, save_file, save_model
 
 from dicom_node.commands.main import main
@@ -39,8 +41,6 @@ from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
 from inference.pipelines.registry import load_pipeline
 from inference.training.datasets.ct_ich import open_ct_ich, stack_of
 from reports.context import Kind, ReportContext
-from tests import reports_support
-from tests.reports_support import NOW, ct_series, reports
 
 CPU = torch.device("cpu")
 CONTRACT = Path(pipelines.__file__).with_name("CONTRACT.md")

@@ -3,13 +3,13 @@
 The engine of the node's core is scripted, so that volumes are known; the last test runs the real one in a whole node.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -587,16 +587,16 @@ def test_two_heads_of_one_patient_in_a_running_node(tmp_path: Path) -> None:
     start = datetime(2026, 1, 2, 3, 0)
     sizes = {"6": "large", "0": "subtle", "9": "large"}
     with running_node(tmp_path / "node", "[complete]\nquiet_s = 5.0\n") as served:
-        for hours, size in sizes.items():
+        for received, (hours, size) in enumerate(sizes.items(), start=1):
             folder = tmp_path / hours
             write_series(synthetic_head(13, IPH, size), folder, 1, now=start + timedelta(hours=int(hours)))
             scanner = storescu(folder, served.port)
             assert scanner.wait(60) == 0, scanner.stderr.read()
-            wait_until(lambda: settled(served), 180, "everything received is analysed")
+            wait_until(partial(served.settled, received), 180, "everything received is analysed")
         entries = {entry["study_uid"]: entry for entry in served.worklist()}
         uids = [dcmread(next((tmp_path / hours).iterdir())).StudyInstanceUID for hours in ("0", "6", "9")]
         said = [entries[uid]["headline"] for uid in uids]
-        page = httpx.get(f"{address(served)}/studies/{uids[1]}").text
+        page = httpx2.get(f"{address(served)}/studies/{uids[1]}").text
     assert " in " not in said[0]
     assert "in 6.0 h" in said[1] and "in 3.0 h" in said[2]
     with Database(served.data / "node.sqlite").read() as tx:
@@ -612,11 +612,3 @@ def address(served) -> str:
     """Where the node's pages are."""
     with Database(served.data / "node.sqlite").read() as tx:
         return f"http://127.0.0.1:{processes.published(tx, 'web_port')}"
-
-
-def settled(served) -> bool:
-    """Every study has a result and no analysis is under way."""
-    found = json.loads(served.command("jobs", "--json", "--limit", "100"))
-    states = [job["state"] for job in found]
-    received = len(served.worklist())
-    return bool(received) and states.count("done") == received == len(states)

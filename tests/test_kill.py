@@ -1,7 +1,6 @@
 """Killed at any point and started again, the node loses nothing, doubles nothing and stands still nowhere."""
 
 import contextlib
-import json
 import os
 import random
 import threading
@@ -62,7 +61,7 @@ def test_random_kills(ct_ich, tmp_path: Path) -> None:
                 kill(served, chance.choice(STAGES[stage][1]), number)
             scanner.hurry.set()
             wait_until(lambda: scanner.sent == len(folders), 240, "the scanner has sent everything")
-            wait_until(lambda: settled(served, len(folders)), 240, "everything is analysed and delivered")
+            wait_until(lambda: served.settled(len(folders)), 240, "everything is analysed and delivered")
             check(served, orthanc, folders)
         finally:
             served.stop()
@@ -104,15 +103,6 @@ def processes_of(served: Served) -> list[int]:
             if site in (folder / "cmdline").read_bytes():
                 found.append(int(folder.name))
     return found
-
-
-def settled(served: Served, studies: int) -> bool:
-    """Every study has a result and nothing is under way."""
-    if len(served.worklist()) != studies:
-        return False
-    listed = json.loads(served.command("jobs", "--json", "--limit", "1000"))
-    states = {entry["state"] for entry in listed} | {entry["state"] for entry in served.worklist()}
-    return not states & {"queued", "running", "waiting", "failed"}
 
 
 def check(served: Served, orthanc: Orthanc, folders: list[Path]) -> None:

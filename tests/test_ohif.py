@@ -6,7 +6,6 @@ Without npm, network or Chromium this is skipped, with the reason. KEEP_PICTURES
 
 import base64
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -16,9 +15,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from peers import Served, needs, running_node, wait_until
+from peers import Served, chromium, needs, running_node, wait_until
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from pydicom import Dataset, dcmread
 from scipy import ndimage
 
@@ -31,21 +30,11 @@ from dicom_node.web.viewer.install import OHIF, fetch
 from inference.pipelines.haemorrhage.types import HaemorrhageType
 from reports.vocabulary.haemorrhage import TERMS
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--use-angle=swiftshader",  # WebGL in software
-    "--enable-unsafe-swiftshader",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+WEBGL_IN_SOFTWARE = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 WITHIN_S = 300.0
 BLEEDING, NORMAL = replace(phantom.PATIENTS[3], bleed=HaemorrhageType.INTRAPARENCHYMAL), phantom.PATIENTS[0]
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 Mask = NDArray[np.bool_]
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 expect.set_options(timeout=WITHIN_S * 1000)
 
 
@@ -101,10 +90,8 @@ def analysed(database: Database, wanted: int) -> dict[str, str] | None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium(*WEBGL_IN_SOFTWARE) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The quality page: intervals against references, figures against hand-counted studies, drift, and what is drawn."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 from scipy.stats import binom, chi2_contingency
 from series import core_in_memory, head
 from starlette.testclient import TestClient
@@ -28,7 +27,6 @@ from dicom_node.web.quality import charts
 from dicom_node.web.quality.intervals import change, percentile, ranks, rate
 from dicom_node.web.quality.measures import percent, taken
 
-CHROMIUM = shutil.which("chromium")
 EVER = date(2020, 1, 1)
 EQUIPMENT = entities.Equipment("ACME", "One <Fast>", "ER")
 
@@ -107,7 +105,6 @@ def test_wilson_against_published_figures() -> None:
     assert rate(0, 0) is None
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5000).flatmap(lambda count: st.tuples(st.integers(0, count), st.just(count))))
 def test_a_rate_lies_in_its_interval(pair: tuple[int, int]) -> None:
     hits, count = pair
@@ -118,7 +115,7 @@ def test_a_rate_lies_in_its_interval(pair: tuple[int, int]) -> None:
     assert found.low == pytest.approx(1 - other.high)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 3000), st.sampled_from([0.5, 0.9, 0.95]))
 def test_ranks_are_those_of_the_binomial_distribution(count: int, share: float) -> None:
     low, high = ranks(count, share)
@@ -127,7 +124,6 @@ def test_ranks_are_those_of_the_binomial_distribution(count: int, share: float) 
     assert high == min((r for r in range(1, count + 1) if below[r - 1] >= 0.975), default=None)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**7), min_size=1, max_size=300).map(sorted), st.sampled_from([0.5, 0.9, 0.95]))
 def test_a_percentile_lies_in_its_interval(values: list[int], share: float) -> None:
     found = percentile(values, share)
@@ -361,7 +357,6 @@ def test_a_plot_has_a_title_a_description_and_its_marks() -> None:
     assert "before" in classes and "late" in classes
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e9), max_size=5), st.sampled_from([(0.1, 0.5), (1000.0, 60_000.0)]))
 def test_an_axis_reaches_over_every_value(values: list[float], steps: tuple[float, ...]) -> None:
     scale = charts.axis(values, steps, str)
@@ -382,15 +377,13 @@ def test_shares_in_words(share: float, words: str) -> None:
     assert percent(share) == words
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
-def test_the_page_fits_and_is_accessible(node: Node) -> None:
+def test_the_page_fits_and_is_accessible(node: Node, browser: Browser) -> None:
     steady(node, "CT1", range(4), 6, 10)
     steady(node, "VERY-LONG-NAME-1", range(4, 16), 4, 36)
     put(node, 2, "flagged", 3, judged="agree")
     put(node, 1, "not_analysed", 2)
     trouble: list[str] = []
-    with sync_playwright() as playwright, serving(node) as (address, _):
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    with serving(node) as (address, _):
         for width, scheme in ((1280, "dark"), (1280, "light"), (390, "dark")):
             page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
             page.on("console", lambda message: trouble.append(message.text))
@@ -402,5 +395,4 @@ def test_the_page_fits_and_is_accessible(node: Node) -> None:
             violations = Axe().run(page).response["violations"]
             assert [each["id"] for each in violations if each["impact"] in ("serious", "critical")] == []
             page.close()
-        browser.close()
     assert trouble == []

@@ -23,7 +23,7 @@ SPACINGS = ((5.0, 1.0, 1.0), (7.0, 1.0, 1.0), (1.25, 2.0, 2.0))
 KINDS = st.sampled_from(list(HaemorrhageType))
 PUSHING = st.sampled_from([HaemorrhageType.EPIDURAL, HaemorrhageType.SUBDURAL, HaemorrhageType.INTRAPARENCHYMAL])
 SEEDS = st.integers(0, 10_000)
-FEW = settings(max_examples=8, deadline=None)
+FEW = settings(max_examples=8)
 
 
 @cache

@@ -32,7 +32,7 @@ CALCIUM = (Mimic.CALCIFIED_FALX, Mimic.CALCIFIED_CHOROID, Mimic.CALCIFIED_PINEAL
 DARK = (Mimic.OLD_INFARCT, Mimic.HYGROMA, Mimic.ATROPHY)
 INTRACRANIAL = (*CALCIUM, *DARK, Mimic.DENSE_SINUS, Mimic.DENSE_VESSEL, Mimic.CUPPING, Mimic.SKULL_BASE_PARTIAL_VOLUME)
 SEEDS = st.integers(0, 2**31)
-few = settings(max_examples=6, deadline=None)
+few = settings(max_examples=6)
 
 
 @pytest.fixture(scope="module")

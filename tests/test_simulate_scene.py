@@ -38,7 +38,7 @@ from inference.training.simulate.subdural import ISODENSE_FROM_ML, _age
 SPACING_MM = (SLAB_MM, 1.0, 1.0)
 EXTRA_AXIAL = (HaemorrhageType.EPIDURAL, HaemorrhageType.SUBDURAL)
 KINDS = list(HaemorrhageType)
-FEW = settings(max_examples=12, deadline=None)
+FEW = settings(max_examples=12)
 
 
 @cache

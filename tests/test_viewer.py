@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-from peers import triage_node
+from peers import own_port, triage_node
 from pydicom.dataset import Dataset, FileMetaDataset
 from starlette.testclient import TestClient
 from web_support import Node, make_node
@@ -214,7 +214,7 @@ def test_an_archive_without_a_viewer_or_too_large_is_refused(tmp_path: Path, mon
 
 
 def test_without_npm_or_network_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
+    monkeypatch.setenv("npm_config_registry", f"http://127.0.0.1:{own_port()}/")
     monkeypatch.setenv("npm_config_fetch_retries", "0")
     monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
     hint = r"https://registry.npmjs.org/@ohif/app/-/app-[\d.]+.tgz elsewhere and give it: .* --from FILE.tgz"

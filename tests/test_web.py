@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -367,7 +367,7 @@ def test_watcher_sees_what_is_shown_and_nothing_else(node: Node) -> None:
 
 
 def test_events_come_when_another_process_commits(node: Node) -> None:
-    with serving(node) as (address, _), httpx.stream("GET", f"{address}/events", timeout=20) as answer:
+    with serving(node) as (address, _), httpx2.stream("GET", f"{address}/events", timeout=20) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         lines = (line for line in answer.iter_lines() if line.startswith("event:"))
         assert next(lines) == "event: changed"

@@ -65,6 +65,18 @@ def test_every_file_travels_in_the_wheel(installed: Path) -> None:
     assert [path for path in files if not (installed / path).exists()] == []
 
 
+def test_nothing_else_travels_in_the_wheel(installed: Path) -> None:
+    """No tests, no scripts."""
+    tops = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")}
+    assert tops == {"dicom_node", "inference", "reports", "config"}
+
+
+@pytest.mark.parametrize("package", ["dicom_node", "inference", "reports"])
+def test_type_checkers_read_the_annotations(installed: Path, package: str) -> None:
+    """PEP 561's marker."""
+    assert (installed / package / "py.typed").exists()
+
+
 def test_licence_is_in_the_wheel(installed: Path) -> None:
     """Apache-2.0."""
     (licence,) = installed.glob("triage_node-*.dist-info/licenses/LICENSE")
