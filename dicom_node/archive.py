@@ -1,8 +1,8 @@
 """The node's files: DICOM instances as received and the result objects, as Part 10 files (PS3.10).
 
 `put` is durable when it returns: temporary file, fsync, rename, fsync of the folder. Paths are built from UIDs only
-after `checked_uid`. Layout: instances/STUDY/SERIES/SOP.SHA256.dcm, results/STUDY/QUESTION/VERSION/KIND.dcm, incoming/ for
-what is being written, removed/ for what is being deleted.
+after `checked_uid`. Layout: instances/STUDY/SERIES/SOP.SHA256.dcm, results/STUDY/QUESTION/VERSION/KIND.dcm, incoming/
+for what is being written, removed/ for what is being deleted.
 """
 
 import errno

@@ -12,7 +12,7 @@ LAST = -1_000_000
 
 
 def questions_of_pipelines(tx: Transaction) -> dict[str, str]:
-    """The question that each pipeline answers: those that came with the package, and installed models by their names."""
+    """The question that each pipeline answers: those of the package, and installed models by their names."""
     return models.questions(tx) | {question: question for question in QUESTIONS}
 
 

@@ -32,7 +32,8 @@ def queue(tx: Transaction, kind: JobKind, choice: Choice, priority: int, now: da
     )
     tx.run(
         "INSERT INTO jobs (kind, study_uid, series_uid, revision, question, pipeline, rank, priority, state,"
-        " created_at) VALUES (:kind, :study, :series, :revision, :question, :pipeline, :rank, :priority, 'queued', :now)"
+        " created_at) VALUES (:kind, :study, :series, :revision, :question, :pipeline, :rank, :priority, 'queued',"
+        " :now)"
         " ON CONFLICT (series_uid, revision, question, pipeline, kind) DO UPDATE SET state = 'queued', attempts = 0,"
         " not_before = 0, error = NULL, rank = :rank, priority = :priority WHERE state IN ('superseded', 'failed')",
         kind=kind,
