@@ -109,7 +109,13 @@ def test_standard_library_only(module: str) -> None:
 
 def test_tables_never_import_each_other() -> None:
     """Each knows its own rows; the database is what they share. Views read several tables, and write none."""
-    shared = {"dicom_node.tables.database", "dicom_node.entities", "dicom_node.clock", "dicom_node.errors", "inference.change"}
+    shared = {
+        "dicom_node.tables.database",
+        "dicom_node.entities",
+        "dicom_node.clock",
+        "dicom_node.errors",
+        "inference.change",
+    }
     shared |= {"dicom_node.tables.rows", "dicom_node.tables.schema"}
     for module in those("dicom_node.tables"):
         is_view = within(module, "dicom_node.tables.views")

@@ -15,7 +15,7 @@ from dicom_node.tables import instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.worklist import Part, PartFinding, Standing, WorklistItem
 from inference.change import Growth
-from inference.pipelines.registry import QUESTIONS
+from inference.pipelines.registry import QUESTIONS, question_of
 
 UNSEEN = (ItemState.UNREAD, ItemState.OPENED)
 IN_PROGRESS = (Standing.RECEIVING, Standing.QUEUED)
@@ -110,7 +110,7 @@ def with_result(known: Known, before: Part | None, state: ItemState) -> Part:
     latest, earlier = known.analyses[-1], known.analyses[:-1]
     again = before is not None and before.version == latest.version
     high = before is not None and before.urgency is Urgency.HIGH
-    urgency = Urgency.HIGH if latest.suspected else Urgency.LOW
+    urgency = Urgency.HIGH if latest.suspected and question_of(known.question).urgent else Urgency.LOW
     if before is not None and (again or (high and earlier and state in UNSEEN)):
         urgency = before.urgency
     grown = known.growth is not None and known.growth.grown

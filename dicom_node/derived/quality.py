@@ -27,7 +27,8 @@ def note(tx: Transaction, study_uid: str, question: str) -> None:
     tx.run(
         "INSERT INTO quality VALUES (:uid, :question, :week, :scanner, :outcome, :turnaround, :judged)"
         " ON CONFLICT (study_uid, question) DO UPDATE SET scanner_id = excluded.scanner_id,"
-        " judged = excluded.judged, outcome = excluded.outcome, turnaround_ms = coalesce(turnaround_ms, excluded.turnaround_ms)",
+        " judged = excluded.judged, outcome = excluded.outcome,"
+        " turnaround_ms = coalesce(turnaround_ms, excluded.turnaround_ms)",
         uid=study_uid,
         question=question,
         week=monday_of(datetime.fromisoformat(item["received_at"])).isoformat(),
@@ -71,8 +72,8 @@ def _judged(tx: Transaction, study_uid: str, question: str, outcome: Outcome) ->
     """The last feedback in force on a result that speaks of the outcome; '' where there is none."""
     row = tx.row(
         "SELECT verdict FROM feedback f WHERE study_uid = :uid AND question = :question AND suspected = :flagged"
-        " AND verdict <> 'withdrawn' AND NOT EXISTS (SELECT 1 FROM feedback later WHERE (later.study_uid, later.question, later.version,"
-        " later.result_made_at, later.reader) = (f.study_uid, f.question, f.version, f.result_made_at, f.reader)"
+        " AND verdict <> 'withdrawn' AND NOT EXISTS (SELECT 1 FROM feedback later WHERE (later.study_uid,"
+        " later.question, later.version, later.result_made_at, later.reader) = (f.study_uid, f.question, f.version, f.result_made_at, f.reader)"
         " AND later.feedback_id > f.feedback_id)"
         " ORDER BY feedback_id DESC LIMIT 1",
         uid=study_uid,

@@ -65,7 +65,7 @@ class Question:
     `compare` marks what has changed between the volumes of an earlier and a later scan, by finding; None where change
     has no meaning. `self_test` tries a loaded pipeline on images of known content; None where nothing can be tried.
     `card` gives the model that comes with the package. `companions` are the files beside a card's weights that belong
-    to them; ModelError where one is damaged.
+    to them; ModelError where one is damaged. Where the question is `urgent`, a positive answer puts the study first.
     """
 
     name: str
@@ -75,3 +75,4 @@ class Question:
     compare: Callable[[Mapping[str, Volume], Mapping[str, Volume]], tuple[Change, ...]] | None = None
     self_test: Callable[[Pipeline[Any]], tuple[Comparison, ...]] | None = None
     companions: Callable[[ModelCard], tuple[Path, ...]] | None = None
+    urgent: bool = True
