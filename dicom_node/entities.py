@@ -94,7 +94,7 @@ class Study:
 class Instance:
     """One stored SOP instance; `version` counts from 1, the highest is the current one.
 
-    `geometry` is the JSON of its frames' positions (see steps/receive.py); `sha256` is of the data set as sent.
+    `sha256` is of the data set as sent.
     """
 
     sop_uid: str
@@ -107,7 +107,6 @@ class Instance:
     path: Path
     bytes: int
     sha256: str
-    geometry: str
     received_at: datetime
     calling_aet: str
     called_aet: str
@@ -276,16 +275,6 @@ class WorklistItem:
     reader: str = ""
     acted_at: datetime | None = None
     grown: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """A process's word that it lives and will say so again before `until` (monotonic seconds)."""
-
-    process: str
-    pid: int
-    until: float
-    doing: str
 
 
 @dataclass(frozen=True, slots=True)
