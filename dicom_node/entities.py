@@ -99,7 +99,7 @@ class Study:
 class Instance:
     """One stored SOP instance; `version` counts from 1, the highest is the current one.
 
-    `geometry` is the JSON of its frames' positions (see steps/receive.py); `sha256` is of the data set as sent.
+    `sha256` is of the data set as sent.
     """
 
     sop_uid: str
@@ -112,7 +112,6 @@ class Instance:
     path: Path
     bytes: int
     sha256: str
-    geometry: str
     received_at: datetime
     calling_aet: str
     called_aet: str
@@ -269,16 +268,6 @@ class SendStatus:
     status: int | None
     detail: str = ""
     offered: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """A process's word that it lives and will say so again before `until` (monotonic seconds)."""
-
-    process: str
-    pid: int
-    until: float
-    doing: str
 
 
 @dataclass(frozen=True, slots=True)

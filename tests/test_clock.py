@@ -11,7 +11,7 @@ from peers import wait_until
 from series import core, ct, head
 
 from dicom_node import clock
-from dicom_node.entities import Beat, Choice, ChoiceKind, JobState, ResultObject, SeriesState
+from dicom_node.entities import Choice, ChoiceKind, JobState, ResultObject, SeriesState
 from dicom_node.steps.complete import complete_due
 from dicom_node.steps.requeue import expire_leases
 from dicom_node.tables import deliveries, jobs, processes
@@ -75,7 +75,7 @@ def test_reboot_leaves_nothing_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyP
         tx.run("UPDATE series SET last_at = :at", at=uptime_before)
         deliveries.add(tx, choice.study_uid, "pacs", made)
         deliveries.put_off(tx, deliveries.of_study(tx, choice.study_uid)[0], "refused", uptime_before + 900, 10)
-        processes.beat(tx, Beat("node", os.getpid(), uptime_before, ""), uptime_before)
+        processes.beat(tx, processes.Beat("node", os.getpid(), uptime_before, ""), uptime_before)
     if not same_boot:
         monkeypatch.setattr("dicom_node.tables.database.boot_id", lambda: "the next boot")
     database, uptime = open_database(node.settings.database_path), 60.0

@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from dicom_node.entities import (
     Analysis,
-    Beat,
     Choice,
     Delivery,
     FindingRow,
@@ -28,11 +27,13 @@ from dicom_node.entities import (
     Study,
     Urgency,
 )
+from dicom_node.tables import instances
 from dicom_node.tables.database import Database, open_database
 from dicom_node.tables.models import InstalledModel, InUse
-from dicom_node.tables.processes import Refusal
+from dicom_node.tables.processes import Beat, Refusal
 from dicom_node.tables.rows import as_row, rows_as
 from dicom_node.tables.worklist import WorklistItem
+from inference.input.geometry import SliceGeometry
 
 TABLES = {
     Study: "studies",
@@ -51,6 +52,7 @@ TABLES = {
     Refusal: "refusals",
 }
 FURTHER: dict[type, dict[str, object]] = {
+    Instance: {"geometry": ()},
     Job: {"priority": 1},
     ResultObject: {"study_uid": "1.2", "version": 1, "made_at": datetime(2026, 1, 2, tzinfo=UTC)},
 }
@@ -138,6 +140,24 @@ def test_rows_have_the_form_that_they_had_before() -> None:
         ' "low_ml": null, "high_ml": null}]',
         '["\\u00e9"]',
         "2026-11-20T12:00:00.123456+00:00",
+    )
+
+
+def test_geometry_stands_beside_its_instance(database: Database) -> None:
+    """In the form that queries look into; only that of a series' current instances counts."""
+    first = SliceGeometry((-10.0, -20.0, 5.5), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), 5.0, 3)
+    frames = (first, replace(first, position=(0.0, 0.0, 1e-3), slice_thickness_mm=None, instance_number=None))
+    one = Instance("1.2.3", 1, "1.2", "1.2.1", "1.2.4", "1.2.5", "CT", Path("/1"), 10, "ab", NOON, "SCANNER", "TRIAGE")
+    with database.write() as tx:
+        instances.add_instance(tx, one, ())
+        instances.add_instance(tx, replace(one, version=2, path=Path("/2")), frames)
+        instances.add_instance(tx, replace(one, sop_uid="1.2.4", path=Path("/3")), frames[:1])
+        instances.add_instance(tx, replace(one, series_uid="1.2.2", sop_uid="1.2.5", path=Path("/4")), frames)
+        stored = [row["geometry"] for row in tx.rows("SELECT geometry FROM instances ORDER BY path")]
+        assert instances.geometry_of_series(tx, "1.2.1") == [*frames, first]
+    assert stored[0] == "[]" and stored[2] == (
+        '[{"position": [-10.0, -20.0, 5.5], "orientation": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],'
+        ' "slice_thickness_mm": 5.0, "instance_number": 3}]'
     )
 
 

@@ -12,7 +12,6 @@ from peers import wait_until
 from series import Core, core
 
 from dicom_node import clock
-from dicom_node.entities import Beat
 from dicom_node.errors import CommandError
 from dicom_node.processes import supervisor
 from dicom_node.processes.life import Life, only_one
@@ -58,7 +57,7 @@ class World:
     def promise(self, name: str, pid: int, until: float) -> None:
         """A child's sign of life."""
         with self.node.database.write() as tx:
-            processes.beat(tx, Beat(name, pid, until, ""), now=0.0)
+            processes.beat(tx, processes.Beat(name, pid, until, ""), now=0.0)
 
 
 @pytest.fixture

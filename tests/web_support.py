@@ -21,7 +21,6 @@ from dicom_node.archive import Archive
 from dicom_node.derived import flag
 from dicom_node.entities import (
     Analysis,
-    Beat,
     Choice,
     ChoiceKind,
     FindingRow,
@@ -80,7 +79,7 @@ class Node:
             for i in range(images):
                 instance = self._instance(study_uid, i, now)
                 instances.touch_series(tx, instance, clock.monotonic() - minutes_ago * 60)
-                instances.add_instance(tx, instance)
+                instances.add_instance(tx, instance, ())
             flag.received(tx, study_uid, now)
             flag.refresh(tx, study_uid, now)
         return study_uid
@@ -97,7 +96,6 @@ class Node:
             path=self.archive.root / f"{study_uid}.{i}.dcm",
             bytes=1000,
             sha256=SHA256,
-            geometry="[]",
             received_at=now,
             calling_aet="SCANNER",
             called_aet="TRIAGE",
@@ -168,7 +166,7 @@ class Node:
         """Signs of life that hold for so long."""
         with self.other().write() as tx:
             for name in names:
-                processes.beat(tx, Beat(name, 100, clock.monotonic() + seconds, "waiting for work"))
+                processes.beat(tx, processes.Beat(name, 100, clock.monotonic() + seconds, "waiting for work"))
 
 
 def _analysis(

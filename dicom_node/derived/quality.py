@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from dicom_node.tables import feedback
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.quality import Outcome, monday_of
 from dicom_node.tables.rows import Row
@@ -35,7 +36,7 @@ def note(tx: Transaction, study_uid: str, question: str) -> None:
         scanner=_scanner_id(tx, study_uid, question),
         outcome=outcome,
         turnaround=_turnaround_ms(item) if outcome is Outcome.FLAGGED else None,
-        judged=_judged(tx, study_uid, question, outcome),
+        judged=feedback.last_verdict(tx, study_uid, question, outcome is Outcome.FLAGGED) or "",
     )
 
 
@@ -66,18 +67,3 @@ def _scanner_id(tx: Transaction, study_uid: str, question: str) -> int:
         )
     assert row is not None
     return int(row["scanner_id"])
-
-
-def _judged(tx: Transaction, study_uid: str, question: str, outcome: Outcome) -> str:
-    """The last feedback in force on a result that speaks of the outcome; '' where there is none."""
-    row = tx.row(
-        "SELECT verdict FROM feedback f WHERE study_uid = :uid AND question = :question AND suspected = :flagged"
-        " AND verdict <> 'withdrawn' AND NOT EXISTS (SELECT 1 FROM feedback later WHERE (later.study_uid,"
-        " later.question, later.version, later.result_made_at, later.reader) = (f.study_uid, f.question, f.version, f.result_made_at, f.reader)"
-        " AND later.feedback_id > f.feedback_id)"
-        " ORDER BY feedback_id DESC LIMIT 1",
-        uid=study_uid,
-        question=question,
-        flagged=outcome is Outcome.FLAGGED,
-    )
-    return str(row["verdict"]) if row else ""

@@ -1,16 +1,31 @@
-"""What a data set says of its patient, study and equipment (PS3.3), without pixels."""
+"""What a data set says of its patient, study, series, equipment and frames (PS3.3), without pixels."""
 
+from dataclasses import dataclass
 from io import BytesIO
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from dicom_node import entities
 from dicom_node.dicom.checks import UNREADABLE, checked_uid
-from dicom_node.entities import Incoming, Study
+from dicom_node.entities import Equipment, Incoming, Study
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated
 from inference.input import elements
+from inference.input.geometry import SliceGeometry, slice_geometry
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A data set in the words of the tables: its rows are written from nothing else. What is absent is empty."""
+
+    study: Study
+    series_uid: str
+    sop_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    equipment: Equipment
+    geometry: tuple[SliceGeometry, ...]
 
 
 def read_header(part10: bytes) -> Dataset:
@@ -29,9 +44,21 @@ def check_negotiated(dataset: Dataset, incoming: Incoming) -> None:
             raise NotAsNegotiated(f"{keyword} is {found!r}, announced was {announced!r}")
 
 
-def uid_of(dataset: Dataset, keyword: str) -> str:
-    """The single UID of an element. CannotUnderstand when it is none."""
-    return checked_uid(text_of(dataset, keyword))
+def describe(dataset: Dataset) -> Described:
+    """All that is kept of a data set; its file meta information names its transfer syntax.
+
+    CannotUnderstand when it lacks one of its four UIDs or one has not the form of a UID; nothing else is required.
+    """
+    return Described(
+        study=_study(dataset),
+        series_uid=_uid(dataset, "SeriesInstanceUID"),
+        sop_uid=_uid(dataset, "SOPInstanceUID"),
+        sop_class_uid=_uid(dataset, "SOPClassUID"),
+        transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
+        modality=text_of(dataset, "Modality"),
+        equipment=_equipment(dataset),
+        geometry=slice_geometry(dataset),
+    )
 
 
 def text_of(dataset: Dataset, keyword: str) -> str:
@@ -40,10 +67,9 @@ def text_of(dataset: Dataset, keyword: str) -> str:
     return "\\".join(map(str, found)) if isinstance(found, MultiValue) else str(found or "").strip()
 
 
-def study_of(dataset: Dataset) -> Study:
-    """Patient and study attributes of a data set; what is absent is empty."""
+def _study(dataset: Dataset) -> Study:
     return Study(
-        study_uid=uid_of(dataset, "StudyInstanceUID"),
+        study_uid=_uid(dataset, "StudyInstanceUID"),
         patient_id=text_of(dataset, "PatientID"),
         patient_name=text_of(dataset, "PatientName"),
         birth_date=text_of(dataset, "PatientBirthDate"),
@@ -55,8 +81,13 @@ def study_of(dataset: Dataset) -> Study:
     )
 
 
-def equipment_of(dataset: Dataset) -> entities.Equipment:
-    """What made the images."""
-    return entities.Equipment(
-        *(text_of(dataset, name) for name in ("Manufacturer", "ManufacturerModelName", "StationName"))
+def _equipment(dataset: Dataset) -> Equipment:
+    return Equipment(
+        manufacturer=text_of(dataset, "Manufacturer"),
+        model=text_of(dataset, "ManufacturerModelName"),
+        station=text_of(dataset, "StationName"),
     )
+
+
+def _uid(dataset: Dataset, keyword: str) -> str:
+    return checked_uid(text_of(dataset, keyword))

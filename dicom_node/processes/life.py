@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dicom_node import clock
-from dicom_node.entities import Beat
 from dicom_node.errors import CommandError
 from dicom_node.tables import processes
 from dicom_node.tables.database import Database
@@ -34,7 +33,7 @@ class Life:
         """Write a sign of life."""
         now = clock.monotonic()
         with self._database.write() as tx:
-            processes.beat(tx, Beat(self.process, os.getpid(), now + seconds, doing), now)
+            processes.beat(tx, processes.Beat(self.process, os.getpid(), now + seconds, doing), now)
 
     def check_supervisor(self) -> None:
         """End when the supervisor is gone, so that a new one finds its ports free."""

@@ -8,7 +8,6 @@ a moment; or when nothing came for long; or when as many images are here as the 
 from collections.abc import Callable
 
 from dicom_node import clock
-from dicom_node.derived.shape import known_images
 from dicom_node.entities import Series, SeriesState
 from dicom_node.settings import Complete
 from dicom_node.tables import instances
@@ -39,7 +38,7 @@ def is_complete(tx: Transaction, series: Series, settings: Complete, now: float)
         return len(instances.of_series(tx, series.series_uid)) >= series.expected
     if series.reopened or not series.released or quiet_s < settings.quiet_after_release_s:
         return False
-    shape = stack_shape(known_images(tx, series.series_uid))
+    shape = stack_shape(instances.geometry_of_series(tx, series.series_uid))
     return shape.is_volume and not shape.gaps and shape.coverage_mm >= settings.stack_at_least_mm
 
 

@@ -5,28 +5,24 @@ pixels or geometry differ does the series re-open, otherwise (another syntax, co
 """
 
 import hashlib
-import json
 import threading
 from collections import defaultdict
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 import structlog
-from pydicom.dataset import Dataset
 
 from dicom_node import clock
 from dicom_node.archive import Archive
 from dicom_node.derived import flag, removal
 from dicom_node.dicom.checks import checked_uid
-from dicom_node.dicom.headers import check_negotiated, equipment_of, read_header, study_of, text_of, uid_of
+from dicom_node.dicom.headers import Described, check_negotiated, describe, read_header
 from dicom_node.dicom.part10 import part10_header
 from dicom_node.dicom.same_image import NOT_IMAGES, same_image
 from dicom_node.entities import Incoming, Instance
 from dicom_node.errors import Refused
 from dicom_node.tables import instances, quality, results
 from dicom_node.tables.database import Database
-from inference.input.geometry import slice_geometry
 
 log = structlog.get_logger()
 
@@ -46,17 +42,17 @@ class Receiver:
         )
         dataset = read_header(header + incoming.data)
         check_negotiated(dataset, incoming)
-        study_uid, series_uid = uid_of(dataset, "StudyInstanceUID"), uid_of(dataset, "SeriesInstanceUID")
+        described = describe(dataset)
         with self._lock:
-            self._open[incoming.association].add(series_uid)
+            self._open[incoming.association].add(described.series_uid)
         digest = hashlib.sha256(incoming.data).hexdigest()
-        path = self._archive.instance_path(study_uid, series_uid, incoming.sop_uid, digest)
+        path = self._archive.instance_path(described.study.study_uid, described.series_uid, described.sop_uid, digest)
         with self._database.read() as tx:
-            known = instances.versions(tx, incoming.sop_uid)
+            known = instances.versions(tx, described.sop_uid)
         if any(version.sha256 == digest and version.path.exists() for version in known):
             return
         self._archive.put(path, header, incoming.data)
-        record(self._database, dataset, path, digest, incoming.calling_aet, incoming.called_aet, clock.utc_now())
+        record(self._database, described, path, digest, incoming.calling_aet, incoming.called_aet, clock.utc_now())
 
     def ended(self, association: int, in_good_order: bool) -> None:
         """An association is over; series that no other one is sending are released."""
@@ -70,10 +66,10 @@ class Receiver:
 
 
 def record(
-    database: Database, dataset: Dataset, path: Path, digest: str, calling_aet: str, called_aet: str, now: datetime
+    database: Database, described: Described, path: Path, digest: str, calling_aet: str, called_aet: str, now: datetime
 ) -> None:
     """Write the rows of a stored file, in one transaction. Nothing changes when these bytes are known already."""
-    sop_uid = uid_of(dataset, "SOPInstanceUID")
+    study_uid, series_uid, sop_uid = described.study.study_uid, described.series_uid, described.sop_uid
     with database.read() as tx:
         known = instances.versions(tx, sop_uid)
     changed = not known or not same_image(known[-1].path, path)
@@ -85,28 +81,27 @@ def record(
         instance = Instance(
             sop_uid=sop_uid,
             version=len(known) + 1,
-            study_uid=uid_of(dataset, "StudyInstanceUID"),
-            series_uid=uid_of(dataset, "SeriesInstanceUID"),
-            sop_class_uid=uid_of(dataset, "SOPClassUID"),
-            transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
-            modality=text_of(dataset, "Modality"),
+            study_uid=study_uid,
+            series_uid=series_uid,
+            sop_class_uid=described.sop_class_uid,
+            transfer_syntax_uid=described.transfer_syntax_uid,
+            modality=described.modality,
             path=path,
             bytes=path.stat().st_size,
             sha256=digest,
-            geometry=json.dumps([asdict(geometry) for geometry in slice_geometry(dataset)]),
             received_at=now,
             calling_aet=calling_aet,
             called_aet=called_aet,
         )
         own = results.is_own(tx, sop_uid)
-        if not own or instances.get_study(tx, instance.study_uid) is None:
-            instances.put_study(tx, study_of(dataset))
+        if not own or instances.get_study(tx, study_uid) is None:
+            instances.put_study(tx, described.study)
         if changed:
             instances.touch_series(tx, instance, clock.monotonic())
-        instances.add_instance(tx, instance)
-        quality.note_equipment(tx, instance.series_uid, instance.study_uid, equipment_of(dataset))
-        if changed and not own and instance.modality not in NOT_IMAGES:
-            flag.received(tx, instance.study_uid, now)
+        instances.add_instance(tx, instance, described.geometry)
+        quality.note_equipment(tx, series_uid, study_uid, described.equipment)
+        if changed and not own and described.modality not in NOT_IMAGES:
+            flag.received(tx, study_uid, now)
     if known and changed:
         log.warning(
             "other pixels or geometry under a known SOP Instance UID", sop_uid=sop_uid, version=instance.version
@@ -123,9 +118,8 @@ def reconcile(database: Database, archive: Archive, now: datetime) -> tuple[int,
         try:
             dataset = read_header(path.read_bytes())
             digest = path.name.split(".")[-2]
-            record(
-                database, dataset, path, digest, str(dataset.file_meta.get("SourceApplicationEntityTitle", "")), "", now
-            )
+            calling_aet = str(dataset.file_meta.get("SourceApplicationEntityTitle", ""))
+            record(database, describe(dataset), path, digest, calling_aet, "", now)
             adopted += 1
         except Refused as error:
             log.error("a file in the archive cannot be read and is left alone", path=str(path), error=str(error))

@@ -12,7 +12,6 @@ from pydicom import dcmread
 
 from dicom_node.derived import flag
 from dicom_node.derived.candidates import ask_for_picture, questions_of_pipelines, standing_job
-from dicom_node.derived.shape import known_images
 from dicom_node.dicom.checks import UNREADABLE
 from dicom_node.entities import Choice, ChoiceKind, Job, JobKind, Series, SeriesState
 from dicom_node.routes import NOTHING, Features, Rule, Rules, features_of
@@ -97,4 +96,5 @@ def series_features(tx: Transaction, series: Series) -> Features:
     middle = stored[len(stored) // 2]
     own = all(results.is_own(tx, instance.sop_uid) for instance in stored)
     header = dcmread(middle.path, stop_before_pixels=True)
-    return features_of(header, stack_shape(known_images(tx, series.series_uid)), series.calling_aet, own)
+    shape = stack_shape(instances.geometry_of_series(tx, series.series_uid))
+    return features_of(header, shape, series.calling_aet, own)

@@ -114,6 +114,18 @@ def page_after(tx: Transaction, after: int, up_to: int, limit: int) -> list[Feed
     return _select(tx, wanted, after=after, up_to=up_to, limit=limit)
 
 
+def last_verdict(tx: Transaction, study_uid: str, question: str, suspected: bool) -> Verdict | None:
+    """The last verdict in force on a result that suspects, or on one that does not; None where there is none."""
+    row = tx.row(
+        "SELECT verdict FROM feedback f WHERE study_uid = :uid AND question = :question AND suspected = :suspected"
+        f" AND verdict <> 'withdrawn' AND {IN_FORCE} ORDER BY feedback_id DESC LIMIT 1",
+        uid=study_uid,
+        question=question,
+        suspected=suspected,
+    )
+    return Verdict(row["verdict"]) if row else None
+
+
 def _select(tx: Transaction, wanted: str, **parameters: object) -> list[Feedback]:
     return tx.all(
         Feedback,

@@ -1,9 +1,20 @@
-"""Studies, series and instances as received, with every version of an instance that was ever sent."""
+"""Studies, series and instances as received, with every version of an instance that was ever sent.
 
+Beside an instance stands the geometry of its frames, so that a series is measured without reading its files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.entities import Instance, Series, SeriesState, Study
 from dicom_node.tables.database import Transaction
+from inference.input.geometry import SliceGeometry
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    geometry: tuple[SliceGeometry, ...]
 
 
 def put_study(tx: Transaction, study: Study) -> None:
@@ -33,10 +44,10 @@ def touch_series(tx: Transaction, instance: Instance, now: float) -> None:
     )
 
 
-def add_instance(tx: Transaction, instance: Instance) -> None:
+def add_instance(tx: Transaction, instance: Instance, geometry: Sequence[SliceGeometry]) -> None:
     """Add a version of an instance; it becomes the current one. Its study and series must stand already."""
     tx.run("UPDATE instances SET current = 0 WHERE sop_uid = :uid", uid=instance.sop_uid)
-    tx.put("instances", instance)
+    tx.put("instances", instance, geometry=tuple(geometry))
 
 
 def versions(tx: Transaction, sop_uid: str) -> list[Instance]:
@@ -48,6 +59,12 @@ def of_series(tx: Transaction, series_uid: str) -> list[Instance]:
     """The current version of every instance of a series."""
     wanted = "SELECT * FROM instances WHERE series_uid = :uid AND current ORDER BY sop_uid"
     return tx.all(Instance, wanted, uid=series_uid)
+
+
+def geometry_of_series(tx: Transaction, series_uid: str) -> list[SliceGeometry]:
+    """The geometry of all frames of a series' current instances."""
+    wanted = "SELECT geometry FROM instances WHERE series_uid = :uid AND current ORDER BY sop_uid"
+    return [frame for image in tx.all(_Frames, wanted, uid=series_uid) for frame in image.geometry]
 
 
 def of_study(tx: Transaction, study_uid: str) -> list[Instance]:

@@ -3,10 +3,19 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from dicom_node.entities import Beat
 from dicom_node.tables.database import Transaction
 
 KEPT_REFUSALS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A process's word that it lives and will say so again before `until` (monotonic seconds)."""
+
+    process: str
+    pid: int
+    until: float
+    doing: str
 
 
 @dataclass(frozen=True, slots=True)

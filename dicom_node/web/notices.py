@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from dicom_node import clock
-from dicom_node.entities import Beat
 from dicom_node.settings import Settings
 from dicom_node.tables import processes
 from dicom_node.tables.database import Transaction
+from dicom_node.tables.processes import Beat
 
 NEEDED = {
     "node": "The receiving process does not run: no images can arrive and no results are delivered.",
