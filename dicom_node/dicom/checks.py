@@ -1,17 +1,13 @@
 """What is checked of a data set before it is believed: the form of a UID, and what it means that a file is damaged."""
 
 import re
-import zlib
-
-from pydicom.errors import InvalidDicomError
 
 from dicom_node.errors import CannotUnderstand
 from inference.input import elements
 
 UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
-
-
-UNREADABLE = (InvalidDicomError, zlib.error, *elements.UNREADABLE)
+UNREADABLE = elements.UNREADABLE
+"""What is raised when data are damaged; why each class is in it stands there, beside those who read for analysis."""
 
 
 def checked_uid(text: object) -> str:

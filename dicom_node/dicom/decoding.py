@@ -17,7 +17,6 @@ from typing import ParamSpec, TypeVar
 import structlog
 
 from dicom_node.dicom import pixels
-from dicom_node.dicom.part10 import Gone
 from dicom_node.dicom.pixels import CannotDecode, Look
 from dicom_node.errors import TriageNodeError
 
@@ -65,8 +64,6 @@ class Decoder:
                 self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent)
             try:
                 return self._pool.submit(work, *args, **kwargs).result(DECODE_S)
-            except FileNotFoundError:
-                raise Gone("the file has been removed to make room") from None
             except (BrokenProcessPool, TimeoutError):
                 log.error("pixels could not be decoded: the decoder died or hangs", arguments=[str(a) for a in args])
                 self._end()

@@ -13,7 +13,8 @@ from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRBigEndian
 from pydicom.valuerep import PersonName
 
-from dicom_node.dicom.part10 import UNREADABLE, Header
+from dicom_node.dicom.checks import UNREADABLE
+from dicom_node.dicom.part10 import Header
 
 Json = dict[str, Any]
 INLINE_BYTES = 1024  # longer values stand as BulkDataURI

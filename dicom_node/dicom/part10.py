@@ -3,7 +3,6 @@
 Nothing here decodes pixels: a decoder may abort its whole process (see decoding.py).
 """
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +12,6 @@ from typing import BinaryIO
 import numpy as np
 from pydicom import encaps
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_partial
 from pydicom.filewriter import write_file_meta_info
@@ -27,17 +25,13 @@ from pydicom.uid import (
 )
 from starlette.exceptions import HTTPException
 
+from dicom_node.dicom.checks import UNREADABLE
 from dicom_node.errors import TriageNodeError
 
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # float, double float, pixel data
 UNDEFINED_LENGTH = 0xFFFFFFFF
 LONG_FORM = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
 CHUNK_BYTES = 1 << 18
-# what pydicom raises when it converts malformed elements
-UNREADABLE = (
-    *(InvalidDicomError, BytesLengthException, zlib.error, ValueError, TypeError, AttributeError, LookupError),
-    *(ArithmeticError, RuntimeError, EOFError),
-)
 
 
 class Gone(TriageNodeError):

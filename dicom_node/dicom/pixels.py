@@ -3,6 +3,8 @@
 Windowing follows PS3.3 C.11.1 and C.11.2, the picture's parameters PS3.18 8.3.5.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,8 +20,9 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
+from dicom_node.dicom.checks import UNREADABLE
 from dicom_node.dicom.json_model import BINARY, little_endian
-from dicom_node.dicom.part10 import UNREADABLE, whole
+from dicom_node.dicom.part10 import Gone, whole
 from dicom_node.errors import TriageNodeError
 
 WINDOW_OF_NONE = (0.5, 99.5)  # percentiles shown where the instance names no window
@@ -43,38 +46,45 @@ class Look:
     quality: int = 90
 
 
+@contextmanager
+def decoding() -> Iterator[None]:
+    """What damaged pixels raise becomes CannotDecode; Gone when retention was quicker; OSError when the disk fails."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise Gone("the file has been removed to make room") from None
+    except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise CannotDecode(str(error)) from None
+
+
+@decoding()
 def frame_bytes(path: Path, index: int) -> bytes:
     """A frame (from 0) in little endian, colours as RGB by pixel; bits are packed again."""
-    try:
-        header = dcmread(path, stop_before_pixels=True)
-        return _packed(_values(path, header, index), whole(header, "BitsAllocated"))
-    except (*UNREADABLE, NotImplementedError) as error:
-        raise CannotDecode(str(error)) from None
+    header = dcmread(path, stop_before_pixels=True)
+    return _packed(_values(path, header, index), whole(header, "BitsAllocated"))
 
 
+@decoding()
 def transcode(path: Path, target: Path) -> None:
     """Write the instance as Explicit VR Little Endian. The SOP Instance UID stays."""
-    try:
-        dataset = dcmread(path)
-        syntax = dataset.file_meta.TransferSyntaxUID
-        if syntax.is_encapsulated:
-            dataset.decompress(generate_instance_uid=False)
-        elif syntax == ExplicitVRBigEndian:
-            _turn(dataset)
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dcmwrite(target, dataset, enforce_file_format=True)
-    except (*UNREADABLE, NotImplementedError) as error:
-        raise CannotDecode(str(error)) from None
+    dataset = dcmread(path)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated:
+        dataset.decompress(generate_instance_uid=False)
+    elif syntax == ExplicitVRBigEndian:
+        _turn(dataset)
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dcmwrite(target, dataset, enforce_file_format=True)
 
 
+@decoding()
 def picture(path: Path, index: int, look: Look) -> bytes:
     """A frame (from 0) as JPEG or PNG, as large as it is or as fits the box."""
-    try:
-        header = dcmread(path, stop_before_pixels=True)
-        values = _shown(header, _values(path, header, index), index, look.window)
-        shown = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    except (*UNREADABLE, NotImplementedError) as error:
-        raise CannotDecode(str(error)) from None
+    header = dcmread(path, stop_before_pixels=True)
+    values = _shown(header, _values(path, header, index), index, look.window)
+    shown = Image.fromarray(values.clip(0, 255).astype(np.uint8))
     if look.box:
         scale = min(look.box[0] / shown.width, look.box[1] / shown.height)
         size = max(1, round(shown.width * scale)), max(1, round(shown.height * scale))

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from dicom_node.dicom import part10
+from dicom_node.dicom.checks import UNREADABLE
 from dicom_node.dicom.json_model import BINARY, little_endian
 from dicom_node.dicom.part10 import Header
 from dicom_node.dicom.pixels import CannotDecode
@@ -161,6 +162,6 @@ def element_value(header: Header, place: str) -> bytes:
         element = current[int(steps[-1], 16)]
         if isinstance(current, Dataset) and element.VR in BINARY and element.value:
             return little_endian(element.value, str(element.VR), header.syntax == ExplicitVRBigEndian)
-    except part10.UNREADABLE:
+    except UNREADABLE:
         pass
     raise HTTPException(404, "This instance has no such value.")

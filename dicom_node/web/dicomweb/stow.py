@@ -16,9 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from dicom_node.dicom.checks import checked_uid
+from dicom_node.dicom.checks import UNREADABLE, checked_uid
 from dicom_node.dicom.json_model import Json, element_json
-from dicom_node.dicom.part10 import LONG_FORM, UNREADABLE
+from dicom_node.dicom.part10 import LONG_FORM
 from dicom_node.entities import Incoming
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused
 from dicom_node.web.dicomweb import multipart, negotiate
