@@ -17,8 +17,8 @@ from typing import ParamSpec, TypeVar
 import structlog
 
 from dicom_node.dicom import pixels
-from dicom_node.dicom.pixels import CannotDecode, Look
-from dicom_node.errors import TriageNodeError
+from dicom_node.dicom.pixels import Look
+from dicom_node.errors import CannotDecode, TriageNodeError
 
 DECODE_S = 120.0
 P = ParamSpec("P")
@@ -67,7 +67,7 @@ class Decoder:
             except (BrokenProcessPool, TimeoutError):
                 log.error("pixels could not be decoded: the decoder died or hangs", arguments=[str(a) for a in args])
                 self._end()
-                raise CannotDecode("the decoder did not survive it") from None
+                raise CannotDecode("The pixels cannot be decoded: the decoder did not survive it") from None
 
     def _end(self) -> None:
         if self._pool is not None:

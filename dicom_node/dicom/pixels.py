@@ -3,8 +3,6 @@
 Windowing follows PS3.3 C.11.1 and C.11.2, the picture's parameters PS3.18 8.3.5.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,20 +18,17 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
-from dicom_node.dicom.checks import UNREADABLE
+from dicom_node.dicom.checks import damage_raises
 from dicom_node.dicom.json_model import BINARY, little_endian
-from dicom_node.dicom.part10 import Gone, whole
-from dicom_node.errors import TriageNodeError
+from dicom_node.errors import CannotDecode
+from inference.input.elements import integer
 
+NOT_DECODED = "The pixels cannot be decoded"
 WINDOW_OF_NONE = (0.5, 99.5)  # percentiles shown where the instance names no window
 MACROS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 PER_FRAME, SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
 Pixels = NDArray[Any]
 Window = tuple[float, float, str]
-
-
-class CannotDecode(TriageNodeError):
-    """The pixels cannot be decoded, or there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +41,14 @@ class Look:
     quality: int = 90
 
 
-@contextmanager
-def decoding() -> Iterator[None]:
-    """What damaged pixels raise becomes CannotDecode; Gone when retention was quicker; OSError when the disk fails."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise Gone("the file has been removed to make room") from None
-    except UNREADABLE as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise CannotDecode(str(error)) from None
-
-
-@decoding()
+@damage_raises(CannotDecode, NOT_DECODED)
 def frame_bytes(path: Path, index: int) -> bytes:
     """A frame (from 0) in little endian, colours as RGB by pixel; bits are packed again."""
     header = dcmread(path, stop_before_pixels=True)
-    return _packed(_values(path, header, index), whole(header, "BitsAllocated"))
+    return _packed(_values(path, header, index), integer(header, "BitsAllocated"))
 
 
-@decoding()
+@damage_raises(CannotDecode, NOT_DECODED)
 def transcode(path: Path, target: Path) -> None:
     """Write the instance as Explicit VR Little Endian. The SOP Instance UID stays."""
     dataset = dcmread(path)
@@ -79,7 +61,7 @@ def transcode(path: Path, target: Path) -> None:
     dcmwrite(target, dataset, enforce_file_format=True)
 
 
-@decoding()
+@damage_raises(CannotDecode, NOT_DECODED)
 def picture(path: Path, index: int, look: Look) -> bytes:
     """A frame (from 0) as JPEG or PNG, as large as it is or as fits the box."""
     header = dcmread(path, stop_before_pixels=True)
@@ -100,7 +82,7 @@ def _values(path: Path, header: FileDataset, index: int) -> Pixels:
     return pixel_array(dcmread(path) if deflated else path, index=index)
 
 
-def _packed(values: Pixels, bits: int) -> bytes:
+def _packed(values: Pixels, bits: int | None) -> bytes:
     if bits == 1:
         return np.packbits(values.ravel().astype(np.uint8), bitorder="little").tobytes()
     return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -110,8 +92,8 @@ def _turn(dataset: FileDataset) -> None:
     """Binary values from big to little endian; pydicom turns the numbers when it writes them."""
     if "PixelData" in dataset:
         values = pixel_array(dataset, raw=True)
-        dataset.PixelData = _packed(values, whole(dataset, "BitsAllocated"))
-        if whole(dataset, "SamplesPerPixel", 1) > 1:
+        dataset.PixelData = _packed(values, integer(dataset, "BitsAllocated"))
+        if (integer(dataset, "SamplesPerPixel") or 1) > 1:
             dataset.PlanarConfiguration = 0
     for element in dataset.iterall():
         if element.VR in BINARY and element.value and element.keyword != "PixelData":
@@ -125,7 +107,7 @@ def _shown(header: FileDataset, values: Pixels, index: int, window: Window | Non
         coloured = apply_color_lut(values, header)
         return np.asarray(coloured * (255 / np.iinfo(coloured.dtype).max))
     if values.ndim == 3:
-        return np.asarray(values * (255 / (2 ** whole(header, "BitsStored", 8) - 1)))
+        return np.asarray(values * (255 / (2 ** (integer(header, "BitsStored") or 8) - 1)))
     frame = _frame_attributes(header, index)
     grey = apply_modality_lut(values, frame)
     window = window or _own_window(frame)
