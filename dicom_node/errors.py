@@ -6,6 +6,10 @@ TriageNodeError
 │   ├── OutOfResources     0xA700
 │   ├── NotAsNegotiated    0xA900
 │   └── CannotUnderstand   0xC000
+├── Gone               a stored file is not there any more
+├── DamagedFile        a stored file cannot be read
+├── NoSuchValue        a stored instance has no such element or frame
+├── CannotDecode       the pixels of a stored instance cannot be decoded
 ├── PeerError          a peer could not be reached or refused the association
 └── CommandError       a command was right but did not succeed (exit code 1)
 
@@ -43,6 +47,22 @@ class CannotUnderstand(Refused):
     """The data set cannot be read or its UIDs are not UIDs."""
 
     status = 0xC000
+
+
+class Gone(TriageNodeError):
+    """A stored file is not there any more: it was removed to make room."""
+
+
+class DamagedFile(TriageNodeError):
+    """A stored file cannot be read."""
+
+
+class NoSuchValue(TriageNodeError):
+    """A stored instance has no such element or frame."""
+
+
+class CannotDecode(TriageNodeError):
+    """The pixels of a stored instance cannot be decoded, or there are none."""
 
 
 class PeerError(TriageNodeError):

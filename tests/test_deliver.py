@@ -285,16 +285,20 @@ def test_study_that_is_refused_does_not_hold_up_a_newer_one(node: Core) -> None:
     assert sorted(peer.stored) == sorted(fresh)
 
 
-@pytest.mark.parametrize("damage", ["gone", "no DICOM", "cut short"])
+@pytest.mark.parametrize("damage", ["gone", "no DICOM", "cut short", "pixels without end"])
+@pytest.mark.filterwarnings("ignore:End of file reached")
 def test_file_that_cannot_be_read_does_not_hold_up_others(node: Core, damage: str) -> None:
     """It stands with its error; the rest of the study and other studies are delivered."""
     put(node, 1, objects=3)
     put(node, 2)
     path = rows(node)[1].path
+    sound = path.read_bytes()
+    length = sound.index(b"\xe0\x7f\x10\x00OW\0\0") + 8
+    endless = sound[:length] + b"\xff\xff\xff\xff" + sound[length + 4 :]
     if damage == "gone":
         path.unlink()
     else:
-        path.write_bytes(b"x" * 300 if damage == "no DICOM" else path.read_bytes()[:200])
+        path.write_bytes({"no DICOM": b"x" * 300, "cut short": sound[:200], "pixels without end": endless}[damage])
     with pacs() as peer:
         assert deliver(node, peer.port) == 4
     assert [row.state for row in rows(node)] == [DeliveryState.SENT, DeliveryState.WAITING, DeliveryState.SENT]

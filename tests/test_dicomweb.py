@@ -368,6 +368,25 @@ def test_study_that_goes_while_it_is_read(tmp_path: Path) -> None:
         assert web.get(f"/studies/{FIRST}/instances").status_code == 204
 
 
+def test_damaged_files_say_so(tmp_path: Path) -> None:
+    """500 in words for what cannot be read; the metadata of a study come without it."""
+    node = core(tmp_path / "data")
+    node.receive(head(3))
+    short, wrong = (next(each for each in node.files() if ct(i).SOPInstanceUID in each.name) for i in (1, 2))
+    short.write_bytes(short.read_bytes()[:-1000])
+    wrong.write_bytes(b"x" * 1000)
+    with served(node) as web:
+        for resource in ("metadata", "frames/1", "bulkdata/7FE00010"):
+            answer = web.get(f"{place(ct(2))}/{resource}")
+            assert answer.status_code == 500 and "stored file cannot be read" in answer.text
+        assert len(web.get(f"/studies/{FIRST}/metadata").json()) == 2
+        answer = web.get(f"{place(ct(1))}/frames/1")
+        assert answer.status_code == 500 and "fewer than the instance says" in answer.text
+        answer = web.get(f"{place(ct(1))}/rendered")
+        assert answer.status_code == 406 and "cannot be decoded" in answer.text
+        assert web.get(f"{place(ct(0))}/bulkdata/00081140/0/00080018").status_code == 404
+
+
 def test_every_awkward_file(tmp_path: Path, shared: Path) -> None:
     """Each is retrieved whole; frames and pictures come where the pixels decode, and otherwise 406 says why."""
     node = core(tmp_path / "data")

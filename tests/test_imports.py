@@ -158,7 +158,7 @@ def test_dicom_is_below_web_and_network() -> None:
     allowed = ("dicom_node.dicom", "dicom_node.entities", "dicom_node.errors", "inference.input")
     for module in those("dicom_node.dicom"):
         assert [name for name in own(module) if not within(name, *allowed)] == [], module
-    assert breaches(those("dicom_node.dicom"), "pynetdicom", "highdicom") == []
+    assert breaches(those("dicom_node.dicom"), "pynetdicom", "highdicom", "starlette") == []
 
 
 def test_network_never_imports_the_steps() -> None:

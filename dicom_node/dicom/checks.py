@@ -1,17 +1,15 @@
 """What is checked of a data set before it is believed: the form of a UID, and what it means that a file is damaged."""
 
 import re
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from pydicom.errors import InvalidDicomError
-
-from dicom_node.errors import CannotUnderstand
+from dicom_node.errors import CannotUnderstand, Gone, TriageNodeError
 from inference.input import elements
 
 UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
-
-
-UNREADABLE = (InvalidDicomError, zlib.error, *elements.UNREADABLE)
+UNREADABLE = elements.UNREADABLE
+"""What is raised when data are damaged; why each class is in it stands there, beside those who read for analysis."""
 
 
 def checked_uid(text: object) -> str:
@@ -20,3 +18,19 @@ def checked_uid(text: object) -> str:
     if len(uid) > 64 or not UID_FORM.fullmatch(uid):
         raise CannotUnderstand(f"not a UID: {uid[:80]!r}")
     return uid
+
+
+@contextmanager
+def damage_raises(kind: type[TriageNodeError], said: str) -> Iterator[None]:
+    """Around what reads a stored file: damage becomes an error of this kind, and a file that is not there Gone.
+
+    An OSError with an errno stays what it is: the disk has failed, not the file.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise Gone("What was asked for has been removed to make room.") from None
+    except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise kind(f"{said}: {error}") from None

@@ -17,9 +17,8 @@ from typing import ParamSpec, TypeVar
 import structlog
 
 from dicom_node.dicom import pixels
-from dicom_node.dicom.part10 import Gone
-from dicom_node.dicom.pixels import CannotDecode, Look
-from dicom_node.errors import TriageNodeError
+from dicom_node.dicom.pixels import Look
+from dicom_node.errors import CannotDecode, TriageNodeError
 
 DECODE_S = 120.0
 P = ParamSpec("P")
@@ -65,12 +64,10 @@ class Decoder:
                 self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent)
             try:
                 return self._pool.submit(work, *args, **kwargs).result(DECODE_S)
-            except FileNotFoundError:
-                raise Gone("the file has been removed to make room") from None
             except (BrokenProcessPool, TimeoutError):
                 log.error("pixels could not be decoded: the decoder died or hangs", arguments=[str(a) for a in args])
                 self._end()
-                raise CannotDecode("the decoder did not survive it") from None
+                raise CannotDecode("The pixels cannot be decoded: the decoder did not survive it") from None
 
     def _end(self) -> None:
         if self._pool is not None:

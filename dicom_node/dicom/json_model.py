@@ -2,6 +2,7 @@
 
 import base64
 import math
+import re
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -13,13 +14,16 @@ from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRBigEndian
 from pydicom.valuerep import PersonName
 
-from dicom_node.dicom.part10 import UNREADABLE, Header
+from dicom_node.dicom.checks import UNREADABLE
+from dicom_node.dicom.part10 import Header
+from dicom_node.errors import NoSuchValue
 
 Json = dict[str, Any]
 INLINE_BYTES = 1024  # longer values stand as BulkDataURI
 WORD_BYTES = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 BINARY = ("OB", "OW", "OF", "OL", "OD", "OV", "UN", "OB or OW")
 CHARACTER_SET, GROUP_LENGTH = 0x00080005, 0x0000
+PLACE = re.compile(r"[0-9A-F]{8}(/\d{1,6}/[0-9A-F]{8})*")  # of an element: its tag, in sequences after tags and items
 
 
 def metadata(header: Header, bulk_url: str) -> Json:
@@ -52,6 +56,21 @@ def dataset_json(
     if f"{CHARACTER_SET:08X}" in found or not within:
         found[f"{CHARACTER_SET:08X}"] = {"vr": "CS", "Value": ["ISO_IR 192"]}  # JSON is UTF-8
     return dict(sorted(found.items()))
+
+
+def value_at(header: Header, place: str) -> bytes:
+    """The value that `metadata` gave as a link to this place. NoSuchValue when there is none, or no binary one."""
+    current: Any = header.dataset
+    steps = place.split("/")
+    try:
+        for step, item in zip(steps[:-1:2], steps[1::2], strict=True):
+            current = current[int(step, 16)].value[int(item)]
+        element = current[int(steps[-1], 16)]
+        if isinstance(current, Dataset) and element.VR in BINARY and element.value:
+            return little_endian(element.value, str(element.VR), header.syntax == ExplicitVRBigEndian)
+    except UNREADABLE:
+        pass
+    raise NoSuchValue("This instance has no such value.")
 
 
 def element_json(tag: int, *values: Any) -> Json:

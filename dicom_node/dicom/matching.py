@@ -11,7 +11,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from dicom_node.dicom.part10 import UNREADABLE
+from dicom_node.dicom.checks import UNREADABLE
 
 PATIENT_NAME, MODALITY, MODALITIES_IN_STUDY = 0x00100010, 0x00080060, 0x00080061
 RANGED = ("DA", "TM", "DT")

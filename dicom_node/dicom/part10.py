@@ -1,19 +1,16 @@
-"""Part 10 files read for the web: the header without pixels, where the pixels lie, frames as they are stored.
+"""Part 10 files (PS3.10 7): found, read up to their pixels, and their file meta information written and split off.
 
-Nothing here decodes pixels: a decoder may abort its whole process (see decoding.py).
+A file is never held as a whole here, and no pixels are decoded: see frames.py for those as they are stored, and
+decoding.py for all that needs a decoder.
 """
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-from pydicom import encaps
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_partial
 from pydicom.filewriter import write_file_meta_info
@@ -25,23 +22,17 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
 )
-from starlette.exceptions import HTTPException
 
-from dicom_node.errors import TriageNodeError
+from dicom_node.dicom.checks import checked_uid, damage_raises
+from dicom_node.errors import CannotUnderstand, DamagedFile
+from inference.input.elements import integer
 
+PREFIX, PREFIX_END = b"DICM", 132
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # float, double float, pixel data
 UNDEFINED_LENGTH = 0xFFFFFFFF
-LONG_FORM = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
+LONG_FORM = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UC", "UN", "UR", "UT")  # PS3.5 Table 7.1-1
+TRANSFER_SYNTAX = b"\x02\x00\x10\x00"
 CHUNK_BYTES = 1 << 18
-# what pydicom raises when it converts malformed elements
-UNREADABLE = (
-    *(InvalidDicomError, BytesLengthException, zlib.error, ValueError, TypeError, AttributeError, LookupError),
-    *(ArithmeticError, RuntimeError, EOFError),
-)
-
-
-class Gone(TriageNodeError):
-    """A file has been removed to make room; a response that is under way breaks off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +56,7 @@ class Header:
     @property
     def frames(self) -> int:
         """Number of frames; 0 without pixels."""
-        return max(1, whole(self.dataset, "NumberOfFrames", 1)) if self.pixels else 0
+        return max(1, integer(self.dataset, "NumberOfFrames") or 1) if self.pixels else 0
 
     @property
     def is_plain(self) -> bool:
@@ -74,29 +65,64 @@ class Header:
         return not self.syntax.is_encapsulated and self.syntax not in others
 
 
-def whole(dataset: FileDataset, keyword: str, default: int = 0) -> int:
-    """An element as a whole number."""
-    try:
-        return int(dataset.get(keyword) or default)
-    except UNREADABLE:
-        return default
+def find_dicom(path: Path) -> Sequence[Path]:
+    """All Part 10 files under a folder (or the file itself), by their DICM prefix, in name order."""
+    candidates = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    return [file for file in candidates if _is_part10(file)]
 
 
 def read_header(path: Path, tags: Sequence[int] | None = None) -> Header:
-    """Read a file up to its pixels; 500 when it cannot be read."""
-    try:
-        with opened(path) as file:
-            return _read_header(file, tags)
-    except UNREADABLE as error:
-        raise HTTPException(500, f"The stored file cannot be read: {error}") from None
+    """Read a file up to its pixels, or only these elements of it. DamagedFile when it cannot be read, or Gone."""
+    with damage_raises(DamagedFile, "The stored file cannot be read"), path.open("rb") as file:
+        return _read_header(file, tags)
 
 
-def opened(path: Path) -> BinaryIO:
-    """The file for reading. Gone when retention was quicker."""
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        raise Gone(f"{path.name} has been removed to make room") from None
+def chunks(path: Path, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+    """A file, or a piece of it, a little at a time."""
+    with damage_raises(DamagedFile, "The stored file cannot be read"), path.open("rb") as file:
+        left = length if length is not None else file.seek(0, 2) - offset
+        file.seek(offset)
+        while left > 0 and (chunk := file.read(min(CHUNK_BYTES, left))):
+            left -= len(chunk)
+            yield chunk
+
+
+def part10_header(sop_class_uid: str, sop_uid: str, transfer_syntax_uid: str, source_aet: str) -> bytes:
+    """Preamble and file meta information (PS3.10 7.1) that go before a data set as sent."""
+    head, tail = _meta_template(sop_class_uid, transfer_syntax_uid, source_aet)
+    uid = sop_uid.encode("ascii")
+    uid += b"\0" * (len(uid) % 2)
+    element = b"\x02\x00\x03\x00UI" + len(uid).to_bytes(2, "little") + uid
+    body = head + element + tail
+    length = b"\x02\x00\x00\x00UL\x04\x00" + len(body).to_bytes(4, "little")
+    return b"\0" * (PREFIX_END - len(PREFIX)) + PREFIX + length + body
+
+
+def split_meta(part10: bytes) -> tuple[str, bytes]:
+    """The transfer syntax that the file meta information names, and the data set behind it as it stands there.
+
+    The preamble may be missing: some clients leave it out. CannotUnderstand when no transfer syntax is named.
+    """
+    at, syntax = PREFIX_END if _has_prefix(part10) else 0, ""
+    while part10[at : at + 2] == TRANSFER_SYNTAX[:2]:
+        long = part10[at + 4 : at + 6].decode("latin-1") in LONG_FORM
+        head = 12 if long else 8
+        length = int.from_bytes(part10[at + (8 if long else 6) : at + head], "little")
+        if part10[at : at + 4] == TRANSFER_SYNTAX:
+            syntax = checked_uid(part10[at + head : at + head + length].decode("latin-1"))
+        at += head + length
+    if not syntax:
+        raise CannotUnderstand("a part is no DICOM file, or one without transfer syntax")
+    return syntax, part10[at:]
+
+
+def _is_part10(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _has_prefix(file.read(PREFIX_END))
+
+
+def _has_prefix(part10: bytes) -> bool:
+    return part10[PREFIX_END - len(PREFIX) : PREFIX_END] == PREFIX
 
 
 def _read_header(file: BinaryIO, tags: Sequence[int] | None) -> Header:
@@ -116,65 +142,6 @@ def _read_header(file: BinaryIO, tags: Sequence[int] | None) -> Header:
     head = 12 if vr in LONG_FORM else 8  # no VR: implicit
     known = None if length == UNDEFINED_LENGTH else length
     return Header(dataset, syntax, PixelElement(tag, vr or "OW", file.tell() + head, known))
-
-
-def chunks(path: Path, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-    """A file, or a piece of it, a little at a time."""
-    with opened(path) as file:
-        left = length if length is not None else file.seek(0, 2) - offset
-        file.seek(offset)
-        while left > 0 and (chunk := file.read(min(CHUNK_BYTES, left))):
-            left -= len(chunk)
-            yield chunk
-
-
-def plain_frame(path: Path, header: Header, index: int) -> bytes:
-    """An uncompressed frame (from 0) out of the file. Bits (PS3.5 8.1.1) begin at a byte of their own."""
-    if header.pixels is None or header.pixels.length is None:
-        raise HTTPException(500, "The pixels of this instance are not where they should be.")
-    bits = frame_bits(header)
-    first, last = bits * index, bits * (index + 1)
-    if last > header.pixels.length * 8:
-        raise HTTPException(500, "The stored pixels are fewer than the instance says.")
-    begin, end = first // 8, (last + 7) // 8
-    found = b"".join(chunks(path, header.pixels.offset + begin, end - begin))
-    if bits % 8 == 0:
-        return found
-    unpacked = np.unpackbits(np.frombuffer(found, np.uint8), bitorder="little")[first % 8 : first % 8 + bits]
-    return np.packbits(unpacked, bitorder="little").tobytes()
-
-
-def frame_bits(header: Header) -> int:
-    """How many bits an uncompressed frame takes."""
-    dataset = header.dataset
-    samples = 2 if dataset.get("PhotometricInterpretation") == "YBR_FULL_422" else whole(dataset, "SamplesPerPixel", 1)
-    return whole(dataset, "Rows") * whole(dataset, "Columns") * samples * whole(dataset, "BitsAllocated", 8)
-
-
-def compressed_frame(path: Path, header: Header, index: int) -> bytes:
-    """A compressed frame (from 0) as it is stored, its fragments joined."""
-    if header.pixels is None:
-        raise HTTPException(404, "This instance has no pixels.")
-    offsets = header.dataset.get("ExtendedOffsetTable"), header.dataset.get("ExtendedOffsetTableLengths")
-    with opened(path) as file:
-        file.seek(header.pixels.offset)
-        try:
-            return encaps.get_frame(
-                file, index, number_of_frames=header.frames, extended_offsets=offsets if all(offsets) else None
-            )
-        except UNREADABLE as error:
-            raise HTTPException(500, f"The stored pixels cannot be read: {error}") from None
-
-
-def part10_header(sop_class_uid: str, sop_uid: str, transfer_syntax_uid: str, source_aet: str) -> bytes:
-    """Preamble and file meta information (PS3.10 7.1) that go before a data set as sent."""
-    head, tail = _meta_template(sop_class_uid, transfer_syntax_uid, source_aet)
-    uid = sop_uid.encode("ascii")
-    uid += b"\0" * (len(uid) % 2)
-    element = b"\x02\x00\x03\x00UI" + len(uid).to_bytes(2, "little") + uid
-    body = head + element + tail
-    length = b"\x02\x00\x00\x00UL\x04\x00" + len(body).to_bytes(4, "little")
-    return b"\0" * 128 + b"DICM" + length + body
 
 
 @lru_cache(maxsize=256)
@@ -197,14 +164,3 @@ def _elements(meta: FileMetaDataset) -> bytes:
     buffer = DicomBytesIO()
     write_file_meta_info(buffer, meta, enforce_standard=False)
     return buffer.getvalue()
-
-
-def find_dicom(path: Path) -> Sequence[Path]:
-    """All Part 10 files under a folder (or the file itself), by their DICM prefix, in name order."""
-    candidates = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    return [file for file in candidates if _is_part10(file)]
-
-
-def _is_part10(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"

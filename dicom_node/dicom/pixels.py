@@ -18,19 +18,17 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
+from dicom_node.dicom.checks import damage_raises
 from dicom_node.dicom.json_model import BINARY, little_endian
-from dicom_node.dicom.part10 import UNREADABLE, whole
-from dicom_node.errors import TriageNodeError
+from dicom_node.errors import CannotDecode
+from inference.input.elements import integer
 
+NOT_DECODED = "The pixels cannot be decoded"
 WINDOW_OF_NONE = (0.5, 99.5)  # percentiles shown where the instance names no window
 MACROS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 PER_FRAME, SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
 Pixels = NDArray[Any]
 Window = tuple[float, float, str]
-
-
-class CannotDecode(TriageNodeError):
-    """The pixels cannot be decoded, or there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,38 +41,32 @@ class Look:
     quality: int = 90
 
 
+@damage_raises(CannotDecode, NOT_DECODED)
 def frame_bytes(path: Path, index: int) -> bytes:
     """A frame (from 0) in little endian, colours as RGB by pixel; bits are packed again."""
-    try:
-        header = dcmread(path, stop_before_pixels=True)
-        return _packed(_values(path, header, index), whole(header, "BitsAllocated"))
-    except (*UNREADABLE, NotImplementedError) as error:
-        raise CannotDecode(str(error)) from None
+    header = dcmread(path, stop_before_pixels=True)
+    return _packed(_values(path, header, index), integer(header, "BitsAllocated"))
 
 
+@damage_raises(CannotDecode, NOT_DECODED)
 def transcode(path: Path, target: Path) -> None:
     """Write the instance as Explicit VR Little Endian. The SOP Instance UID stays."""
-    try:
-        dataset = dcmread(path)
-        syntax = dataset.file_meta.TransferSyntaxUID
-        if syntax.is_encapsulated:
-            dataset.decompress(generate_instance_uid=False)
-        elif syntax == ExplicitVRBigEndian:
-            _turn(dataset)
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dcmwrite(target, dataset, enforce_file_format=True)
-    except (*UNREADABLE, NotImplementedError) as error:
-        raise CannotDecode(str(error)) from None
+    dataset = dcmread(path)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated:
+        dataset.decompress(generate_instance_uid=False)
+    elif syntax == ExplicitVRBigEndian:
+        _turn(dataset)
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dcmwrite(target, dataset, enforce_file_format=True)
 
 
+@damage_raises(CannotDecode, NOT_DECODED)
 def picture(path: Path, index: int, look: Look) -> bytes:
     """A frame (from 0) as JPEG or PNG, as large as it is or as fits the box."""
-    try:
-        header = dcmread(path, stop_before_pixels=True)
-        values = _shown(header, _values(path, header, index), index, look.window)
-        shown = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    except (*UNREADABLE, NotImplementedError) as error:
-        raise CannotDecode(str(error)) from None
+    header = dcmread(path, stop_before_pixels=True)
+    values = _shown(header, _values(path, header, index), index, look.window)
+    shown = Image.fromarray(values.clip(0, 255).astype(np.uint8))
     if look.box:
         scale = min(look.box[0] / shown.width, look.box[1] / shown.height)
         size = max(1, round(shown.width * scale)), max(1, round(shown.height * scale))
@@ -90,7 +82,7 @@ def _values(path: Path, header: FileDataset, index: int) -> Pixels:
     return pixel_array(dcmread(path) if deflated else path, index=index)
 
 
-def _packed(values: Pixels, bits: int) -> bytes:
+def _packed(values: Pixels, bits: int | None) -> bytes:
     if bits == 1:
         return np.packbits(values.ravel().astype(np.uint8), bitorder="little").tobytes()
     return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -100,8 +92,8 @@ def _turn(dataset: FileDataset) -> None:
     """Binary values from big to little endian; pydicom turns the numbers when it writes them."""
     if "PixelData" in dataset:
         values = pixel_array(dataset, raw=True)
-        dataset.PixelData = _packed(values, whole(dataset, "BitsAllocated"))
-        if whole(dataset, "SamplesPerPixel", 1) > 1:
+        dataset.PixelData = _packed(values, integer(dataset, "BitsAllocated"))
+        if (integer(dataset, "SamplesPerPixel") or 1) > 1:
             dataset.PlanarConfiguration = 0
     for element in dataset.iterall():
         if element.VR in BINARY and element.value and element.keyword != "PixelData":
@@ -115,7 +107,7 @@ def _shown(header: FileDataset, values: Pixels, index: int, window: Window | Non
         coloured = apply_color_lut(values, header)
         return np.asarray(coloured * (255 / np.iinfo(coloured.dtype).max))
     if values.ndim == 3:
-        return np.asarray(values * (255 / (2 ** whole(header, "BitsStored", 8) - 1)))
+        return np.asarray(values * (255 / (2 ** (integer(header, "BitsStored") or 8) - 1)))
     frame = _frame_attributes(header, index)
     grey = apply_modality_lut(values, frame)
     window = window or _own_window(frame)

@@ -12,11 +12,11 @@ from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 
+from dicom_node.dicom.checks import UNREADABLE
 from dicom_node.entities import SendStatus
 from dicom_node.errors import PeerError
 from dicom_node.settings import Peer
@@ -26,7 +26,6 @@ STUDY_ROOT_FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
 MAXIMUM_PDU_BYTES = 131072
 MAXIMUM_CONTEXTS = 128
 PENDING = (0xFF00, 0xFF01)
-UNREADABLE = (InvalidDicomError, OSError, EOFError, ValueError, AttributeError)
 UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 
@@ -62,7 +61,13 @@ def _store(association: Association, path: Path) -> SendStatus:
     if not association.is_established:
         return SendStatus(path, None, "the association ended before this object", offered=False)
     try:
-        answer = association.send_c_store(dcmread(path))
+        dataset = dcmread(path)
+    except UNREADABLE as error:
+        return SendStatus(path, None, f"the file cannot be read: {error}")
+    if "SOPClassUID" not in dataset:  # pydicom drops every element of a file that ends within the last one
+        return SendStatus(path, None, "the file cannot be read: it ends too soon")
+    try:
+        answer = association.send_c_store(dataset)
     except ValueError as error:
         return SendStatus(path, None, f"the destination does not take this kind of object: {error}")
     except RuntimeError as error:

@@ -5,24 +5,27 @@ Values are those of PS3.5 section 6.2; the functional group macros of multi-fram
 
 import math
 import struct
+import zlib
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
-# What pydicom raises when it converts the bytes of a malformed element.
 UNREADABLE = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    OSError,
-    EOFError,
-    struct.error,
-    BytesLengthException,
+    InvalidDicomError,  # no DICM where it should stand
+    EOFError,  # the file ends in the middle of an element
+    OSError,  # the file ends in the middle of a sequence, without an errno; with one the disk has failed
+    zlib.error,  # a deflated data set is cut off
+    struct.error,  # fewer bytes than a number needs
+    BytesLengthException,  # bytes that are no multiple of a number's length
+    ValueError,  # text that is no number or not in its character set, pixels that do not fit the image
+    ArithmeticError,  # a decimal string beyond every number, an image of no width
+    TypeError,  # an element that is empty or has several values where one is needed
+    AttributeError,  # an element that decoding needs is absent
+    LookupError,  # a tag, an item or a frame that is not there, an unknown character set
+    RuntimeError,  # no decoder manages the pixels; NotImplementedError, which is one: there is no decoder for them
 )
+"""What pydicom raises for damaged data, be it in reading a file, in converting an element or in decoding pixels."""
 
 
 def value(ds: Dataset, keyword: str) -> Any:

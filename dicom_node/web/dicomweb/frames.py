@@ -3,18 +3,16 @@
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from dicom_node.dicom import part10
-from dicom_node.dicom.json_model import BINARY, little_endian
+from dicom_node.dicom import json_model, part10
+from dicom_node.dicom.frames import stored_frame
 from dicom_node.dicom.part10 import Header
-from dicom_node.dicom.pixels import CannotDecode
+from dicom_node.errors import NoSuchValue
 from dicom_node.tables.views.archive import StoredObject
 from dicom_node.web.dicomweb import multipart, negotiate
 from dicom_node.web.dicomweb.context import Service, object_url, resource_object, service_of
@@ -31,7 +29,6 @@ IMAGE_TYPES = {  # PS3.18 Table 8.7.3-5, by the end of the transfer syntax
     **dict.fromkeys((".4.110", ".4.111", ".4.112"), "image/jxl"),
     ".5": "image/dicom-rle",
 }
-BULK_PLACE = re.compile(r"[0-9A-F]{8}(/\d{1,6}/[0-9A-F]{8})*")
 MOST_FRAMES = 10_000
 
 
@@ -44,12 +41,12 @@ def retrieve_frames(request: Request) -> Response:
 
 
 def frame_numbers(text: str, header: Header) -> list[int]:
-    """The frames of a list "1,3", from 1. 400 when it is none, 404 when the instance has no such frame."""
+    """The frames of a list "1,3", from 1. 400 when it is none, NoSuchValue when the instance has no such frame."""
     if not re.fullmatch(r"[1-9]\d{0,6}(,[1-9]\d{0,6})*", text) or text.count(",") >= MOST_FRAMES:
         raise HTTPException(400, "Frames are a list of numbers from 1, with commas between them.")
     numbers = [int(each) for each in text.split(",")]
     if max(numbers) > header.frames:
-        raise HTTPException(404, f"This instance has {header.frames or 'no'} frames.")
+        raise NoSuchValue(f"This instance has {header.frames or 'no'} frames.")
     return numbers
 
 
@@ -103,30 +100,24 @@ def frame_contents(
     """The frames one by one. The first is made at once, so that a failure still has its own status."""
 
     def make(number: int) -> bytes:
-        if raw and header.syntax.is_encapsulated:
-            return part10.compressed_frame(found.path, header, number - 1)
         if raw:
-            return part10.plain_frame(found.path, header, number - 1)
+            return stored_frame(found.path, header, number - 1)
         return service.decoder.frame(found.path, number - 1)
 
-    try:
-        first = make(numbers[0])
-    except CannotDecode as error:
-        raise HTTPException(406, f"The frames cannot be decoded: {error}. Ask for transfer-syntax=*.") from None
-    return itertools.chain([first], (make(number) for number in numbers[1:]))
+    return itertools.chain([make(numbers[0])], (make(number) for number in numbers[1:]))
 
 
 def retrieve_bulk(request: Request) -> Response:
     """GET .../bulkdata/{place}: the value of one element; for pixels all frames."""
     place: str = request.path_params["place"]
-    if not BULK_PLACE.fullmatch(place):
+    if not json_model.PLACE.fullmatch(place):
         raise HTTPException(400, "This is no address of bulk data.")
     found = resource_object(request)
     header = part10.read_header(found.path)
     url = f"{object_url(request, found)}/bulkdata/{place}"
     if header.pixels is not None and place == f"{header.pixels.tag:08X}":
         return retrieve_pixels(request, found, header, url)
-    value = element_value(header, place)
+    value = json_model.value_at(header, place)
     negotiable = [each for each in negotiate.accepted(request) if each.takes(OCTETS)]
     if not negotiable:
         raise negotiate.not_acceptable(OCTETS)
@@ -149,18 +140,3 @@ def answer_with(wish: Accepted, content: Iterator[bytes] | list[bytes], url: str
     if wish.multipart:
         return multipart.response(OCTETS, [Part(content_type, url, content)])
     return StreamingResponse(iter(content), media_type=content_type)
-
-
-def element_value(header: Header, place: str) -> bytes:
-    """The bytes of an element, found along tags and item numbers. 404 when it is not there or not binary."""
-    current: Any = header.dataset
-    steps = place.split("/")
-    try:
-        for step, item in zip(steps[:-1:2], steps[1::2], strict=True):
-            current = current[int(step, 16)].value[int(item)]
-        element = current[int(steps[-1], 16)]
-        if isinstance(current, Dataset) and element.VR in BINARY and element.value:
-            return little_endian(element.value, str(element.VR), header.syntax == ExplicitVRBigEndian)
-    except part10.UNREADABLE:
-        pass
-    raise HTTPException(404, "This instance has no such value.")

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from dicom_node.dicom import json_model, matching, part10
 from dicom_node.dicom.json_model import Json, element_json
 from dicom_node.dicom.matching import SERIES_TAGS, STUDY_TAGS, Condition, all_match
+from dicom_node.errors import Gone
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.views import archive
 from dicom_node.tables.views.archive import StoredObject, StoredSeries, StoredStudy
@@ -122,7 +123,7 @@ def header_of(path: Path) -> Dataset:
     """A file's data set without pixels; empty when it is gone."""
     try:
         return part10.read_header(path).dataset
-    except part10.Gone:
+    except Gone:
         return Dataset()
 
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from dicom_node.dicom.part10 import Gone
+from dicom_node.errors import CannotDecode, DamagedFile, Gone, NoSuchValue
 from dicom_node.web.dicomweb import frames, qido, rendered, stow, wado
 
 STUDY = "/studies/{study}"
@@ -30,11 +30,12 @@ ROUTES = [
     Route(f"{INSTANCE}/frames/{{frames}}/thumbnail", rendered.retrieve_thumbnail),
     Route(f"{INSTANCE}/bulkdata/{{place:path}}", frames.retrieve_bulk),
 ]
+STATUSES: dict[type[Exception], int] = {Gone: 404, NoSuchValue: 404, CannotDecode: 406, DamagedFile: 500}
 
 
 def mount_at(prefix: str) -> Mount:
     """The service's routes; the application's state must have its `Service` as `dicomweb`."""
-    handlers = {HTTPException: refuse, Gone: say_gone}
+    handlers = {HTTPException: refuse} | dict.fromkeys(STATUSES, explain)
     return Mount(prefix, routes=ROUTES, middleware=[Middleware(ExceptionMiddleware, handlers=handlers)])
 
 
@@ -45,6 +46,7 @@ def refuse(request: Request, error: Exception) -> Response:
     return PlainTextResponse(said + "\n", error.status_code, headers=error.headers)
 
 
-def say_gone(request: Request, error: Exception) -> Response:
-    """What was asked for was removed meanwhile."""
-    return PlainTextResponse("What was asked for has been removed to make room.\n", 404)
+def explain(request: Request, error: Exception) -> Response:
+    """What is wrong with a stored instance; pixels that cannot be decoded can still be had as they are stored."""
+    hint = ". Ask for transfer-syntax=*." if isinstance(error, CannotDecode) else ""
+    return PlainTextResponse(f"{error}{hint}\n", STATUSES[type(error)])

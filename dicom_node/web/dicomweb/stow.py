@@ -16,9 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from dicom_node.dicom.checks import checked_uid
+from dicom_node.dicom.checks import UNREADABLE, checked_uid
 from dicom_node.dicom.json_model import Json, element_json
-from dicom_node.dicom.part10 import LONG_FORM, UNREADABLE
+from dicom_node.dicom.part10 import split_meta
 from dicom_node.entities import Incoming
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused
 from dicom_node.web.dicomweb import multipart, negotiate
@@ -27,7 +27,6 @@ from dicom_node.web.dicomweb.context import Service, Storing, base_url, service_
 CALLING_AET = "STOW-RS"  # stands where the sender's AE title would
 DICOM = "application/dicom"
 OUT_OF_RESOURCES = 0xA700
-TRANSFER_SYNTAX = b"\x10\x00"  # (0002,0010)
 IDENTITY = {
     "SOPClassUID": "sop_class_uid",
     "SOPInstanceUID": "sop_uid",
@@ -89,7 +88,7 @@ def store_part(storing: Storing, part: bytes, study_uid: str | None, number: int
     identity: dict[str, str] = {}
     status = 0
     try:
-        syntax, data = split(part)
+        syntax, data = split_meta(part)
         for name, found in identify(part):
             identity[name] = found
         if study_uid not in (None, identity["study_uid"]):
@@ -110,24 +109,6 @@ def store_part(storing: Storing, part: bytes, study_uid: str | None, number: int
         log.warning("not stored", sop_uid=identity.get("sop_uid", ""), reason=str(error))
         storing.refused(CALLING_AET, storing.called_aet, address, f"object 0x{status:04X}: {error}")
     return Outcome(status, **identity)
-
-
-def split(part10: bytes) -> tuple[str, bytes]:
-    """The transfer syntax that the file meta information (PS3.10 7.1) names, and the data set behind it.
-
-    The preamble may be missing: some clients leave it out. The UIDs that stand there do not count, the data set's do.
-    """
-    at, syntax = 132 if part10[128:132] == b"DICM" else 0, ""
-    while part10[at : at + 2] == b"\x02\x00":
-        long = part10[at + 4 : at + 6].decode("latin-1") in (*LONG_FORM, "UT", "UC", "UR", "SQ")
-        head = 12 if long else 8
-        length = int.from_bytes(part10[at + (8 if long else 6) : at + head], "little")
-        if part10[at + 2 : at + 4] == TRANSFER_SYNTAX:
-            syntax = checked_uid(part10[at + head : at + head + length].decode("latin-1"))
-        at += head + length
-    if not syntax:
-        raise CannotUnderstand("a part is no DICOM file, or one without transfer syntax")
-    return syntax, part10[at:]
 
 
 def identify(part10: bytes) -> Iterator[tuple[str, str]]:

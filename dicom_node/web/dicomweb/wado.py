@@ -9,12 +9,11 @@ from pathlib import Path
 
 import structlog
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from dicom_node.dicom import json_model, part10
-from dicom_node.dicom.pixels import CannotDecode
+from dicom_node.errors import CannotDecode, DamagedFile
 from dicom_node.tables.views.archive import StoredObject
 from dicom_node.web.dicomweb import multipart, negotiate
 from dicom_node.web.dicomweb.context import Service, object_url, resource_objects, service_of
@@ -38,8 +37,8 @@ def retrieve_metadata(request: Request) -> Response:
         for number, each in enumerate(found):
             try:
                 header = first if number == 0 else part10.read_header(each.path)
-            except HTTPException as error:
-                log.error("metadata without an instance", path=str(each.path), reason=error.detail)
+            except DamagedFile as error:
+                log.error("metadata without an instance", path=str(each.path), reason=str(error))
                 continue
             text = json.dumps(json_model.metadata(header, f"{object_url(request, each)}/bulkdata"), allow_nan=False)
             yield (b"[" if number == 0 else b",") + text.encode()
@@ -68,10 +67,7 @@ def retrieve_instances(request: Request) -> Response:
 
 def one_instance(request: Request, service: Service, found: StoredObject, stored: bool, wish: Accepted) -> Response:
     """One instance; it is transcoded before the answer begins, so that a failure has its own status."""
-    try:
-        part = instance_part(service, found, stored, object_url(request, found), strict=True)
-    except CannotDecode as error:
-        raise HTTPException(406, f"This instance cannot be decoded: {error}. Ask for transfer-syntax=*.") from None
+    part = instance_part(service, found, stored, object_url(request, found), strict=True)
     if wish.multipart or wish.media_type == "*/*":
         return multipart.response(DICOM, [part])
     return StreamingResponse(iter(part.content), media_type=part.content_type)

@@ -13,17 +13,16 @@ from uuid import uuid4
 import structlog
 from PIL import Image
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dicom_node.dicom.checks import UNREADABLE
 from dicom_node.tables.views import overview
 from dicom_node.web.site import site_of
 
 THUMB = (320, 362)
 MOST_TELLING = (0.0, 232 / 1024, 0.5, 956 / 1024)  # of width and height: the large slice of reports/picture.py
-UNREADABLE = (InvalidDicomError, AttributeError, ValueError, RuntimeError)
 log = structlog.get_logger()
 
 

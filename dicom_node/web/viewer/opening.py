@@ -4,11 +4,11 @@ from urllib.parse import quote, urlencode
 
 import structlog
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from dicom_node.dicom.checks import UNREADABLE
 from dicom_node.entities import Analysis, ResultObject, Study
 from dicom_node.settings import PLACEHOLDER
 from dicom_node.tables import instances, results
@@ -78,8 +78,8 @@ def most_telling(selection: ResultObject) -> str | None:
     """The first image of a key object selection (PS3.16 TID 2010); None where it cannot be read."""
     try:
         content = dcmread(selection.path).ContentSequence
-    except (OSError, InvalidDicomError, AttributeError) as error:
+        images = (item.ReferencedSOPSequence[0] for item in content if item.ValueType == "IMAGE")
+        return next((str(image.ReferencedSOPInstanceUID) for image in images), None)
+    except UNREADABLE as error:
         log.error("a key object selection cannot be read", path=str(selection.path), error=str(error))
         return None
-    images = (item.ReferencedSOPSequence[0] for item in content if item.ValueType == "IMAGE")
-    return next((str(image.ReferencedSOPInstanceUID) for image in images), None)
