@@ -24,7 +24,7 @@ from peers import Orthanc, Served, pacs_peer, running_node, running_orthanc, wai
 
 from dicom_node.commands import phantom
 from dicom_node.dicom.part10 import find_dicom
-from dicom_node.network.scu import send
+from dicom_node.outbox.dicom import send
 from dicom_node.settings import Peer
 from dicom_node.tables.database import Database
 from inference.pipelines.haemorrhage.synthetic_head import synthetic_head

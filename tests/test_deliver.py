@@ -20,7 +20,7 @@ from dicom_node import clock
 from dicom_node.commands.listing import retry
 from dicom_node.entities import Delivery, DeliveryState, ResultObject
 from dicom_node.errors import CommandError
-from dicom_node.network import scu
+from dicom_node.outbox import dicom
 from dicom_node.settings import Peer
 from dicom_node.steps.deliver import deliver_due, due_again
 from dicom_node.tables import deliveries
@@ -93,7 +93,7 @@ def put(node: Core, study: int, objects: int = 2, destination: str = "pacs", **e
 def deliver(node: Core, port: int, destination: str = "pacs", **options: Any) -> int:
     """Send what is due."""
     peer = Peer(name=destination, ae_title="PACS", host="127.0.0.1", port=port, destination=True)
-    send = partial(scu.send, peer=peer, ae_title="TRIAGE", timeout_s=node.settings.deliver.timeout_s)
+    send = partial(dicom.send, peer=peer, ae_title="TRIAGE", timeout_s=node.settings.deliver.timeout_s)
     return deliver_due(node.database, destination, send, node.settings.deliver, random.Random(1), **options)
 
 

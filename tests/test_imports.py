@@ -167,6 +167,12 @@ def test_network_never_imports_the_steps() -> None:
     assert breaches(those("dicom_node.network"), *above) == []
 
 
+def test_ways_out_know_nothing_of_what_they_send() -> None:
+    """One `send` each; nothing of the server's side, the steps or the tables."""
+    above = ("dicom_node.network.scp", "dicom_node.steps", "dicom_node.derived", "dicom_node.tables", "dicom_node.web")
+    assert breaches(those("dicom_node.outbox"), *above) == []
+
+
 def test_web_imports_neither_torch_nor_pynetdicom() -> None:
     """Nor the network side, nor the steps."""
     assert breaches(those("dicom_node.web"), "torch", "monai", "pynetdicom", "dicom_node.network", "highdicom") == []
@@ -185,11 +191,13 @@ def test_no_room_of_the_web_imports_another(room: str) -> None:
 
 
 def test_libraries_stay_behind_few_files() -> None:
-    """highdicom in reports only, torch in inference only, pynetdicom in network only."""
+    """highdicom in reports only, torch in inference only, pynetdicom in network and the ways out only."""
     everyone = list(modules())
     assert breaches([m for m in everyone if not within(m, "reports")], "highdicom") == []
     assert breaches([m for m in everyone if not within(m, "inference")], "torch", "monai") == []
-    assert breaches([m for m in everyone if not within(m, "dicom_node.network")], "pynetdicom") == []
+    assert (
+        breaches([m for m in everyone if not within(m, "dicom_node.network", "dicom_node.outbox")], "pynetdicom") == []
+    )
     assert (
         breaches([m for m in everyone if m != "dicom_node.clock" and m != "dicom_node.processes.node"], "apscheduler")
         == []

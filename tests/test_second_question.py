@@ -24,7 +24,7 @@ from dicom_node.commands.listing import worklist as worklist_entries
 from dicom_node.commands.phantom import PATIENTS, write_patient
 from dicom_node.entities import ChoiceKind, Urgency
 from dicom_node.models.store import ModelStore, open_engine
-from dicom_node.network import scu
+from dicom_node.outbox import dicom
 from dicom_node.routes import load_rules
 from dicom_node.settings import Peer
 from dicom_node.steps.analyse import analyse_next
@@ -75,7 +75,7 @@ def node(tmp_path_factory: pytest.TempPathFactory, bleeding_head: list[Dataset],
     made = core(tmp_path_factory.mktemp("node"), route={"rules": str(HERE / "routes.toml")}, peer=[peer])
     made.receive(bleeding_head)
     analyse(made)
-    send = partial(scu.send, peer=Peer(**peer), ae_title="TRIAGE", timeout_s=20)
+    send = partial(dicom.send, peer=Peer(**peer), ae_title="TRIAGE", timeout_s=20)
     deliver_due(made.database, "pacs", send, made.settings.deliver, random.Random(1))
     return made
 

@@ -151,7 +151,7 @@ def submit(settings: Settings, path: Path, aet: str) -> None:
     Example: triage-node submit /data/ct
     """
     from dicom_node.dicom.part10 import find_dicom
-    from dicom_node.network.scu import send
+    from dicom_node.outbox.dicom import send
     from dicom_node.steps.deliver import is_stored, said
 
     configure_logs("submit", quiet=True)

@@ -1,85 +1,31 @@
-"""C-STORE, C-ECHO and C-FIND user (PS3.4 Annexes A, B and C): one association for each call.
+"""C-ECHO and C-FIND user (PS3.4 Annexes A and C), and how an association with a peer comes about; one for each call.
 
 DCMTK and Orthanc write a response in two small pieces; without re-armed TCP_QUICKACK every C-STORE on such a peer
 stalls for the delayed acknowledgement (about 44 ms).
 """
 
 import socket
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 
-from dicom_node.dicom.checks import UNREADABLE
-from dicom_node.entities import SendStatus
 from dicom_node.errors import PeerError
 from dicom_node.settings import Peer
 
 VERIFICATION = UID("1.2.840.10008.1.1")
 STUDY_ROOT_FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
 MAXIMUM_PDU_BYTES = 131072
-MAXIMUM_CONTEXTS = 128
 PENDING = (0xFF00, 0xFF01)
 UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 
-def send(paths: Sequence[Path], peer: Peer, ae_title: str, timeout_s: float) -> Iterator[SendStatus]:
-    """C-STORE each file as it is, in one association. PeerError when none comes about.
-
-    A file that cannot be read or that the peer took no context for, or an association that breaks, gives a status of
-    None with the reason.
-    """
-    readable: list[Path] = []
-    wanted: dict[tuple[str, str], None] = {}
-    for path in paths:
-        try:
-            meta = dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
-            wanted[str(meta.SOPClassUID), str(meta.file_meta.TransferSyntaxUID)] = None
-        except UNREADABLE as error:
-            yield SendStatus(path, None, f"the file cannot be read: {error}")
-        else:
-            readable.append(path)
-    if not readable:
-        return
-    contexts = [build_context(*pair) for pair in wanted][:MAXIMUM_CONTEXTS]
-    association = _associate(peer, ae_title, timeout_s, contexts)
-    try:
-        for path in readable:
-            yield _store(association, path)
-    finally:
-        if association.is_established:
-            association.release()
-
-
-def _store(association: Association, path: Path) -> SendStatus:
-    if not association.is_established:
-        return SendStatus(path, None, "the association ended before this object", offered=False)
-    try:
-        dataset = dcmread(path)
-    except UNREADABLE as error:
-        return SendStatus(path, None, f"the file cannot be read: {error}")
-    if "SOPClassUID" not in dataset:  # pydicom drops every element of a file that ends within the last one
-        return SendStatus(path, None, "the file cannot be read: it ends too soon")
-    try:
-        answer = association.send_c_store(dataset)
-    except ValueError as error:
-        return SendStatus(path, None, f"the destination does not take this kind of object: {error}")
-    except RuntimeError as error:
-        return SendStatus(path, None, str(error), offered=False)
-    if "Status" not in answer:
-        return SendStatus(path, None, "no answer came in time")
-    return SendStatus(path, int(answer.Status), str(answer.get("ErrorComment", "")))
-
-
 def echo(peer: Peer, ae_title: str, timeout_s: float) -> None:
     """C-ECHO; returns when the peer answered, PeerError otherwise."""
-    association = _associate(peer, ae_title, timeout_s, [build_context(VERIFICATION)])
+    association = associate(peer, ae_title, timeout_s, [build_context(VERIFICATION)])
     try:
         answer = association.send_c_echo()
         if answer.get("Status") != 0x0000:
@@ -95,7 +41,7 @@ def count_instances(peer: Peer, ae_title: str, timeout_s: float, study_uid: str,
     identifier.QueryRetrieveLevel = "SERIES"
     identifier.StudyInstanceUID, identifier.SeriesInstanceUID = study_uid, series_uid
     identifier.NumberOfSeriesRelatedInstances = None
-    association = _associate(peer, ae_title, timeout_s, [build_context(STUDY_ROOT_FIND, list(UNCOMPRESSED))])
+    association = associate(peer, ae_title, timeout_s, [build_context(STUDY_ROOT_FIND, list(UNCOMPRESSED))])
     found: int | None = None
     try:
         for status, match in association.send_c_find(identifier, STUDY_ROOT_FIND):
@@ -108,7 +54,7 @@ def count_instances(peer: Peer, ae_title: str, timeout_s: float, study_uid: str,
     return found
 
 
-def _associate(peer: Peer, ae_title: str, timeout_s: float, contexts: list[Any]) -> Association:
+def associate(peer: Peer, ae_title: str, timeout_s: float, contexts: list[Any]) -> Association:
     if peer.host is None or peer.port is None:
         raise PeerError(f"{peer.name} has no address: give it host and port in the settings")
     entity = AE(ae_title=ae_title)

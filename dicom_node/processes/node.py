@@ -16,6 +16,7 @@ from dicom_node.derived.candidates import questions_of_pipelines
 from dicom_node.errors import PeerError
 from dicom_node.network import scu
 from dicom_node.network.scp import StorageServer
+from dicom_node.outbox import dicom
 from dicom_node.processes.life import BEAT_EVERY_S, Life, only_one
 from dicom_node.routes import Rules, load_rules
 from dicom_node.settings import Peer, Settings
@@ -85,7 +86,7 @@ def start_clock(
 
 def empty_outbox(settings: Settings, database: Database, peer: Peer) -> None:
     """Send what is due for one destination."""
-    send = partial(scu.send, peer=peer, ae_title=settings.node.ae_title, timeout_s=settings.deliver.timeout_s)
+    send = partial(dicom.send, peer=peer, ae_title=settings.node.ae_title, timeout_s=settings.deliver.timeout_s)
     deliver_due(database, peer.name, send, settings.deliver, random.Random())
 
 
