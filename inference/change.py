@@ -14,12 +14,12 @@ from enum import StrEnum
 class ChangeKind(StrEnum):
     """What can be said of two volumes."""
 
-    NOTHING = "nothing in either scan"
+    NOTHING = "nothing"  # in either scan
     NEW = "new"  # nothing was drawn in the earlier scan, which has no range: not beyond any error
-    GONE = "no longer outlined"
-    LARGER = "larger beyond the volume error"
-    SMALLER = "smaller beyond the volume error"
-    UNCERTAIN = "change not certain"
+    GONE = "gone"  # no longer outlined
+    LARGER = "larger"  # beyond the volume error
+    SMALLER = "smaller"  # beyond the volume error
+    UNCERTAIN = "uncertain"  # within the volume error, or that is not known
 
 
 @dataclass(frozen=True, slots=True)

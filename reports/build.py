@@ -13,6 +13,7 @@ from inference.pipelines.registry import QUESTIONS
 from reports.context import Kind, Replaced, ReportContext, ReportObject, ReportOptions
 from reports.identity import Identity, result_series_uid, result_sop_uid, written_time
 from reports.ko import build_ko
+from reports.prepared import prepare
 from reports.sc import build_notice, build_sc
 from reports.seg import build_seg
 from reports.sr import build_sr
@@ -23,12 +24,13 @@ def build_reports(context: ReportContext, options: ReportOptions) -> tuple[Repor
     suspected = context.result.suspected
     wanted = options.kinds if suspected else (Kind.SR,)
     picture = Kind.SC in wanted or (not suspected and picture_due(options.picture_for_negative, context.replaces))
-    seg = build_seg(context, options) if Kind.SEG in wanted else None
+    prepared = prepare(context, options)
+    seg = build_seg(prepared) if Kind.SEG in wanted else None
     made = (
         (Kind.SEG, seg),
-        (Kind.SR, build_sr(context, options, seg) if Kind.SR in wanted else None),
-        (Kind.SC, build_sc(context, options) if picture else None),
-        (Kind.KO, build_ko(context, options) if Kind.KO in wanted else None),
+        (Kind.SR, build_sr(prepared, seg) if Kind.SR in wanted else None),
+        (Kind.SC, build_sc(prepared) if picture else None),
+        (Kind.KO, build_ko(prepared) if Kind.KO in wanted else None),
     )
     return tuple(ReportObject(kind, dataset) for kind, dataset in made if dataset is not None)
 

@@ -62,9 +62,9 @@ def _account(change: Change) -> str:
 def _certainty(change: Change) -> str:
     """What the volume error leaves of a change."""
     if change.kind is not ChangeKind.UNCERTAIN:
-        return change.kind.value
+        return f"{change.kind} beyond the volume error"
     known = None not in (change.earlier.high_ml, change.earlier.low_ml, change.later.low_ml, change.later.high_ml)
-    return f"{change.kind} ({'within' if known else 'unknown'} volume error)"
+    return f"change not certain ({'within' if known else 'unknown'} volume error)"
 
 
 def _difference(change: Change) -> str:

@@ -5,32 +5,27 @@ orientation differs in the last digit. So it is given the references and the geo
 C.7.6.16); the patient's own elements are copied afterwards, as they were sent.
 """
 
+from collections.abc import Sequence
+
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 
 from inference.input.elements import frame_macros, number, numbers, text
 from inference.input.stack import SliceStack
-from reports.context import ReportContext
 from reports.identity import hashed_uid
 from reports.patient import TYPE_2
 
 _LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
 
-def ordered_sources(context: ReportContext) -> tuple[Dataset, ...]:
+def ordered_sources(sources: Sequence[Dataset], stack: SliceStack) -> tuple[Dataset, ...]:
     """The source of each slice of the stack, in its order; of a multi-frame series the one data set again and again."""
-    by_uid = {str(each.SOPInstanceUID): each for each in context.sources}
-    return tuple(by_uid[uid] for uid in context.stack.sop_uids)
+    by_uid = {str(each.SOPInstanceUID): each for each in sources}
+    return tuple(by_uid[uid] for uid in stack.sop_uids)
 
 
-def is_multiframe(context: ReportContext) -> bool:
-    """Whether the slices are frames of multi-frame instances, which a reference then has to name."""
-    return "PerFrameFunctionalGroupsSequence" in ordered_sources(context)[0]
-
-
-def slice_headers(context: ReportContext) -> tuple[Dataset, ...]:
-    """One header per slice in the stack's order. Frames of one instance have the same UID."""
-    stack, sources = context.stack, ordered_sources(context)
+def slice_headers(sources: Sequence[Dataset], stack: SliceStack) -> tuple[Dataset, ...]:
+    """One header per slice in the stack's order, of its source. Frames of one instance have the same UID."""
     orientation = _orientation(sources[0], stack)
     spacing = [_decimal(each) for each in stack.pixel_spacing]
     thickness = _decimal(_thickness(sources[0], stack))

@@ -6,29 +6,27 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from reports import codes, words
-from reports.context import Kind, ReportContext, ReportOptions
-from reports.headers import is_multiframe, ordered_sources, slice_headers
-from reports.identity import identify
+from reports.context import Kind
 from reports.observer import observer_context
 from reports.patient import finish
+from reports.prepared import Prepared
 
 
-def build_ko(context: ReportContext, options: ReportOptions) -> Dataset | None:
+def build_ko(prepared: Prepared) -> Dataset | None:
     """The selection, or None where no slice stands out."""
-    keys = context.result.key_slices
+    keys, options = prepared.result.key_slices, prepared.options
     if not keys:
         return None
-    who = identify(Kind.KO, context)
-    headers = slice_headers(context)
-    selected = [headers[i] for i in keys]
+    who = prepared.who(Kind.KO)
+    selected = [prepared.headers[i] for i in keys]
     content = KeyObjectSelection(
         document_title=codes.OF_INTEREST,
         referenced_objects=selected,
         observer_device_context=observer_context(who, options),
-        description=f"{words.with_disclaimer(words.headline(context.result))}. {words.RESEARCH}",
+        description=f"{words.with_disclaimer(words.headline(prepared.result))}. {words.RESEARCH}",
     )
-    if is_multiframe(context):
-        _name_frames(content[0], [context.stack.frames[i] for i in keys])
+    if prepared.multiframe:
+        _name_frames(content[0], [prepared.stack.frames[i] for i in keys])
     made = KeyObjectSelectionDocument(
         evidence=list({str(each.SOPInstanceUID): each for each in selected}.values()),
         content=content,
@@ -40,7 +38,7 @@ def build_ko(context: ReportContext, options: ReportOptions) -> Dataset | None:
         series_description=who.series_description,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
-    return finish(made, ordered_sources(context)[0], who, options)
+    return finish(made, prepared.sources[0], who, options)
 
 
 def _name_frames(root: Dataset, frames: list[int]) -> None:

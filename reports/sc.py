@@ -8,27 +8,26 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from inference.findings import Finding
+from inference.findings import Result
 from inference.input.elements import integer, text
+from inference.input.stack import SliceStack
 from reports import codes, picture, words
-from reports.context import Kind, Replaced, ReportContext, ReportOptions
-from reports.headers import is_multiframe, ordered_sources
-from reports.identity import Identity, identify, plain
+from reports.context import Kind, Replaced, ReportOptions
+from reports.identity import Identity, plain
 from reports.patient import finish
-from reports.seg import segmented_findings
+from reports.prepared import Prepared
 from reports.vocabulary.terms import vocabulary_of
 
 _SLICES_SHOWN = 3
 
 
-def build_sc(context: ReportContext, options: ReportOptions) -> Dataset:
+def build_sc(prepared: Prepared) -> Dataset:
     """The picture of a result, suspected or not."""
-    who = identify(Kind.SC, context)
-    sources = ordered_sources(context)
-    shown = shown_slices(context)
-    pixels = picture.draw_page(_page(context, who, shown))
-    made = _capture(pixels, sources[0], who, options, words.headline(context.result))
-    made.SourceImageSequence = _references(context, shown)
+    who = prepared.who(Kind.SC)
+    shown = shown_slices(prepared.result, prepared.stack)
+    pixels = picture.draw_page(_page(prepared, who, shown))
+    made = _capture(pixels, prepared.sources[0], who, prepared.options, words.headline(prepared.result))
+    made.SourceImageSequence = _references(prepared, shown)
     return made
 
 
@@ -45,70 +44,71 @@ def build_notice(
     return _capture(pixels, source, who, options, words.headline_not_analysed())
 
 
-def shown_slices(context: ReportContext) -> tuple[int, ...]:
+def shown_slices(result: Result, stack: SliceStack) -> tuple[int, ...]:
     """The slices drawn: the key slices, or where there are none the middle of the head."""
-    keys = context.result.key_slices[:_SLICES_SHOWN]
+    keys = result.key_slices[:_SLICES_SHOWN]
     if keys:
         return keys
-    count = len(context.stack.sop_uids)
+    count = len(stack.sop_uids)
     return tuple(dict.fromkeys(count * each // 10 for each in (5, 6, 4)))
 
 
-def _page(context: ReportContext, who: Identity, shown: Sequence[int]) -> picture.Page:
-    result, stack = context.result, context.stack
-    findings = segmented_findings(context)
+def _page(prepared: Prepared, who: Identity, shown: Sequence[int]) -> picture.Page:
+    context, result, stack = prepared.context, prepared.result, prepared.stack
+    findings = prepared.segmented
     earlier = words.replacement(context.replaces, who)
     return picture.Page(
         banner=picture.RED if result.suspected else picture.SLATE,
         headline=words.headline_lines(result),
-        tiles=tuple(_tile(context, i, findings) for i in shown),
+        tiles=tuple(_tile(prepared, i) for i in shown),
         pixel_spacing=stack.pixel_spacing,
         sides=picture.sides_of(stack.row_direction, stack.column_direction),
         legend=findings,
-        vocabulary=context.vocabulary,
+        vocabulary=prepared.vocabulary,
         facts=(
             *(["No region is outlined."] if not findings else []),
             f"Probability {result.probability:.2f}",
             f"Threshold {result.threshold:.2f}",
         ),
         warnings=(
-            *words.change(context.growth, context.vocabulary),
+            *words.change(context.growth, prepared.vocabulary),
             *([earlier] if earlier else []),
             *map(plain, result.warnings),
         ),
         small_print=(
             f"Model {words.model(who)}, threshold {result.threshold:.2f}. Analysed {words.clock(who.now)}. "
-            f"{_series(context)}",
+            f"{_series(prepared)}",
             words.RESEARCH,
         ),
     )
 
 
-def _tile(context: ReportContext, index: int, findings: Sequence[Finding]) -> picture.Tile:
-    outlines = [(each, each.mask[index]) for each in findings if each.mask is not None and each.mask[index].any()]
-    return picture.Tile(context.stack.hu[index], tuple(outlines), _caption(context, index))
+def _tile(prepared: Prepared, index: int) -> picture.Tile:
+    masks = [(each, each.mask[index]) for each in prepared.segmented if each.mask is not None]
+    outlines = tuple((each, mask) for each, mask in masks if mask.any())
+    return picture.Tile(prepared.stack.hu[index], outlines, _caption(prepared, index))
 
 
-def _caption(context: ReportContext, index: int) -> str:
+def _caption(prepared: Prepared, index: int) -> str:
     """The slice as the viewer numbers it."""
-    if is_multiframe(context):
-        return f"Frame {context.stack.frames[index]}"
-    number = integer(ordered_sources(context)[index], "InstanceNumber")
-    return f"Image {number}" if number is not None else f"Slice {index + 1} of {len(context.stack.sop_uids)}"
+    if prepared.multiframe:
+        return f"Frame {prepared.stack.frames[index]}"
+    number = integer(prepared.sources[index], "InstanceNumber")
+    return f"Image {number}" if number is not None else f"Slice {index + 1} of {len(prepared.stack.sop_uids)}"
 
 
-def _series(context: ReportContext) -> str:
-    source = ordered_sources(context)[0]
+def _series(prepared: Prepared) -> str:
+    source = prepared.sources[0]
     return plain(f"Series {text(source, 'SeriesNumber')} {text(source, 'SeriesDescription')}".strip())
 
 
-def _references(context: ReportContext, shown: Sequence[int]) -> list[Dataset]:
-    sources, items = ordered_sources(context), []
+def _references(prepared: Prepared, shown: Sequence[int]) -> list[Dataset]:
+    sources, items = prepared.sources, []
     for i in shown:
         item = Dataset()
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sources[i].SOPClassUID, sources[i].SOPInstanceUID
-        if is_multiframe(context):
-            item.ReferencedFrameNumber = context.stack.frames[i]
+        if prepared.multiframe:
+            item.ReferencedFrameNumber = prepared.stack.frames[i]
         item.PurposeOfReferenceCodeSequence = [codes.as_item(codes.SOURCE_IMAGE)]
         items.append(item)
     return items

@@ -17,17 +17,10 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from inference.findings import Finding
 from reports import codes
-from reports.context import Kind, ReportContext, ReportOptions
-from reports.headers import is_multiframe, ordered_sources, slice_headers
-from reports.identity import Identity, hashed_uid, identify, plain
+from reports.context import Kind
+from reports.identity import Identity, hashed_uid, plain
 from reports.patient import finish
-
-
-def segmented_findings(context: ReportContext) -> tuple[Finding, ...]:
-    """The findings that get a segment, in the order of their segment numbers, which count from 1."""
-    if not context.result.suspected:
-        return ()
-    return tuple(each for each in context.result.findings if each.present and each.mask is not None and each.mask.any())
+from reports.prepared import Prepared
 
 
 def tracking_uid(who: Identity, finding: Finding) -> str:
@@ -35,20 +28,19 @@ def tracking_uid(who: Identity, finding: Finding) -> str:
     return hashed_uid("finding", who.sop_uid, finding.name)
 
 
-def build_seg(context: ReportContext, options: ReportOptions) -> Dataset | None:
+def build_seg(prepared: Prepared) -> Dataset | None:
     """The segmentation, or None for a study that is not suspected or has no mask."""
-    findings = segmented_findings(context)
+    findings, vocabulary, options = prepared.segmented, prepared.vocabulary, prepared.options
     if not findings:
         return None
-    who = identify(Kind.SEG, context)
-    slices = slice_headers(context)
-    multiframe, frames = is_multiframe(context), context.stack.frames
-    sources = _stand_ins(slices, frames) if multiframe else list(slices)
+    who = prepared.who(Kind.SEG)
+    slices, frames = prepared.headers, prepared.stack.frames
+    sources = _stand_ins(slices, frames) if prepared.multiframe else list(slices)
     made = Segmentation(
         source_images=sources,
         pixel_array=_pixels([each.mask for each in findings if each.mask is not None]),
         segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=_descriptions(findings, who, context, options),
+        segment_descriptions=_descriptions(prepared, who),
         series_instance_uid=who.series_uid,
         series_number=who.series_number,
         sop_instance_uid=who.sop_uid,
@@ -58,28 +50,27 @@ def build_seg(context: ReportContext, options: ReportOptions) -> Dataset | None:
         software_versions=who.software_versions,  # type: ignore[arg-type]  # highdicom means any length
         device_serial_number=options.device_serial_number,
         series_description=who.series_description,
-        content_label=context.vocabulary.noun.upper()[:16],
-        content_description=f"{context.vocabulary.positive}, not for diagnostic use"[:64],
+        content_label=vocabulary.noun.upper()[:16],
+        content_description=f"{vocabulary.positive}, not for diagnostic use"[:64],
         content_creator_name="",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=options.omit_empty_frames,
     )
-    if multiframe:
+    if prepared.multiframe:
         _restore_references(made, sources, slices, frames)
     _fix_dimension_uid(made, who)
-    return finish(made, ordered_sources(context)[0], who, options)
+    return finish(made, prepared.sources[0], who, options)
 
 
-def _descriptions(
-    findings: Sequence[Finding], who: Identity, context: ReportContext, options: ReportOptions
-) -> list[SegmentDescription]:
-    model, vocabulary = context.result.model, context.vocabulary
+def _descriptions(prepared: Prepared, who: Identity) -> list[SegmentDescription]:
+    result, findings, vocabulary = prepared.result, prepared.segmented, prepared.vocabulary
+    model = result.model
     algorithm = AlgorithmIdentificationSequence(
         name=plain(model.name)[:64],
         family=codes.ARTIFICIAL_INTELLIGENCE,
         version=plain(model.version)[:64],
-        source=plain(options.manufacturer)[:64],
-        parameters={"weights_sha256": model.sha256, "threshold": f"{context.result.threshold:g}"},
+        source=plain(prepared.options.manufacturer)[:64],
+        parameters={"weights_sha256": model.sha256, "threshold": f"{result.threshold:g}"},
     )
     terms = [vocabulary.terms[each.name] for each in findings]
     return [

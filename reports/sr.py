@@ -14,26 +14,25 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from inference.findings import Finding
 from reports import codes, words
-from reports.context import Kind, Replaced, ReportContext, ReportOptions
+from reports.context import Kind, Replaced, ReportContext
 from reports.earlier import difference, earlier_evidence, earlier_groups
-from reports.headers import is_multiframe, ordered_sources, slice_headers
-from reports.identity import Identity, hashed_uid, identify, plain
+from reports.identity import Identity, hashed_uid, plain
 from reports.observer import observer_context
 from reports.patient import finish
-from reports.seg import segmented_findings, tracking_uid
+from reports.prepared import Prepared
+from reports.seg import tracking_uid
 
 HAS_PROPERTIES = sr.RelationshipTypeValues.HAS_PROPERTIES
 
 
-def build_sr(context: ReportContext, options: ReportOptions, seg: Dataset | None) -> Dataset:
+def build_sr(prepared: Prepared, seg: Dataset | None) -> Dataset:
     """The report, of a negative result too; `seg` is the segmentation whose segments it measures, if there is one."""
-    who = identify(Kind.SR, context)
-    headers = slice_headers(context)
-    evidence = list({str(each.SOPInstanceUID): each for each in headers}.values())
+    context, options, who = prepared.context, prepared.options, prepared.who(Kind.SR)
+    evidence = list({str(each.SOPInstanceUID): each for each in prepared.headers}.values())
     predecessors = [_predecessor(each, context) for each in context.replaces if each.kind is Kind.SR]
     made = sr.Comprehensive3DSR(
         evidence=[*evidence, *([seg] if seg is not None else []), *earlier_evidence(context)],
-        content=_report(context, who, options, headers, seg),
+        content=_report(prepared, who, seg),
         series_instance_uid=who.series_uid,
         series_number=who.series_number,
         sop_instance_uid=who.sop_uid,
@@ -44,49 +43,46 @@ def build_sr(context: ReportContext, options: ReportOptions, seg: Dataset | None
         previous_versions=predecessors or None,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
-    return finish(made, ordered_sources(context)[0], who, options)
+    return finish(made, prepared.sources[0], who, options)
 
 
-def _report(
-    context: ReportContext, who: Identity, options: ReportOptions, headers: Sequence[Dataset], seg: Dataset | None
-) -> sr.MeasurementReport:
-    keys = [headers[i] for i in context.result.key_slices]
+def _report(prepared: Prepared, who: Identity, seg: Dataset | None) -> sr.MeasurementReport:
+    keys, algorithm = [prepared.headers[i] for i in prepared.result.key_slices], _algorithm(prepared)
     groups: list[sr.MeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations]
-    groups = [_study_group(context, who, options, headers)]
+    groups = [_study_group(prepared, who, algorithm)]
     if seg is not None:
-        seg_who = identify(Kind.SEG, context)
+        seg_who = prepared.who(Kind.SEG)
         groups += [
-            _type_group(finding, number, seg, seg_who, context, options)
-            for number, finding in enumerate(segmented_findings(context), start=1)
+            _type_group(finding, number, seg, seg_who, prepared, algorithm)
+            for number, finding in enumerate(prepared.segmented, start=1)
         ]
-    groups += earlier_groups(context, who, _algorithm(context, options))
+    groups += earlier_groups(prepared.context, who, algorithm)
     return sr.MeasurementReport(
-        observation_context=sr.ObservationContext(observer_device_context=observer_context(who, options)),
-        procedure_reported=context.vocabulary.procedure,
+        observation_context=sr.ObservationContext(observer_device_context=observer_context(who, prepared.options)),
+        procedure_reported=prepared.vocabulary.procedure,
         imaging_measurements=groups,
         title=codes.IMAGING_MEASUREMENT_REPORT,
-        referenced_images=_library(keys, context),
+        referenced_images=_library(keys, prepared.multiframe),
     )
 
 
-def _algorithm(context: ReportContext, options: ReportOptions) -> sr.AlgorithmIdentification:
+def _algorithm(prepared: Prepared) -> sr.AlgorithmIdentification:
     """TID 4019."""
-    model = context.result.model
+    model = prepared.result.model
     return sr.AlgorithmIdentification(
         name=plain(model.name),
         version=plain(model.version),
-        manufacturer=plain(options.manufacturer),
-        parameters=[f"weights sha256 {model.sha256}", f"threshold {context.result.threshold:g}"],
+        manufacturer=plain(prepared.options.manufacturer),
+        parameters=[f"weights sha256 {model.sha256}", f"threshold {prepared.result.threshold:g}"],
     )
 
 
 def _study_group(
-    context: ReportContext, who: Identity, options: ReportOptions, headers: Sequence[Dataset]
+    prepared: Prepared, who: Identity, algorithm: sr.AlgorithmIdentification
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     """Suspected or absent, with the probability, the slices that show it, and the words."""
-    result, vocabulary = context.result, context.vocabulary
+    context, result, vocabulary = prepared.context, prepared.result, prepared.vocabulary
     target = vocabulary.target
-    algorithm = _algorithm(context, options)
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             uid=hashed_uid("finding", who.sop_uid, "study"), identifier=target.title
@@ -99,7 +95,7 @@ def _study_group(
             sr.QualitativeEvaluation(target.code, codes.SUSPECTED if result.suspected else codes.ABSENT),
             *difference(context, vocabulary.whole),
         ],
-        source_images=_source_images(context, headers),
+        source_images=_source_images(prepared),
     )
     for sentence in words.account(result, who, context.replaces, context.growth):
         group[0].ContentSequence.append(sr.TextContentItem(codes.COMMENT, sentence, sr.RelationshipTypeValues.CONTAINS))
@@ -107,20 +103,25 @@ def _study_group(
 
 
 def _type_group(
-    finding: Finding, number: int, seg: Dataset, seg_who: Identity, context: ReportContext, options: ReportOptions
+    finding: Finding,
+    number: int,
+    seg: Dataset,
+    seg_who: Identity,
+    prepared: Prepared,
+    algorithm: sr.AlgorithmIdentification,
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     """One type: what, where, how large, and which segment shows it."""
-    term = context.vocabulary.terms[finding.name]
+    term = prepared.vocabulary.terms[finding.name]
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=tracking_uid(seg_who, finding), identifier=term.title),
         referenced_segment=sr.ReferencedSegment(
             sop_class_uid=seg.SOPClassUID,
             sop_instance_uid=seg.SOPInstanceUID,
             segment_number=number,
-            source_series=sr.SourceSeriesForSegmentation(context.stack.series_uid),
+            source_series=sr.SourceSeriesForSegmentation(prepared.stack.series_uid),
         ),
         finding_type=term.code,
-        algorithm_id=_algorithm(context, options),
+        algorithm_id=algorithm,
         finding_sites=[sr.FindingSite(term.site)],
         measurements=[
             _volume(finding),
@@ -128,7 +129,7 @@ def _type_group(
         ],
         qualitative_evaluations=[
             sr.QualitativeEvaluation(term.code, codes.SUSPECTED),
-            *difference(context, finding.name),
+            *difference(prepared.context, finding.name),
         ],
     )
 
@@ -146,24 +147,24 @@ def _volume(finding: Finding) -> sr.Measurement:
     return sr.Measurement(codes.VOLUME, value, codes.CUBIC_CENTIMETRE, properties=properties)
 
 
-def _source_images(context: ReportContext, headers: Sequence[Dataset]) -> list[sr.SourceImageForMeasurementGroup]:
+def _source_images(prepared: Prepared) -> list[sr.SourceImageForMeasurementGroup]:
     """The key slices; of a multi-frame series the frames."""
-    keys, multiframe = context.result.key_slices, is_multiframe(context)
+    headers = prepared.headers
     return [
         sr.SourceImageForMeasurementGroup(
             referenced_sop_class_uid=headers[i].SOPClassUID,
             referenced_sop_instance_uid=headers[i].SOPInstanceUID,
-            referenced_frame_numbers=[context.stack.frames[i]] if multiframe else None,
+            referenced_frame_numbers=[prepared.stack.frames[i]] if prepared.multiframe else None,
         )
-        for i in keys
+        for i in prepared.result.key_slices
     ]
 
 
-def _library(keys: Sequence[Dataset], context: ReportContext) -> list[Dataset] | None:
+def _library(keys: Sequence[Dataset], multiframe: bool) -> list[Dataset] | None:
     """The key slices only, as each entry costs 15 ms; a multi-frame image once, without a position of its own."""
     if not keys:
         return None
-    if not is_multiframe(context):
+    if not multiframe:
         return list(keys)
     instances = [deepcopy(each) for each in {str(each.SOPInstanceUID): each for each in keys}.values()]
     for instance in instances:
