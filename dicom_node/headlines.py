@@ -1,5 +1,7 @@
 """The words of a study's row, made of its parts where they are shown: on the page, by commands and in pictures."""
 
+from dataclasses import dataclass
+
 from dicom_node.entities import FindingRow, Urgency
 from dicom_node.tables.worklist import Part, PartFinding, Standing, WorklistItem
 from inference.findings import volume_text
@@ -11,7 +13,22 @@ def headline(item: WorklistItem) -> str:
     """What a study's row says in one sentence, all its questions together."""
     if item.headline:
         return item.headline
-    return "; ".join(said(part) for part in item.parts) or "Receiving images"
+    return "; ".join(dict.fromkeys(said(part) for part in item.parts)) or "Receiving images"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a row; the probability stands apart."""
+
+    words: str
+    probability: float | None = None
+
+
+def lines(item: WorklistItem) -> list[Line]:
+    """What a row says beside its badge, a line for each question; what several say alike is said once."""
+    if item.headline or not item.parts:
+        return [Line(headline(item))]
+    return list(dict.fromkeys(Line(short(part), part.probability) for part in item.parts))
 
 
 def said(part: Part) -> str:
@@ -20,8 +37,8 @@ def said(part: Part) -> str:
 
 
 def short(part: Part) -> str:
-    """What one question says beside a badge that says "suspected" already, and without the probability."""
-    if part.standing is Standing.POSITIVE:
+    """What one question says beside a badge, which says "suspected" already, and without the probability."""
+    if part.standing is Standing.POSITIVE and part.urgency is Urgency.HIGH:
         found = findings(part.findings)
         return with_growth(part, found[0].upper() + found[1:])
     return with_growth(part, answer(part, with_probability=False))

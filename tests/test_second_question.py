@@ -159,7 +159,7 @@ def test_the_pages_show_both_side_by_side(node: Core, bleeding_head: list[Datase
     with serving(Node(node.database, node.archive, node.settings)) as (address, _):
         client = httpx2.Client(base_url=address, follow_redirects=True)
         row, page = client.get("/rows").text, client.get(f"/studies/{uid}").text
-        assert "Skull " in row and "thumb.jpg?question=haemorrhage" in row
+        assert "Skull seen: skull" in row and "thumb.jpg?question=haemorrhage" in row
         for question in BOTH:
             assert f'id="result-{question}-1"' in page and f'id="feedback-{question}-1"' in page
             assert client.get(f"/studies/{uid}/picture.png?question={question}&version=1").status_code == 200

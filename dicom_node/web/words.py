@@ -66,7 +66,7 @@ def state(row: WorklistRow) -> str:
 
 def finding(row: WorklistRow) -> str:
     """The row's words without what it says apart: "Suspected", and the probability."""
-    return "; ".join(headlines.short(part) for part in row.item.parts) or headlines.headline(row.item)
+    return "; ".join(line.words for line in headlines.lines(row.item))
 
 
 def patient_name(study: Study) -> str:
@@ -149,7 +149,7 @@ def choice_reason(choice: Choice) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "sign": sign,
-    "short": headlines.short,
+    "lines": headlines.lines,
     "headline": headlines.headline,
     "vocabulary": vocabulary_of,
     "state": state,

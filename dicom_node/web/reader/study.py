@@ -19,7 +19,7 @@ from dicom_node.web.site import render, site_of
 
 @dataclass(frozen=True, slots=True)
 class StudyPage:
-    """Everything that stands about one study, the newest first."""
+    """Everything that stands about one study, question by question, the newest first."""
 
     row: overview.WorklistRow | None
     analyses: tuple[Analysis, ...]
@@ -54,7 +54,8 @@ def show_study(request: Request) -> Response:
 
 def study_page(tx: Transaction, study_uid: str) -> StudyPage:
     """Gather what stands about a study."""
-    item, analyses = worklist.get(tx, study_uid), tuple(reversed(results.analyses_of_study(tx, study_uid)))
+    item, known = worklist.get(tx, study_uid), results.analyses_of_study(tx, study_uid)
+    analyses = tuple(sorted(known, key=lambda each: (in_order(each.question), -each.version)))
     questions = sorted({each.question for each in analyses}, key=in_order)
     rows = overview.rows(tx, [item]) if item else []
     return StudyPage(
