@@ -3,7 +3,6 @@
 The meanings are those of DICOM's context groups where one has the code. The tests hold each against pydicom's tables.
 """
 
-from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from inference.findings import INTRACRANIAL, HaemorrhageType
@@ -65,10 +64,3 @@ def finding_code(name: str) -> Code:
 def finding_site(name: str) -> Code:
     """Where it was found, for a finding's name; KeyError for a name that has no code."""
     return _FINDINGS[name][1]
-
-
-def as_item(code: Code) -> Dataset:
-    """A code as the item of a code sequence (PS3.3 8.8)."""
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
-    return item

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 
@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.valuerep import DT
 
-from inference.elements import UNREADABLE, text
+from inference.elements import UNREADABLE, text, zone_of
 from inference.findings import ModelIdentity, Result
 from inference.growth import Growth
 from inference.stack import SliceStack
@@ -189,11 +189,8 @@ def identify(kind: Kind, context: ReportContext) -> Identity:
 
 def written_time(now: datetime, source: Dataset) -> datetime:
     """`now` on the source's clock where the source says which that is, as it holds for all times of an object."""
-    offset = text(source, "TimezoneOffsetFromUTC")
-    if len(offset) == 5 and offset[0] in "+-" and offset[1:].isdigit():
-        minutes = int(offset[1:3]) * 60 + int(offset[3:])
-        return now.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
-    return now
+    zone = zone_of(text(source, "TimezoneOffsetFromUTC"))
+    return now.astimezone(zone) if zone else now
 
 
 def plain(words: str) -> str:

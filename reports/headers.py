@@ -5,6 +5,8 @@ orientation differs in the last digit. So it is given the references and the geo
 C.7.6.16); the patient's own elements are copied afterwards, as they were sent.
 """
 
+from statistics import median_high
+
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 
@@ -72,8 +74,7 @@ def _thickness(source: Dataset, stack: SliceStack) -> float:
     macros = frame_macros(source, "PixelMeasuresSequence")
     frame = stack.frames[0] - 1
     sent = number(macros[frame], "SliceThickness") if frame < len(macros) else None
-    extents = sorted(float(each) for each in stack.extents_mm)
-    return sent if sent and sent > 0 else extents[len(extents) // 2]
+    return sent if sent and sent > 0 else median_high(map(float, stack.extents_mm))
 
 
 def _decimal(value: float) -> DSfloat:

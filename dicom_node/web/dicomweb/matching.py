@@ -1,4 +1,7 @@
-"""Queries: what a QIDO-RS request asks for (PS3.18 8.3.4), and matching against data sets (PS3.4 C.2.2.2)."""
+"""Queries: what a QIDO-RS request asks for (PS3.18 8.3.4), and matching against data sets (PS3.4 C.2.2.2).
+
+Kept by hand: no maintained library matches DICOM's keys.
+"""
 
 import re
 from collections.abc import Sequence
