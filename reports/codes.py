@@ -4,7 +4,6 @@ in its vocabulary.
 The meanings are those of DICOM's context groups where one has the code. The tests hold each against pydicom's tables.
 """
 
-from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
@@ -34,10 +33,3 @@ ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
-
-
-def as_item(code: Code) -> Dataset:
-    """A code as the item of a code sequence (PS3.3 8.8)."""
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
-    return item

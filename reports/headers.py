@@ -6,6 +6,7 @@ C.7.6.16); the patient's own elements are copied afterwards, as they were sent.
 """
 
 from collections.abc import Sequence
+from statistics import median_high
 
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
@@ -69,8 +70,7 @@ def _thickness(source: Dataset, stack: SliceStack) -> float:
     macros = frame_macros(source, "PixelMeasuresSequence")
     frame = stack.frames[0] - 1
     sent = number(macros[frame], "SliceThickness") if frame < len(macros) else None
-    extents = sorted(float(each) for each in stack.extents_mm)
-    return sent if sent and sent > 0 else extents[len(extents) // 2]
+    return sent if sent and sent > 0 else median_high(map(float, stack.extents_mm))
 
 
 def _decimal(value: float) -> DSfloat:

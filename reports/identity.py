@@ -3,13 +3,13 @@
 import unicodedata
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from pydicom.dataset import Dataset
 
 from inference.findings import ModelIdentity
-from inference.input.elements import text
+from inference.input.elements import text, zone_of
 from reports.context import _PRODUCT, Kind, ReportContext
 from reports.vocabulary.terms import vocabulary_of
 
@@ -96,11 +96,8 @@ def identify(kind: Kind, context: ReportContext) -> Identity:
 
 def written_time(now: datetime, source: Dataset) -> datetime:
     """`now` on the source's clock where the source says which that is, as it holds for all times of an object."""
-    offset = text(source, "TimezoneOffsetFromUTC")
-    if len(offset) == 5 and offset[0] in "+-" and offset[1:].isdigit():
-        minutes = int(offset[1:3]) * 60 + int(offset[3:])
-        return now.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
-    return now
+    zone = zone_of(text(source, "TimezoneOffsetFromUTC"))
+    return now.astimezone(zone) if zone else now
 
 
 def plain(words: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from highdicom.sc import SCImage
+from highdicom.sr import CodedConcept
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -109,7 +110,7 @@ def _references(prepared: Prepared, shown: Sequence[int]) -> list[Dataset]:
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sources[i].SOPClassUID, sources[i].SOPInstanceUID
         if prepared.multiframe:
             item.ReferencedFrameNumber = prepared.stack.frames[i]
-        item.PurposeOfReferenceCodeSequence = [codes.as_item(codes.SOURCE_IMAGE)]
+        item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.SOURCE_IMAGE)]
         items.append(item)
     return items
 

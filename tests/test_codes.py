@@ -66,8 +66,3 @@ def test_each_code_stands_once() -> None:
     for path in sorted(Path(codes.__file__).parent.glob("*.py")):
         quoted = set(re.findall(r'"(\d{5,18})"', path.read_text()))
         assert path.name == "codes.py" or not quoted, f"{path.name} has codes of its own: {quoted}"
-
-
-def test_item_of_a_code_sequence() -> None:
-    item = codes.as_item(codes.BRAIN)
-    assert (item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning) == ("12738006", "SCT", "Brain")

@@ -268,6 +268,8 @@ def test_time_is_on_the_sources_clock() -> None:
     assert written_time(now, source) is now
     source.TimezoneOffsetFromUTC = "-0330"
     assert written_time(now, source).isoformat() == "2025-12-31T21:00:00-03:30"
+    source.TimezoneOffsetFromUTC = "+9900"
+    assert written_time(now, source) is now
     local = now.astimezone(timezone(timedelta(hours=2)))
     assert written_time(local, Dataset()).hour == 2
 

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from pydicom.dataset import Dataset
@@ -77,12 +77,9 @@ def moment_of(header: Dataset) -> tuple[datetime | None, bool]:
 def _read(digits: str, offset: str) -> tuple[datetime, bool] | None:
     """A moment in UTC; the offset counts where it is one, otherwise this machine's zone."""
     try:
-        local = datetime.strptime(digits, "%Y%m%d%H%M%S.%f")
-        if not re.fullmatch(r"[+-]\d{4}", offset):
-            return local.astimezone(UTC), False
-        minutes = int(offset[1:3]) * 60 + int(offset[3:])
-        zone = timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
-        return local.replace(tzinfo=zone).astimezone(UTC), True
+        zone = elements.zone_of(offset)
+        moment = datetime.strptime(digits, "%Y%m%d%H%M%S.%f").replace(tzinfo=zone)
+        return moment.astimezone(UTC), zone is not None
     except (ValueError, OverflowError):
         return None
 

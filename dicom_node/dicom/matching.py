@@ -1,4 +1,7 @@
-"""Matching of attributes as C-FIND and QIDO-RS have it (PS3.4 C.2.2.2)."""
+"""Matching of attributes as C-FIND and QIDO-RS have it (PS3.4 C.2.2.2).
+
+Kept by hand: no maintained library matches DICOM's keys.
+"""
 
 import re
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """`serve`: keeps three processes running (node, worker, web) and restarts one that crashed or hangs.
 
 They meet only in the database and the archive, so none stops another. A process hangs when it has not kept the promise
-of its last sign of life (see life.py).
+of its last sign of life (see life.py). Kept by hand: process managers know that a process has ended, not that it hangs.
 """
 
 import os

@@ -6,6 +6,7 @@ Values are those of PS3.5 section 6.2; the functional group macros of multi-fram
 import math
 import struct
 import zlib
+from datetime import datetime, tzinfo
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -73,6 +74,14 @@ def integer(ds: Dataset, keyword: str) -> int | None:
     """One whole number, or None."""
     found = number(ds, keyword)
     return int(found) if found is not None and found.is_integer() else None
+
+
+def zone_of(offset: str) -> tzinfo | None:
+    """The zone of an offset from UTC such as "+0530" (PS3.3 C.12.1.1.8), or None."""
+    try:
+        return datetime.strptime(offset, "%z").tzinfo
+    except ValueError:
+        return None
 
 
 def items(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median_high
 from typing import Literal, TypeAlias
 
 from pydicom.dataset import Dataset
@@ -113,7 +114,7 @@ def stack_shape(slices: Sequence[SliceGeometry]) -> StackShape:
     depths = [depth for depth, _ in ordered]
     distances = [b - a for a, b in pairwise(depths)]
     apart = [each for each in distances if each > SAME_POSITION_MM]
-    spacing = sorted(apart)[len(apart) // 2] if apart else None
+    spacing = median_high(apart) if apart else None
     ends = (apart[0] + apart[-1]) / 2 if apart else 0.0
     coverage = depths[-1] - depths[0] + ends
     in_order = [each for _, each in ordered]
@@ -127,7 +128,7 @@ def common_axes(slices: Sequence[SliceGeometry]) -> tuple[Vector, Vector, Vector
     different = {each.orientation for each in slices}
     if not different:
         return None
-    middle = [sorted(each[i] for each in different)[len(different) // 2] for i in range(6)]
+    middle = [median_high(each[i] for each in different) for i in range(6)]
     if not _is_orthonormal(middle):
         return None
     row = _unit((middle[0], middle[1], middle[2]))

@@ -1,4 +1,7 @@
-"""Content negotiation (PS3.18 8.7): what the client accepts, in its order of preference."""
+"""Content negotiation (PS3.18 8.7): what the client accepts, in its order of preference.
+
+Headers are split by hand: the standard library's way (email.message) takes time with the square of their length.
+"""
 
 import re
 from dataclasses import dataclass

@@ -2,6 +2,7 @@
 
 Colours and fonts come from quality.css by class, since the page's policy forbids style attributes; several lines on
 one plot differ in shape as well as in colour. Every plot has a title and a description for those who do not see it.
+Kept by hand: matplotlib writes those style attributes, and the node does without it.
 """
 
 from collections.abc import Callable, Sequence

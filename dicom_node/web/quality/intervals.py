@@ -3,6 +3,7 @@
 Proportions: Wilson's score interval (Wilson 1927; Brown, Cai and DasGupta 2001). Percentiles: nearest rank, with the
 distribution-free interval between two order statistics (Conover, Practical Nonparametric Statistics, 3.2). Drift: a
 two-sided test of two proportions (pooled z), judged only where the normal approximation holds (Cochran's rule).
+Kept by hand: scipy.stats takes 3 s to import.
 """
 
 from collections.abc import Sequence
