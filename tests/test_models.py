@@ -351,12 +351,12 @@ def test_an_operating_point_decides_the_threshold(store: ModelStore, tmp_path: P
     """0 is the card's own; an aim that the card does not have is an error with those it has."""
     model = installed(store, tmp_path / "site")
     card = store.card(model)
-    assert study_threshold(card, 0.0) == card.decisions.study_threshold
+    assert study_threshold(card, 0.0) == card.threshold
     assert [study_threshold(card, aim) for aim in (0.95, 0.9)] == [0.2, 0.5]
     with pytest.raises(ModelError, match=r"no operating point for a sensitivity of 0\.8; it has: 0\.95, 0\.9"):
         store.use(model, "haemorrhage", 0.8, NOW, "ann")
     engine = Engine("cpu", 1, lambda _: card, 0.95)
-    assert engine._pipeline("haemorrhage").card.decisions.study_threshold == 0.2
+    assert engine._pipeline("haemorrhage").card.threshold == 0.2
     with pytest.raises(ModelError, match="it has: none"):
         study_threshold(replace(card, operating_points=()), 0.95)
 
