@@ -12,6 +12,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 from dicom_node.dicom.checks import NOT_DECODED, damage_raises
 from dicom_node.dicom.decoding import Decoders
 from dicom_node.dicom.json_model import BINARY, little_endian
+from dicom_node.dicom.part10 import read_header
 from dicom_node.dicom.pixels import packed
 from dicom_node.errors import CannotDecode, TriageNodeError
 from inference.input.elements import integer
@@ -23,6 +24,11 @@ DECODABLE = frozenset(  # uncompressed, deflated, JPEG, JPEG-LS, JPEG 2000, RLE 
         *(".4.201", ".4.202", ".4.203"),
     )
 )
+
+
+def can_be_transcoded(path: Path, syntax: str) -> bool:
+    """Whether there is a decoder for the syntax that a file is stored in, or nothing in it to decode."""
+    return syntax in DECODABLE or read_header(path, tags=()).pixels is None
 
 
 def transcoded(path: Path, decoders: Decoders) -> Path:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from dicom_node.dicom import json_model, part10
-from dicom_node.dicom.transcode import DECODABLE, transcoded
+from dicom_node.dicom.transcode import can_be_transcoded, transcoded
 from dicom_node.errors import CannotDecode, DamagedFile
 from dicom_node.tables.views.archive import StoredObject
 from dicom_node.web.dicomweb import multipart, negotiate
@@ -76,13 +76,8 @@ def can_have(found: StoredObject, wish: Accepted) -> bool:
     """Whether an object can be given in the transfer syntax that is wished for."""
     syntax = syntax_of(found)
     if wish.transfer_syntax in ("", ExplicitVRLittleEndian):
-        return syntax in DECODABLE or found_without_pixels(found)
+        return can_be_transcoded(found.path, syntax)
     return wish.transfer_syntax in (ANY, syntax)
-
-
-def found_without_pixels(found: StoredObject) -> bool:
-    """Whether there is nothing to decode."""
-    return part10.read_header(found.path, tags=()).pixels is None
 
 
 def as_stored(syntax: str, wish: Accepted) -> bool:
