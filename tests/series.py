@@ -22,6 +22,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 
 from dicom_node.archive import Archive
+from dicom_node.dicom.decoding import Decoders
 from dicom_node.entities import Incoming, Series
 from dicom_node.network.scp import StorageServer
 from dicom_node.processes.node import note_refusal
@@ -32,6 +33,7 @@ from dicom_node.tables.database import Database, open_database
 
 ROOT = "1.2.826.0.1.3680043.10.1502"
 SIZE = 64
+DECODERS = Decoders()  # for all tests, never closed: its processes end with the tests'
 associations = itertools.count(1)
 
 
@@ -163,7 +165,7 @@ def core(data: Path, **sections: Any) -> Core:
     """A fresh (or the same again) node's core on a folder."""
     settings = settings_for(data, **sections)
     database, archive = open_database(settings.database_path), Archive(settings.node.data)
-    return Core(settings, database, archive, Receiver(database, archive))
+    return Core(settings, database, archive, Receiver(database, archive, DECODERS))
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """QIDO-RS and WADO-RS as dicomweb-client and a plain HTTP client see them, over a real socket."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from series import Core, core, ct, data_of, head, incoming
 from web_support import Node, serving
 
 from dicom_node import clock
-from dicom_node.dicom.decoding import Decoder
-from dicom_node.dicom.pixels import CannotDecode
 from dicom_node.entities import ResultObject
 from dicom_node.tables import results
 
@@ -330,16 +327,6 @@ def test_rendered_and_thumbnail(web: Web) -> None:
     assert thumbnail.format == "JPEG" and max(thumbnail.size) == 128
     for wrong in ({"window": "1"}, {"viewport": "0,1"}, {"viewport": "9,9,1,1,1,1"}, {"quality": "0"}):
         assert web.get(f"{place(ct(10))}/rendered", **wrong).status_code == 400
-
-
-def test_decoder_that_dies(web: Web) -> None:
-    """A stream that ends its process costs one answer; the next is served by a new process."""
-    decoder = Decoder()
-    with pytest.raises(CannotDecode, match="did not survive"):
-        decoder._run(os._exit, 1)
-    path = next(each for each in web.core.files() if ct(3).SOPInstanceUID in each.name)
-    assert decoder.frame(path, 0) == ct(3).PixelData
-    decoder.close()
 
 
 def test_json_under_the_name_that_is_asked_for(web: Web) -> None:

@@ -23,7 +23,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import _config
-from series import Core, associate, core, ct, data_of, encoded, head, incoming, listening, push, write
+from series import DECODERS, Core, associate, core, ct, data_of, encoded, head, incoming, listening, push, write
 
 from dicom_node.clock import utc_now
 from dicom_node.dicom.same_image import same_image
@@ -170,7 +170,7 @@ def test_garbled_data_sets_are_refused_not_retried_forever(node: Core) -> None:
             node.receiver.store(incoming(ct(0), data=bytes(raw), transfer_syntax_uid=str(syntax)))
         except Refused as refused:
             assert refused.status in (0xA900, 0xC000)
-    reconcile(node.database, node.archive, utc_now())
+    reconcile(node.database, node.archive, DECODERS, utc_now())
     assert len(node.files()) == node.number("SELECT count(*) FROM instances")
 
 
@@ -182,7 +182,7 @@ def test_unreadable_elements_do_not_stop_a_restart(node: Core) -> None:
             node.receiver.store(request)
         except Refused as refused:
             assert refused.status == 0xC000
-    assert reconcile(node.database, node.archive, utc_now()) == (0, 0)
+    assert reconcile(node.database, node.archive, DECODERS, utc_now()) == (0, 0)
     assert len(node.files()) == node.number("SELECT count(*) FROM instances") >= 1
 
 
@@ -362,7 +362,7 @@ def test_same_image_cannot_be_told_without_pixels(tmp_path: Path) -> None:
     broken = ct(0)
     broken.PixelData = broken.PixelData[:100]
     one, other = write([ct(0), broken], tmp_path)
-    assert same_image(one, one) and not same_image(one, other)
+    assert same_image(one, one, DECODERS) and not same_image(one, other, DECODERS)
 
 
 def test_own_results_and_reports_do_not_enter_the_list(node: Core) -> None:
@@ -384,9 +384,9 @@ def test_reconcile_after_a_crash(node: Core) -> None:
     left = node.settings.node.data / "incoming" / "half"
     left.write_bytes(b"DIC")
     node.archive.clear_incoming()
-    assert reconcile(node.database, node.archive, utc_now()) == (1, 1)
+    assert reconcile(node.database, node.archive, DECODERS, utc_now()) == (1, 1)
     assert not left.exists()
-    assert reconcile(node.database, node.archive, utc_now()) == (0, 0)
+    assert reconcile(node.database, node.archive, DECODERS, utc_now()) == (0, 0)
     with node.database.read() as tx:
         paths = {each.path for each in instances.of_series(tx, str(ct(0).SeriesInstanceUID))}
     assert paths == set(node.files()) and orphan in paths and len(paths) == 3
@@ -400,7 +400,7 @@ def test_reconcile_lets_the_version_before_be_current(node: Core) -> None:
     routed(node, ct(0))
     (newer,) = [p for p in node.files() if p.name.startswith(f"{ct(0).SOPInstanceUID}.") and p != first]
     newer.unlink()
-    assert reconcile(node.database, node.archive, utc_now()) == (0, 1)
+    assert reconcile(node.database, node.archive, DECODERS, utc_now()) == (0, 1)
     with node.database.read() as tx:
         assert first in {each.path for each in instances.of_series(tx, str(ct(0).SeriesInstanceUID))}
     assert node.series(ct(0)).state is SeriesState.RECEIVING
@@ -416,7 +416,7 @@ def test_reconcile_restores_a_lost_database(node: Core, tmp_path: Path) -> None:
     for path in (tmp_path / "data").glob("node.sqlite*"):
         path.unlink()
     again = core(tmp_path / "data")
-    assert reconcile(again.database, again.archive, utc_now()) == (5, 0)
+    assert reconcile(again.database, again.archive, DECODERS, utc_now()) == (5, 0)
     with again.database.read() as tx:
         assert [each.sha256 for each in instances.versions(tx, str(ct(0).SOPInstanceUID))] == expected
     assert again.series(ct(0)).calling_aet == "CT1"
@@ -486,7 +486,7 @@ def test_full_disk(full_disk: tuple[Core, Callable[[bool], None]]) -> None:
         assert len(node.files()) == node.number("SELECT count(*) FROM instances") == 1
         assert push(server.port, [large, ct(2)]) == [0x0000, 0x0000]
     assert len(node.files()) == node.number("SELECT count(*) FROM instances") == 3
-    assert reconcile(node.database, node.archive, utc_now()) == (0, 0)
+    assert reconcile(node.database, node.archive, DECODERS, utc_now()) == (0, 0)
 
 
 def test_database_on_a_full_disk_rolls_back_and_works_again(full_disk: tuple[Core, Callable[[bool], None]]) -> None:

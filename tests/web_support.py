@@ -15,6 +15,7 @@ import uvicorn
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from series import DECODERS
 
 from dicom_node import clock
 from dicom_node.archive import Archive
@@ -208,10 +209,10 @@ def make_node(folder: Path, **web: object) -> Node:
 @contextmanager
 def serving(node: Node, port: int = 0) -> Iterator[tuple[str, uvicorn.Server]]:
     """The page on a real socket of this machine; its address."""
-    receiver = Receiver(node.database, node.archive)
+    receiver = Receiver(node.database, node.archive, DECODERS)
     refused = partial(note_refusal, node.database)
     storing = Storing(receiver.store, receiver.ended, refused, node.settings.node.ae_title)
-    app = build_app(node.database, node.archive, node.settings, storing)
+    app = build_app(node.database, node.archive, node.settings, storing, DECODERS)
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
