@@ -103,10 +103,10 @@ def test_tables_never_import_each_other() -> None:
 
 def test_steps_import_tables_and_archive_and_each_for_its_own_work_only() -> None:
     """Network only where something is sent, inference and reports only where something is analysed."""
-    everywhere = ("dicom_node.tables", "dicom_node.archive", "dicom_node.entities", "dicom_node.errors")
-    everywhere += ("dicom_node.clock", "dicom_node.settings", "dicom_node.steps", *PLAIN)
+    everywhere = ["dicom_node.tables", "dicom_node.archive", "dicom_node.entities", "dicom_node.errors"]
+    everywhere += ["dicom_node.clock", "dicom_node.settings", "dicom_node.steps", *PLAIN]
     for module in those("dicom_node.steps"):
-        allowed = everywhere + STEP_EXTRAS.get(module.rpartition(".")[2], ())
+        allowed = [*everywhere, *STEP_EXTRAS.get(module.rpartition(".")[2], ())]
         assert [name for name in own(module) if not within(name, *allowed)] == [], module
     quick = [module for module in those("dicom_node.steps") if not module.endswith(".analyse")]
     assert breaches(quick, "torch", "highdicom", "pynetdicom") == []
