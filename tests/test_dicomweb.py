@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -51,7 +52,11 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """Two studies: a head of 24 slices, and three slices of another patient with a second series."""
     node = core(tmp_path_factory.mktemp("dicomweb") / "data")
     node.receive(head())
-    other = {"PatientName": "Müller^Anna=山田^花子", "StudyDate": "20251231", "SpecificCharacterSet": "ISO_IR 192"}
+    other: dict[str, Any] = {
+        "PatientName": "Müller^Anna=山田^花子",
+        "StudyDate": "20251231",
+        "SpecificCharacterSet": "ISO_IR 192",
+    }
     node.receive([ct(i, study=2, StudyTime="235959.5", **other) for i in range(3)])
     node.receive([ct(i, study=2, series=2, Modality="MR", SeriesDescription="T2", **other) for i in range(2)])
     own_picture(node)

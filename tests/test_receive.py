@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from peers import needs, wait_until
@@ -23,6 +24,8 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import _config
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from series import DECODERS, Core, associate, core, ct, data_of, encoded, head, incoming, listening, push, write
 
 from dicom_node.clock import utc_now
@@ -113,9 +116,8 @@ def test_what_is_no_uid_is_refused(node: Core, keyword: str, uid: str) -> None:
     """0xC000, and nothing is written anywhere."""
     dataset = ct(0)
     wrong = f"{uid}\0" if len(uid) % 2 else uid
-    raw = encoded(dataset).replace(
-        *(element_bytes(keyword, value) for value in (padded(str(dataset[keyword].value)), wrong.encode("utf-8")))
-    )
+    right = element_bytes(keyword, padded(str(dataset[keyword].value)))
+    raw = encoded(dataset).replace(right, element_bytes(keyword, wrong.encode("utf-8")))
     request = incoming(dataset, data=raw, sop_uid=uid if keyword == "SOPInstanceUID" else str(dataset.SOPInstanceUID))
     with pytest.raises(CannotUnderstand) as caught:
         node.receiver.store(request)
@@ -151,8 +153,9 @@ def test_path_in_a_uid_over_the_wire(node: Core, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("field", ["sop_class_uid", "sop_uid"])
 def test_other_than_announced_is_refused(node: Core, field: str) -> None:
     """0xA900 when the data set is another class or instance than the request says."""
+    changed: dict[str, Any] = {field: "1.2.3.4"}
     with pytest.raises(NotAsNegotiated) as caught:
-        node.receiver.store(replace(incoming(ct(0)), **{field: "1.2.3.4"}))
+        node.receiver.store(replace(incoming(ct(0)), **changed))
     assert caught.value.status == 0xA900
     assert node.files() == []
 
@@ -186,12 +189,19 @@ def test_unreadable_elements_do_not_stop_a_restart(node: Core) -> None:
     assert len(node.files()) == node.number("SELECT count(*) FROM instances") >= 1
 
 
+def rejection(association: Association) -> A_ASSOCIATE:
+    """What the node answered to the request."""
+    answer = association.acceptor.primitive
+    assert isinstance(answer, A_ASSOCIATE)
+    return answer
+
+
 def test_unknown_called_title_is_rejected(node: Core) -> None:
     """Reason 7 (PS3.8 Table 9-21), and IT can see it."""
     with listening(node) as server:
         association = associate(server.port, [(CTImageStorage, ExplicitVRLittleEndian)], called="SOMEBODY")
         assert association.is_rejected
-        assert association.acceptor.primitive.diagnostic == 7
+        assert rejection(association).diagnostic == 7
         assert len(refusals(node)) == 1 and "SOMEBODY" in refusals(node)[0]
 
 
@@ -202,7 +212,7 @@ def test_unknown_caller_is_rejected_unless_configured(tmp_path: Path) -> None:
     contexts = [(CTImageStorage, ExplicitVRLittleEndian)]
     with listening(node) as server:
         stranger = associate(server.port, contexts, calling="STRANGER")
-        assert stranger.is_rejected and stranger.acceptor.primitive.diagnostic == 3
+        assert stranger.is_rejected and rejection(stranger).diagnostic == 3
         assert "STRANGER" in refusals(node)[0]
         known = associate(server.port, contexts, calling="CT9")
         assert known.is_established
@@ -229,8 +239,8 @@ def test_too_many_associations_are_told_to_come_later(tmp_path: Path) -> None:
         first = associate(server.port, contexts)
         second = associate(server.port, contexts)
         assert second.is_rejected
-        assert second.acceptor.primitive.result == REJECTED_TRANSIENT
-        assert second.acceptor.primitive.diagnostic == LOCAL_LIMIT_EXCEEDED
+        assert rejection(second).result == REJECTED_TRANSIENT
+        assert rejection(second).diagnostic == LOCAL_LIMIT_EXCEEDED
         wait_until(lambda: refusals(node), 10, "the refusal is recorded")
         assert len(refusals(node)) == 1 and "1 association" in refusals(node)[0]
         first.release()
@@ -343,7 +353,7 @@ def test_other_syntax_with_the_same_pixels_changes_nothing(node: Core, shared: P
 @pytest.mark.parametrize(
     "change", [{"shade": 1}, {"ImagePositionPatient": [-16.0, -16.0, 1.5]}, {"RescaleIntercept": -1024}]
 )
-def test_changed_pixels_or_geometry_reopen(node: Core, change: dict[str, object]) -> None:
+def test_changed_pixels_or_geometry_reopen(node: Core, change: dict[str, Any]) -> None:
     """The revision grows and the earlier file is kept."""
     node.receive(head(3))
     routed(node, ct(0))

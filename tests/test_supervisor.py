@@ -66,7 +66,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     script = tmp_path / "child"
     script.write_text(CHILD.format(python=sys.executable, folder=str(tmp_path)))
     script.chmod(0o755)
-    monkeypatch.setattr(supervisor.sys, "executable", str(script))
+    monkeypatch.setattr(sys, "executable", str(script))
     made = World(core(tmp_path / "data"), tmp_path)
     yield made
     made.supervisor.stop()

@@ -16,6 +16,7 @@ from dicom_node.entities import (
     ItemState,
     JobState,
     SeriesState,
+    Study,
     Urgency,
 )
 from dicom_node.tables import instances, jobs, results, worklist
@@ -47,7 +48,7 @@ def fill(node: Core, *rows: tuple[str, Urgency, ItemState, float]) -> None:
     with node.database.write() as tx:
         worklist.forget_study(tx, STUDY)
         for name, urgency, state, minutes in rows:
-            instances.put_study(tx, instances.Study(name, "", "", "", "", "", "", ""))
+            instances.put_study(tx, Study(name, "", "", "", "", "", "", ""))
             since = NOON - timedelta(minutes=minutes)
             worklist.put(tx, WorklistItem(name, urgency, "", state, since, since))
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
@@ -227,3 +229,14 @@ def serving(node: Node, port: int = 0) -> Iterator[tuple[str, uvicorn.Server]]:
         server.should_exit = True
         thread.join(20)
         assert not thread.is_alive()
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core calls serious or critical."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{each['id']}: {node['html']}: {node['failureSummary']}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
