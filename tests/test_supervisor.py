@@ -129,7 +129,9 @@ def test_hanging_child_is_killed_and_no_other(world: World) -> None:
         world.promise(name, pid, until)
     world.supervisor.look(1020.0)
     assert all(map(alive, (hangs, fine, busy)))
-    look_until(world, 1020.1, lambda: not alive(hangs), "the hanging one is killed")
+    child = world.supervisor._children[0]
+    look_until(world, 1020.1, lambda: child.process is None, "the hanging one is killed, and that is seen")
+    assert not alive(hangs)
     look_until(world, 1022.0, lambda: len(world.pids("hangs")) == 2, "it runs again")
     assert world.pids("fine") == [fine] and world.pids("busy") == [busy]
     assert alive(fine) and alive(busy)
