@@ -110,7 +110,7 @@ def jobs(settings: Settings, limit: int) -> list[JobEntry]:
 
 def what_of(job: Job) -> str:
     """What a job is for."""
-    return f"analyse ({job.pipeline})" if job.kind is JobKind.ANALYSE else f"picture: not analysed ({job.question})"
+    return f"analyse ({job.pipeline if job.kind is JobKind.ANALYSE else 'not analysed'})"
 
 
 def retry(settings: Settings, job_id: str) -> None:
