@@ -374,3 +374,13 @@ CREATE TRIGGER quality_is_recounted AFTER UPDATE ON quality BEGIN
 END;
 """,
 )
+
+# 11: whose head was scanned was kept with the first letter of the name only, by which two people are not told apart
+_migration(
+    "whole_names",
+    """
+UPDATE scans SET patient_name = (SELECT patient_name FROM studies s WHERE s.study_uid = scans.study_uid)
+    WHERE EXISTS (SELECT 1 FROM studies s WHERE s.study_uid = scans.study_uid
+        AND substr(s.patient_name, 1, length(scans.patient_name)) = scans.patient_name);
+""",
+)
