@@ -530,7 +530,7 @@ def test_tensors_of_several_names_may_stand_under_one(tmp_path: Path) -> None:
     network = {"name": "DynUNet"} | blocks
     whole = ForeignPipeline(CPU, monai_card(tmp_path, network))
     path = tmp_path / "network.safetensors"
-    module = build_monai(read_contract(whole.card), "test")
+    module = build_monai(read_contract(whole.card, whole.decisions), "test")
     module.load_state_dict(safetensors(path))
     save_model(module, str(path))
     assert len(safetensors(path)) < len(module.state_dict())

@@ -17,6 +17,7 @@ from series import Core, core, read_all
 from config import models as shipped
 from dicom_node.commands import phantom
 from dicom_node.commands.main import main
+from dicom_node.derived import candidates
 from dicom_node.derived.candidates import questions_of_pipelines
 from dicom_node.entities import Job
 from dicom_node.errors import CommandError, SettingsError
@@ -282,16 +283,27 @@ def test_a_model_is_a_pipeline_of_its_own_name(store: ModelStore, tmp_path: Path
         store.use(second, "lungs", 0.0, NOW, "ann")
 
 
+def test_a_model_answers_its_own_question_only(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Be it whole: what it was not made for is another question's."""
+    model = installed(store, tmp_path / "site")
+    monkeypatch.setattr(candidates, "QUESTIONS", [*QUESTIONS, "lungs"])
+    with pytest.raises(ModelError, match=r"site-model 1\.0 .* answers 'haemorrhage', and lungs asks 'lungs'"):
+        store.use(model, "lungs", 0.0, NOW, "ann")
+    assert store.chosen() == []
+
+
 def test_rules_may_name_what_is_installed(node: Core, store: ModelStore, tmp_path: Path) -> None:
     """Anything else is an error that names the rule."""
     path = tmp_path / "routes.toml"
     path.write_text('[[rule]]\nname = "theirs"\npipeline = "site-model"\n')
     rules = load_rules(path)
     with node.database.read() as tx, pytest.raises(SettingsError, match="'theirs' names the pipeline 'site-model'"):
-        rules.check_pipelines(models.pipelines(tx))
+        rules.check_pipelines(questions_of_pipelines(tx))
     installed(store, tmp_path / "site")
     with node.database.read() as tx:
-        rules.check_pipelines(models.pipelines(tx))
+        rules.check_pipelines(questions_of_pipelines(tx))
     assert rules.pipelines == {"site-model"}
 
 
