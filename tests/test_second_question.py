@@ -35,7 +35,10 @@ from dicom_node.tables import feedback, jobs, quality, results, worklist
 from dicom_node.tables.feedback import Given, Verdict
 from dicom_node.tables.worklist import Standing
 from inference import pipelines
+from inference.engines.local import Engine
+from inference.findings import NotAnalysable, Result
 from inference.pipelines import registry
+from inference.pipelines.base import Given as Images
 
 HERE = Path(__file__).parent / "second_question"
 BOTH = ["haemorrhage", "skull_present"]
@@ -87,6 +90,13 @@ def analyse(node: Core) -> None:
     engine = open_engine(node.settings, ModelStore(node.settings.node.data, node.database).card_for)
     while analyse_next(node.database, node.archive, node.settings, engine, "test", lambda job: None):
         pass
+
+
+class Unwilling(Engine):
+    """Analyses nothing."""
+
+    def run(self, pipeline_name: str, given: Images) -> Result:
+        raise NotAnalysable("These images show no head.")
 
 
 def study_uid(datasets: list[Dataset]) -> str:
@@ -273,3 +283,37 @@ def test_feedback_types_are_those_of_the_question(node: Core, bleeding_head: lis
         assert kept is not None and kept.question == "skull_present"
         missing = feedback.add(tx, analysis.study_uid, "haemorrhage", 9, analysis.made_at, given, clock.utc_now())
         assert missing is None
+
+
+def test_a_series_considered_again_for_one_question_keeps_what_was_decided_for_the_other(tmp_path: Path) -> None:
+    """Of two series the second is tried when the first was declined: for each question at its own time."""
+    node, engine = core(tmp_path, route={"rules": str(HERE / "routes.toml")}), Unwilling("cpu")
+    rules = load_rules(node.settings.routes_path)
+
+    def route() -> None:
+        complete_due(node.database, node.settings.complete, LONG_AFTER)
+        route_due(node.database, rules, clock.utc_now())
+
+    def run() -> bool:
+        return analyse_next(node.database, node.archive, node.settings, engine, "test", lambda job: None)
+
+    for series in (1, 2):
+        node.receive(head(series=series))
+        route()
+    run()
+    route()
+    while run():
+        pass
+    route()
+    while run():
+        pass
+    with node.database.read() as tx:
+        item = worklist.get(tx, study_uid(head()))
+        choices = jobs.choices_of_study(tx, study_uid(head()))
+        tried = [(job.question, job.series_uid[-1], job.state) for job in jobs.of_study(tx, study_uid(head()))]
+    assert item is not None
+    assert [(part.standing, part.reason) for part in item.parts] == [
+        (Standing.NOT_ANALYSED, "These images show no head.")
+    ] * 2
+    assert {each.kind for each in choices} == {ChoiceKind.DECLINED} and len(choices) == 4
+    assert sorted(tried) == [(question, series, "declined") for question in BOTH for series in "12"]

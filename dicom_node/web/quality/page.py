@@ -41,7 +41,7 @@ class QualityPage:
 
 
 def show_quality(request: Request) -> Response:
-    """GET /quality?weeks=26&scanner=3; the body alone when the page's own script asks."""
+    """GET /quality?question=haemorrhage&weeks=26&scanner=3; the body alone when the page's own script asks."""
     asked = request.query_params
     weeks = next((period for period in PERIODS if str(period) == asked.get("weeks")), PERIODS[1])
     with site_of(request).database.read() as tx:

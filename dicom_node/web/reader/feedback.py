@@ -86,12 +86,14 @@ async def read_form(request: Request) -> dict[str, list[str]]:
 def said_in(form: dict[str, list[str]], study_uid: str) -> tuple[About, Given]:
     """Which result is meant, and what is said of it."""
     first = {name: values[0].strip() for name, values in form.items()}
+    question = first.get("question", QUESTIONS[0])
+    if question not in QUESTIONS:  # it names a module: nothing that came from outside may
+        raise HTTPException(409, GONE)
     try:
-        question = first.get("question", QUESTIONS[0])
         about = About(study_uid, question, int(first["version"]), datetime.fromisoformat(first["made"]))
         known = vocabulary_of(question).types
         verdict = Verdict.WITHDRAWN if "withdraw" in first else Verdict(first["verdict"])
-    except (KeyError, ValueError, ModuleNotFoundError) as error:
+    except (KeyError, ValueError) as error:
         raise HTTPException(400, "Please choose whether you agree with the result.") from error
     reader, comment = plain_name(first.get("reader", "")), plain_text(first.get("comment", ""))
     if not reader:
