@@ -133,7 +133,7 @@ def analyst_of(dataset: ToyDataset, stop_at: str = "", model: ModelIdentity = MO
         if suspected:
             findings[0] = Finding("epidural", plan.said, True, mask, (volume,))
         slices = tuple(plan.said if i in (4, 5) else 0.05 for i in range(SLICES))
-        return Result("toy", model, 0.5, suspected, plan.said, tuple(findings), slices, (4, 5))
+        return Result("haemorrhage", "toy", model, 0.5, suspected, plan.said, tuple(findings), slices, (4, 5))
 
     return Analyst(answer, lambda entry: 0.5, model, "A planned answer.", "v1")
 

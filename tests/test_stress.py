@@ -47,7 +47,7 @@ def heads() -> dict[int, TrainingHead]:
 def result(stack: SliceStack, probability: float, mask: np.ndarray | None = None) -> Result:
     findings = tuple(Finding(k.value, probability, mask is not None, mask) for k in HaemorrhageType)
     slices = (probability,) * len(stack.hu)
-    return Result("test", MODEL, 0.5, probability >= 0.5, probability, findings, slices, (0,))
+    return Result("haemorrhage", "test", MODEL, 0.5, probability >= 0.5, probability, findings, slices, (0,))
 
 
 def bright(stack: SliceStack) -> Result:

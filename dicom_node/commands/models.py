@@ -151,12 +151,12 @@ def points(settings: Settings, model: str | None, prevalence: float) -> None:
 def tested(settings: Settings, card: "ModelCard") -> None:
     """Self-test of a model that is about to be installed; prints what it said."""
     from inference.engines.local import Engine
-    from inference.pipelines.registry import load_pipeline, question_of
+    from inference.pipelines.registry import load_pipeline, question_of_card
 
     who = card.identity
     click.echo(f"card and weights belong together: {who.name} {who.version} ({card.kind}), SHA-256 {who.sha256[:12]}…")
     device = Engine(settings.analyse.device, settings.analyse.threads or None).device
-    pipeline, self_test = load_pipeline(card, device), question_of(card.question).self_test
+    pipeline, self_test = load_pipeline(card, device), question_of_card(card).self_test
     if self_test is None:
         click.echo("there is no self-test for this question")
         return

@@ -34,6 +34,8 @@ def load(card: ModelCard, device: "torch.device") -> Pipeline[Given]:
     if card.kind in FOREIGN_KINDS:
         return ForeignPipeline(device, card)
     if card.kind == NAME:
+        if "networks" not in card.tables:
+            raise ModelError(f"{card.place}: the model card lacks 'networks'")
         return HaemorrhagePipeline(device, card)
     raise ModelError(f"{card.place}: there is no kind {card.kind!r}; there are: {', '.join((NAME, *FOREIGN_KINDS))}")
 
