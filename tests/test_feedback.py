@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect
 from starlette.testclient import TestClient
-from web_support import SHA256, Node, make_node, serving
+from web_support import QUESTION, SHA256, Node, make_node, serving
 
 from dicom_node import clock
 from dicom_node.commands.main import main
@@ -62,7 +62,7 @@ def said(node: Node, study_uid: str) -> list[Feedback]:
 def judged(node: Node) -> dict[tuple[str, str], int]:
     """How many studies ended so, with what was said of that."""
     with node.database.read() as tx:
-        return {(each.outcome, each.judged): each.studies for each in quality.counts(tx, date(2020, 1, 1))}
+        return {(each.outcome, each.judged): each.studies for each in quality.counts(tx, QUESTION, date(2020, 1, 1))}
 
 
 def table(text: str) -> list[dict[str, str]]:
@@ -237,7 +237,7 @@ def test_the_export_comes_a_few_rows_at_a_time(node: Node) -> None:
         (analysis,) = results.analyses_of_study(tx, study_uid)
         for number in range(count):
             given_now = Given(Verdict.AGREE, (), str(number), f"R{number % 7}")
-            assert feedback.add(tx, study_uid, 1, analysis.made_at, given_now, clock.utc_now())
+            assert feedback.add(tx, study_uid, QUESTION, 1, analysis.made_at, given_now, clock.utc_now())
     assert analysis.made_at.isoformat() == made_at
     pages = list(csv_pages(node.database))
     assert [page.count("\r\n") for page in pages] == [1, ROWS_AT_ONCE, ROWS_AT_ONCE, 1]

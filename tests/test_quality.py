@@ -15,7 +15,7 @@ from playwright.sync_api import Browser
 from scipy.stats import binom, chi2_contingency
 from series import core_in_memory, head
 from starlette.testclient import TestClient
-from web_support import Node, make_node, serving
+from web_support import QUESTION, Node, make_node, serving
 
 from dicom_node import clock, entities
 from dicom_node.derived import removal
@@ -80,7 +80,7 @@ def rows(node: Node, sql: str) -> list[dict[str, Any]]:
 
 def counts(node: Node) -> list[tuple[str, str, int]]:
     with node.database.read() as tx:
-        return [(each.outcome, each.judged, each.studies) for each in quality.counts(tx, EVER)]
+        return [(each.outcome, each.judged, each.studies) for each in quality.counts(tx, QUESTION, EVER)]
 
 
 def text_of(page: str) -> str:
