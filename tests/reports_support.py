@@ -155,6 +155,7 @@ def result_for(
         findings.append(Finding(kind.value, 0.93 if mask is not None else 0.04, mask is not None, mask, measured))
     order = [int(i) for i in np.argsort(-area, kind="stable")[:5]]
     return Result(
+        question="haemorrhage",
         pipeline="haemorrhage",
         model=MODEL,
         threshold=0.5,

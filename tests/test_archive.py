@@ -94,6 +94,7 @@ def test_new_folders_are_made_durable(archive: Archive, monkeypatch: pytest.Monk
     """A power cut must not lose the folder that a new file lies in: every folder with a new entry is synced."""
     synced: list[Path] = []
     monkeypatch.setattr("dicom_node.archive.sync_folder", synced.append)
+    monkeypatch.setattr("dicom_node.durable.sync_folder", synced.append)
     path = archive.instance_path(STUDY, SERIES, SOP, "ab")
     archive.put(path, b"abc")
     assert {path.parent, path.parent.parent, archive.root / "instances"} <= set(synced)

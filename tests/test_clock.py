@@ -64,7 +64,9 @@ def test_reboot_leaves_nothing_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """After a reboot monotonic time starts again near 0: times of the boot before must not hold anything up."""
     node = core(tmp_path)
     node.receive(head())
-    choice = Choice(str(ct(0).SeriesInstanceUID), str(ct(0).StudyInstanceUID), "q", 1, ChoiceKind.ANALYSE, "", "", "p", 1)
+    choice = Choice(
+        str(ct(0).SeriesInstanceUID), str(ct(0).StudyInstanceUID), "q", 1, ChoiceKind.ANALYSE, "", "", "p", 1
+    )
     uptime_before = 1e9
     made = ResultObject("SR", "1.2.9", "1.2", "1.2.8", tmp_path / "sr.dcm")
     with node.database.write() as tx:

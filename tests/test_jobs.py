@@ -43,7 +43,9 @@ def node(tmp_path: Path) -> Core:
 
 def queue(node: Core, study: int, rank: int = 10, revision: int = 1, series: int = 1) -> None:
     """Queue the analysis of a series."""
-    choice = Choice(f"1.{study}.{series}", f"1.{study}", QUESTION, revision, ChoiceKind.ANALYSE, "r", "r", "haemorrhage", rank)
+    choice = Choice(
+        f"1.{study}.{series}", f"1.{study}", QUESTION, revision, ChoiceKind.ANALYSE, "r", "r", "haemorrhage", rank
+    )
     with node.database.write() as tx:
         jobs.queue(tx, JobKind.ANALYSE, choice, priority=-rank, now=utc_now())
 

@@ -13,6 +13,7 @@ from dicom_node.steps.retain import retain
 from dicom_node.tables import deliveries, instances, jobs, results
 
 EVERYTHING = 1e-9
+QUESTION = "haemorrhage"
 
 
 @pytest.fixture
