@@ -5,6 +5,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
+from typing import TypedDict
 
 from pydicom.dataset import Dataset
 
@@ -29,6 +30,16 @@ _SERIES_DESCRIPTION = {
 }
 
 
+class SeriesArguments(TypedDict):
+    """What every constructor of highdicom is told of the series and of the object's place in it."""
+
+    series_instance_uid: str
+    series_number: int
+    sop_instance_uid: str
+    instance_number: int
+    series_description: str
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Which object this is: its UIDs and numbers, who made it and when."""
@@ -49,6 +60,17 @@ class Identity:
     def series_description(self) -> str:
         """The same for every version, as all objects of a series must agree."""
         return plain(f"AI {self.question.replace('_', ' ')} {_SERIES_DESCRIPTION[self.kind]}")[:64]
+
+    @property
+    def in_series(self) -> SeriesArguments:
+        """This object in its series, as highdicom's constructors take it."""
+        return SeriesArguments(
+            series_instance_uid=self.series_uid,
+            series_number=self.series_number,
+            sop_instance_uid=self.sop_uid,
+            instance_number=self.version,
+            series_description=self.series_description,
+        )
 
     @property
     def model_name(self) -> str:

@@ -30,12 +30,8 @@ def build_ko(prepared: Prepared) -> Dataset | None:
     made = KeyObjectSelectionDocument(
         evidence=list({str(each.SOPInstanceUID): each for each in selected}.values()),
         content=content,
-        series_instance_uid=who.series_uid,
-        series_number=who.series_number,
-        sop_instance_uid=who.sop_uid,
-        instance_number=who.version,
+        **who.in_series,
         manufacturer=options.manufacturer,
-        series_description=who.series_description,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     return finish(made, prepared.sources[0], who, options)

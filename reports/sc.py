@@ -124,14 +124,10 @@ def _capture(
         bits_allocated=8,
         coordinate_system="PATIENT",
         study_instance_uid=source.StudyInstanceUID,
-        series_instance_uid=who.series_uid,
-        series_number=who.series_number,
-        sop_instance_uid=who.sop_uid,
-        instance_number=who.version,
+        **who.in_series,
         manufacturer=options.manufacturer,
         patient_orientation=("L", "P"),
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        series_description=who.series_description,
     )
     result = finish(made, source, who, options)
     # A page of several slices has no orientation of its own; each slice carries its letters.

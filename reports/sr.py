@@ -33,12 +33,8 @@ def build_sr(prepared: Prepared, seg: Dataset | None) -> Dataset:
     made = sr.Comprehensive3DSR(
         evidence=[*evidence, *([seg] if seg is not None else []), *earlier_evidence(context)],
         content=_report(prepared, who, seg),
-        series_instance_uid=who.series_uid,
-        series_number=who.series_number,
-        sop_instance_uid=who.sop_uid,
-        instance_number=who.version,
+        **who.in_series,
         manufacturer=options.manufacturer,
-        series_description=who.series_description,
         is_complete=True,
         previous_versions=predecessors or None,
         transfer_syntax_uid=ExplicitVRLittleEndian,

@@ -30,7 +30,8 @@ def main() -> None:
             served.command("submit", str(Path(temporary) / str(number)))
         wait_until(lambda: all(entry["state"] != "waiting" for entry in served.worklist()), 120, "all have results")
         settings = load_settings(served.site)
-        address = answering_page(settings, Database(settings.database_path))
+        database = Database(settings.database_path)
+        address = wait_until(lambda: answering_page(settings, database), 60, "the page answers")
         with chromium() as browser:
             page = browser.new_page(viewport={"width": 1280, "height": 640}, color_scheme="dark")
             page.goto(address)

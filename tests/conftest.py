@@ -1,13 +1,13 @@
 """What all tests share: the real data beside the checkout, and that nothing may be skipped in CI."""
 
-import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from hypothesis import settings
+from loading import load
 from peers import chromium
 from playwright.sync_api import Browser
 
@@ -17,14 +17,14 @@ settings.load_profile("unhurried")
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI a skipped test is a failed one: every peer and all data are there."""
-    outcome = yield
-    report = outcome.get_result()
+    report = yield
     if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +38,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def ct_ich(shared: Path) -> ModuleType:
     """The script of the CT-ICH data, which writes its patients as DICOM."""
-    spec = importlib.util.spec_from_file_location("ct_ich", shared / "ct_ich" / "ct_ich.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(shared / "ct_ich" / "ct_ich.py")
 
 
 @pytest.fixture(scope="module")

@@ -240,7 +240,8 @@ def recoloured(head: Volume, change: Callable[[NDArray[np.float32]], NDArray[np.
 
 def mr_like(hu: NDArray[np.float32]) -> NDArray[np.float32]:
     """Signal as in a T1-weighted MR: air and bone dark, fat bright."""
-    return np.interp(hu, [-1000, -200, -90, 5, 25, 40, 90, 300, 1500], [5, 40, 800, 150, 420, 340, 360, 60, 20])
+    shown = np.interp(hu, [-1000, -200, -90, 5, 25, 40, 90, 300, 1500], [5, 40, 800, 150, 420, 340, 360, 60, 20])
+    return shown.astype(np.float32)
 
 
 def perfusion_map(head: Volume) -> Volume:
@@ -284,7 +285,7 @@ class _Vessels:
         self.head, self.inside = head, intracranial(head)
         grid = to_grid(stack_of(head.hu, head.pixel_mm, head.slice_mm))
         self.pose = grid.pose
-        upright = grid.inside.any(0)
+        upright = np.asarray(grid.inside.any(0))
         rows, columns = np.flatnonzero(upright.any(1)), np.flatnonzero(upright.any(0))
         self.scale = np.array([np.ptp(columns) / 136, np.ptp(rows) / 170, 1.0])
         planes = np.flatnonzero(self.inside.any((1, 2)))

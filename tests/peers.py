@@ -54,7 +54,7 @@ def own_port() -> int:
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.bind(("127.0.0.1", 0))
     _held.append(held)
-    return held.getsockname()[1]
+    return int(held.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], Any], within_s: float, what: str) -> Any:
@@ -193,7 +193,8 @@ class Served:
 
     def worklist(self) -> list[dict[str, Any]]:
         """`worklist --json`."""
-        return json.loads(self.command("worklist", "--json"))
+        entries: list[dict[str, Any]] = json.loads(self.command("worklist", "--json"))
+        return entries
 
     def settled(self, studies: int) -> bool:
         """Whether so many studies have their result and nothing is under way. Polled, so no command is run for it."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ ALL_PICTURES = ReportOptions(picture_for_negative=True, picture_for_not_analysed
 
 
 def ct_series(
-    slices: int = 12, rows: int = 64, columns: int = 64, spacing: float = 5.0, **elements: object
+    slices: int = 12, rows: int = 64, columns: int = 64, spacing: float = 5.0, **elements: Any
 ) -> list[Dataset]:
     """A synthetic axial head CT; `elements` are set on every slice (None leaves the element out)."""
     series = []
@@ -187,7 +188,7 @@ def negative_result(stack: SliceStack, warnings: Sequence[str] = ()) -> Result:
     return result_for(stack, {}, suspected=False, warnings=warnings)
 
 
-def suspected_context(sources: Sequence[Dataset], stack: SliceStack | None = None, **more: object) -> ReportContext:
+def suspected_context(sources: Sequence[Dataset], stack: SliceStack | None = None, **more: Any) -> ReportContext:
     """Two types found in this series."""
     stack = stack or stack_of(sources)
     shape = (len(stack.sop_uids), *stack.hu.shape[1:])

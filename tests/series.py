@@ -22,6 +22,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 
 from dicom_node.archive import Archive
+from dicom_node.dicom.decoding import Decoders
 from dicom_node.entities import Incoming, Series
 from dicom_node.network.scp import StorageServer
 from dicom_node.processes.node import note_refusal
@@ -32,6 +33,7 @@ from dicom_node.tables.database import Database, open_database
 
 ROOT = "1.2.826.0.1.3680043.10.1502"
 SIZE = 64
+DECODERS = Decoders()  # for all tests, never closed: its processes end with the tests'
 associations = itertools.count(1)
 
 
@@ -76,8 +78,8 @@ def head(slices: int = 24, omit: Sequence[int] = (), **options: Any) -> list[Dat
 
 def coronal(slices: int = 24, **options: Any) -> list[Dataset]:
     """Coronal reformats of a head."""
-    facing = {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1], "ImageType": ["DERIVED", "SECONDARY", "REFORMATTED"]}
-    return [ct(i, ImagePositionPatient=[-16.0, 5.0 * i, 16.0], **facing, **options) for i in range(slices)]
+    options |= {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1], "ImageType": ["DERIVED", "SECONDARY", "REFORMATTED"]}
+    return [ct(i, ImagePositionPatient=[-16.0, 5.0 * i, 16.0], **options) for i in range(slices)]
 
 
 def write(datasets: Sequence[Dataset], folder: Path) -> list[Path]:
@@ -106,7 +108,7 @@ def data_of(part10: bytes) -> bytes:
 
 def incoming(dataset: Dataset, association: int = 1, calling_aet: str = "CT1", **replaced: Any) -> Incoming:
     """The C-STORE request that brings a data set."""
-    fields = {
+    fields: dict[str, Any] = {
         "data": encoded(dataset) if "data" not in replaced else b"",
         "sop_class_uid": str(dataset.SOPClassUID),
         "sop_uid": str(dataset.SOPInstanceUID),
@@ -163,7 +165,7 @@ def core(data: Path, **sections: Any) -> Core:
     """A fresh (or the same again) node's core on a folder."""
     settings = settings_for(data, **sections)
     database, archive = open_database(settings.database_path), Archive(settings.node.data)
-    return Core(settings, database, archive, Receiver(database, archive))
+    return Core(settings, database, archive, Receiver(database, archive, DECODERS))
 
 
 @contextmanager
@@ -184,6 +186,17 @@ def listening(node: Core) -> Iterator[StorageServer]:
         yield server
     finally:
         server.close()
+
+
+@contextmanager
+def answering(entity: AE, handlers: Sequence[Any] = ()) -> Iterator[int]:
+    """Another provider than the node's, on a free port; the port."""
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=list(handlers))
+    assert server is not None and server.socket is not None
+    try:
+        yield server.socket.getsockname()[1]
+    finally:
+        server.shutdown()
 
 
 def associate(

@@ -28,11 +28,12 @@ def _cases(count: int) -> list[Case]:
     for n in range(count):
         types = np.zeros((10, 5), bool)
         types[3:7, n % 5] = n % 2 == 0
-        nothing = np.zeros((0, 1, 1))
+        none = (0, 1, 1)
         head = TrainingHead(
-            nothing.astype(np.float16), nothing.astype(bool), np.zeros(0, np.float32), with_any(types), np.zeros(0)
-        )
-        told = Told("Set", f"{n:03d}", f"{n:03d}", n % 2 == 0, tuple(types.any(0).tolist()), None)
+            np.zeros(none, np.float16), np.zeros(none, bool), np.zeros(0, np.float32), with_any(types),
+            np.zeros(none, np.uint8),
+        )  # fmt: skip
+        told = Told("Set", f"{n:03d}", f"{n:03d}", n % 2 == 0, tuple(bool(each.any()) for each in types.T), None)
         cases.append(Case(told, head))
     return cases
 

@@ -7,6 +7,7 @@ real. What the real engine says is in test_end_to_end.py.
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ from dicom_node.steps.complete import complete_due
 from dicom_node.steps.requeue import expire_leases
 from dicom_node.steps.route import route_due
 from dicom_node.tables import deliveries, jobs, results, worklist
+from dicom_node.tables.worklist import WorklistItem
+from inference.engines.local import Engine
 from inference.findings import Finding, Measurement, ModelIdentity, NotAnalysable, Result
 from inference.pipelines.base import Given, Question
 from inference.pipelines.haemorrhage.types import HaemorrhageType
@@ -34,7 +37,7 @@ LONG_AFTER = 1e12
 PACS = [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1, "destination": True}]
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """Answers one stack after another with what the script says."""
 
     def __init__(self, *script: bool | Exception | Callable[[], object]) -> None:
@@ -81,10 +84,12 @@ def work(node: Core, *script: bool | Exception | Callable[[], object]) -> None:
     assert not engine.script
 
 
-def item(node: Core):
+def item(node: Core) -> WorklistItem:
     """The only study's row on the worklist."""
     with node.database.read() as tx:
-        return worklist.get(tx, str(ct(0).StudyInstanceUID))
+        found = worklist.get(tx, str(ct(0).StudyInstanceUID))
+    assert found is not None
+    return found
 
 
 def made(node: Core, version: int | None = None) -> dict[str, Path]:
@@ -208,7 +213,9 @@ def test_a_picture_says_why_where_configured(tmp_path: Path, omitted: tuple[int,
     assert headline(item(node)).startswith("Not analysed: ") and item(node).state is ItemState.UNREAD
 
 
-def test_an_analysis_that_fails_is_tried_again_and_then_stands_failed(tmp_path: Path, monkeypatch) -> None:
+def test_an_analysis_that_fails_is_tried_again_and_then_stands_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the error on the list; retry revives it."""
     monkeypatch.setattr(analyse, "RETRY_WAIT_S", 0.0)
     node = core(tmp_path, analyse={"attempts": 2})
@@ -253,14 +260,14 @@ def test_a_result_whose_lease_was_lost_is_void(node: Core) -> None:
         assert [job.state for job in jobs.recent(tx, 9)] == [JobState.DONE]
 
 
-def test_a_job_done_again_after_a_crash_makes_the_same_objects(node: Core, monkeypatch) -> None:
+def test_a_job_done_again_after_a_crash_makes_the_same_objects(node: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between writing the files and the commit, the second try has the same UIDs."""
     node.receive(head())
     route(node)
     uids: list[set[str]] = []
     finish = analyse.finish
 
-    def crash(*arguments, **options):
+    def crash(*arguments: Any, **options: Any) -> bool:
         folder = node.archive.root / "results"
         uids.append({dcmread(path).SOPInstanceUID for path in folder.rglob("*.dcm")})
         if len(uids) == 1:

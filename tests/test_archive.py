@@ -51,10 +51,9 @@ def test_what_is_no_uid_does_not_pass(uid: str | None) -> None:
 @pytest.mark.parametrize("place", range(3))
 def test_no_path_without_a_check(archive: Archive, place: int) -> None:
     """Each of the three UIDs of a path is checked."""
-    uids = [STUDY, SERIES, SOP]
-    uids[place] = "../../etc"
+    study, series, sop = (uid if i != place else "../../etc" for i, uid in enumerate((STUDY, SERIES, SOP)))
     with pytest.raises(CannotUnderstand):
-        archive.instance_path(*uids, sha256="ab")
+        archive.instance_path(study, series, sop, "ab")
     with pytest.raises(CannotUnderstand):
         archive.result_path("../up", "q", 1, "SR")
     with pytest.raises(CannotUnderstand):

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from peers import own_port
 from playwright.sync_api import Browser, Locator, Page, expect
-from web_support import Node, make_node, picture_bytes, serving
+from web_support import Node, faults, make_node, picture_bytes, serving
 
 from dicom_node import clock
 from dicom_node.entities import ChoiceKind, ItemState
@@ -386,7 +386,7 @@ def test_works_without_its_script(node: Node, address: str, browser: Browser) ->
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
 def test_axe_finds_no_serious_fault(
-    node: Node, address: str, browser: Browser, scheme: str, width: int, height: int
+    node: Node, address: str, browser: Browser, scheme: Literal["dark", "light"], width: int, height: int
 ) -> None:
     suspected = node.analysed(1, suspected=True)
     node.analysed(2, suspected=False, minutes_ago=90)
@@ -407,14 +407,3 @@ def test_axe_finds_no_serious_fault(
     page.evaluate("document.getElementById('help').close(); disconnected()")
     assert faults(page) == [], "connection lost"
     page.close()
-
-
-def faults(page: Page) -> list[str]:
-    """What axe-core calls serious or critical."""
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{each['id']}: {node['html']}: {node['failureSummary']}"
-        for each in found
-        if each["impact"] in ("serious", "critical")
-        for node in each["nodes"]
-    ]

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import cast
 
 import pytest
 from pydicom.sr._concepts_dict import concepts
@@ -23,7 +24,7 @@ OUTSIDE_THE_STANDARD = {
 
 def meanings(code: Code) -> set[str]:
     """What the standard calls this value, in lower case and without SNOMED's tag in brackets."""
-    table = concepts[code.scheme_designator]
+    table = cast(dict[str, dict[str, tuple[str, ...]]], concepts[code.scheme_designator])
     found = {entry[code.value][0] for entry in table.values() if code.value in entry}
     return {re.sub(r" \([^)]*\)", "", each).lower() for each in found}
 

@@ -13,7 +13,7 @@ from peers import own_port, wait_until
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
-from series import Core, core, core_in_memory, ct, head, incoming, listening, push, read_all
+from series import Core, answering, core, core_in_memory, ct, head, incoming, listening, push, read_all
 
 from dicom_node.clock import monotonic
 from dicom_node.entities import SeriesState
@@ -138,11 +138,8 @@ def pacs(answer: Any, syntax: str = ExplicitVRLittleEndian) -> Iterator[tuple[in
 
     entity = AE(ae_title="PACS")
     entity.add_supported_context(FIND, syntax)
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, find)])
-    try:
-        yield server.socket.getsockname()[1], asked
-    finally:
-        server.shutdown()
+    with answering(entity, [(evt.EVT_C_FIND, find)]) as port:
+        yield port, asked
 
 
 def counted(value: Any) -> Any:

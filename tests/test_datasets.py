@@ -112,7 +112,8 @@ def test_the_archive_as_downloaded_gives_the_same_patient(tmp_path: Path) -> Non
     study, same = (each.load(Entry("007", "007")) for each in (dataset, open_dataset(rearranged)))
     assert np.array_equal(study.stack.hu, same.stack.hu)
     assert study.truth.types == same.truth.types and study.truth.age_years is None
-    assert study.truth.slices is not None and np.array_equal(study.truth.slices, same.truth.slices)
+    assert study.truth.slices is not None and same.truth.slices is not None
+    assert np.array_equal(study.truth.slices, same.truth.slices)
     assert study.truth.mask is not None
     assert [np.unique(plane).tolist() for plane in study.truth.mask] == [[0], [0, 1], [UNKNOWN]]
     assert (study.truth.mask[1] == 1).mean() == pytest.approx((130 / 650) ** 2, rel=0.03)
@@ -228,8 +229,8 @@ def test_a_bleed_on_the_left_stays_on_the_left(
     assert np.allclose([stack.row_direction, stack.column_direction], [[1, 0, 0], [0, 1, 0]])
     assert np.allclose(np.diff(stack.depths_mm), 5)
     assert mask is not None and mask.sum() == UNTYPED
-    bright = np.unravel_index(stack.hu.argmax(), stack.hu.shape)
-    assert bright == np.unravel_index(mask.argmax(), mask.shape) == voxel_at(stack, (2.25, -4.5, 2.5))
+    bright, marked = (tuple(map(int, np.unravel_index(each.argmax(), each.shape))) for each in (stack.hu, mask))
+    assert bright == marked == voxel_at(stack, (2.25, -4.5, 2.5))
     assert bright[2] >= 6 and bright[1] <= 4
 
 

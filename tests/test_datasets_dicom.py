@@ -13,7 +13,7 @@ from series import ROOT, ct, head, write
 from inference.findings import NotAnalysable
 from inference.training.datasets import headers as headers_module
 from inference.training.datasets.base import DatasetError, Entry, NoStack
-from inference.training.datasets.headers import read_headers
+from inference.training.datasets.headers import Header, read_headers
 from inference.training.datasets.recognise import open_dataset
 from inference.training.datasets.series import Series, by_preference, words_of
 
@@ -273,9 +273,14 @@ def test_headers_are_read_once_and_kept(tmp_path: Path, monkeypatch: pytest.Monk
     index = tmp_path / "index.csv"
     first = read_headers(tmp_path, index)
     assert len(first) == 5 and first[0].sop_uid == f"{ROOT}.1.1.1"
-    opened = []
+    opened: list[str] = []
     whole = headers_module._read_header
-    monkeypatch.setattr(headers_module, "_read_header", lambda *a: opened.append(a[1]) or whole(*a))
+
+    def noted(root: Path, path: str, size: int, mtime_ns: int) -> Header:
+        opened.append(path)
+        return whole(root, path, size, mtime_ns)
+
+    monkeypatch.setattr(headers_module, "_read_header", noted)
     assert read_headers(tmp_path, index) == first and opened == []
     (tmp_path / "x" / "0000.dcm").unlink()
     write([ct(7)], tmp_path / "y")
@@ -324,7 +329,7 @@ def test_what_cannot_be_read_is_told_and_stops_nothing(
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 
-    monkeypatch.setattr(headers_module.os, "scandir", scandir)
+    monkeypatch.setattr(os, "scandir", scandir)
     found = {header.path: header.damaged for header in read_headers(tmp_path)}
     assert found == {"1/0000.dcm": False, "1/0001.dcm": False, "1/0002.dcm": False, "1/gone.dcm": True, "loop": True}
     assert "gone.dcm: cannot be read" in caplog.text and "2/: is left out" in caplog.text.replace("/2:", "/2/:")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from peers import own_port
 from pynetdicom import AE, _config, evt
-from series import Core, core, ct, write
+from series import Core, answering, core, ct, write
 
 from dicom_node import clock
 from dicom_node.commands.listing import retry
@@ -61,12 +61,8 @@ def pacs(*answers: int) -> Iterator[Pacs]:
     entity = AE(ae_title="PACS")
     entity.add_supported_context(CT_IMAGE)
     handlers: list[Any] = [(evt.EVT_C_STORE, peer.on_store), (evt.EVT_ACCEPTED, peer.on_accepted)]
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-    peer.port = server.socket.getsockname()[1]
-    try:
+    with answering(entity, handlers) as peer.port:
         yield peer
-    finally:
-        server.shutdown()
 
 
 @pytest.fixture
@@ -185,11 +181,8 @@ def test_refused_connection_and_rejected_association_say_where(node: Core) -> No
     strict = AE(ae_title="PACS")
     strict.require_calling_aet = ["SOMEBODY"]
     strict.add_supported_context(CT_IMAGE)
-    server = strict.start_server(("127.0.0.1", 0), block=False)
-    try:
-        deliver(node, server.socket.getsockname()[1])
-    finally:
-        server.shutdown()
+    with answering(strict) as answered_at:
+        deliver(node, answered_at)
     assert "rejected" in str(rows(node)[0].error)
 
 

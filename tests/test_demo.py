@@ -44,7 +44,7 @@ def test_demo_without_dicom_says_so(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def scanned(tmp_path_factory) -> Path:
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's patients as files."""
     place = tmp_path_factory.mktemp("phantoms")
     for number, patient in enumerate(phantom.PATIENTS, start=1):

@@ -1,11 +1,11 @@
 """QIDO-RS and WADO-RS as dicomweb-client and a plain HTTP client see them, over a real socket."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -19,8 +19,6 @@ from series import Core, core, ct, data_of, head, incoming
 from web_support import Node, serving
 
 from dicom_node import clock
-from dicom_node.dicom.decoding import Decoder
-from dicom_node.dicom.pixels import CannotDecode
 from dicom_node.entities import ResultObject
 from dicom_node.tables import results
 
@@ -54,7 +52,11 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """Two studies: a head of 24 slices, and three slices of another patient with a second series."""
     node = core(tmp_path_factory.mktemp("dicomweb") / "data")
     node.receive(head())
-    other = {"PatientName": "Müller^Anna=山田^花子", "StudyDate": "20251231", "SpecificCharacterSet": "ISO_IR 192"}
+    other: dict[str, Any] = {
+        "PatientName": "Müller^Anna=山田^花子",
+        "StudyDate": "20251231",
+        "SpecificCharacterSet": "ISO_IR 192",
+    }
     node.receive([ct(i, study=2, StudyTime="235959.5", **other) for i in range(3)])
     node.receive([ct(i, study=2, series=2, Modality="MR", SeriesDescription="T2", **other) for i in range(2)])
     own_picture(node)
@@ -330,16 +332,6 @@ def test_rendered_and_thumbnail(web: Web) -> None:
     assert thumbnail.format == "JPEG" and max(thumbnail.size) == 128
     for wrong in ({"window": "1"}, {"viewport": "0,1"}, {"viewport": "9,9,1,1,1,1"}, {"quality": "0"}):
         assert web.get(f"{place(ct(10))}/rendered", **wrong).status_code == 400
-
-
-def test_decoder_that_dies(web: Web) -> None:
-    """A stream that ends its process costs one answer; the next is served by a new process."""
-    decoder = Decoder()
-    with pytest.raises(CannotDecode, match="did not survive"):
-        decoder._run(os._exit, 1)
-    path = next(each for each in web.core.files() if ct(3).SOPInstanceUID in each.name)
-    assert decoder.frame(path, 0) == ct(3).PixelData
-    decoder.close()
 
 
 def test_json_under_the_name_that_is_asked_for(web: Web) -> None:

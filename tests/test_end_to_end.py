@@ -3,7 +3,9 @@
 import json
 import shutil
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from peers import Orthanc, Served, pacs_peer, running_node, running_orthanc, storescu, triage_node, wait_until
@@ -14,7 +16,7 @@ QUICK = "[complete]\nquiet_s = 6.0\n"
 
 
 @pytest.fixture(scope="module")
-def heads(shared: Path, ct_ich, tmp_path_factory) -> list[Path]:
+def heads(shared: Path, ct_ich: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three patients and the real gantry-tilt head, each in a folder of its own."""
     place = tmp_path_factory.mktemp("heads")
     folders = [ct_ich.write_dicom(patient, place / f"{patient:03d}") for patient in PATIENTS]
@@ -26,13 +28,13 @@ def heads(shared: Path, ct_ich, tmp_path_factory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def world(heads: list[Path], tmp_path_factory):
+def world(heads: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Orthanc]]:
     """Orthanc and the node, with all heads sent at once on several associations and everything delivered."""
     place = tmp_path_factory.mktemp("world")
     with running_orthanc(place / "pacs") as orthanc, running_node(place / "node", QUICK + pacs_peer(orthanc)) as served:
         scanners = [storescu(folder, served.port, aet=f"CT{i}") for i, folder in enumerate(heads)]
         for scanner in scanners:
-            assert scanner.wait(60) == 0, scanner.stderr.read()
+            assert scanner.wait(60) == 0
         wait_until(lambda: served.settled(len(heads)), 120, "every study has its result and it is delivered")
         yield served, orthanc
 

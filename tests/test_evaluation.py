@@ -1,7 +1,6 @@
 """The evaluation: figures are right, say when they cannot be measured, and a stopped run goes on where it stopped."""
 
 import datetime
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -9,10 +8,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
+from click import Command
 from click.testing import CliRunner
+from loading import load
 from PIL import Image
 from playwright.sync_api import Browser
 from series import ROOT as SERIES_ROOT
@@ -256,7 +258,7 @@ def test_what_cannot_be_measured_says_why() -> None:
 def test_a_perfect_score_keeps_an_interval() -> None:
     patients = [str(i) for i in range(20)]
     truth = np.arange(20) < 10
-    found = level(Units(patients, truth * 0.8 + 0.1, truth, truth), resampling(patients), [0.027])
+    found = level(Units(patients, np.where(truth, 0.9, 0.1), truth, truth), resampling(patients), [0.027])
     assert (found.sensitivity.value, found.sensitivity.interval) == (1.0, "Wilson by patients")
     assert found.sensitivity.low == pytest.approx(0.7225, abs=1e-4)
     assert np.isnan(found.auc.low) and "no interval" in found.auc.note
@@ -337,7 +339,7 @@ def test_children_and_adults_have_figures_of_their_own(tmp_path: Path) -> None:
 def test_unknown_labels_count_against_both_rates() -> None:
     patients = [str(i) for i in range(4)]
     truth = np.array([True, True, False, False])
-    study = level(Units(patients, truth * 0.8 + 0.1, truth, truth), resampling(patients))
+    study = level(Units(patients, np.where(truth, 0.9, 0.1), truth, truth), resampling(patients))
     worst = worst_case(study, [Unanalysed("x", Outcome.ERROR, "", None), Unanalysed("y", Outcome.ERROR, "", True)])
     assert (worst.sensitivity.hits, worst.sensitivity.of) == (2, 4)
     assert (worst.specificity.hits, worst.specificity.of) == (2, 3)
@@ -372,7 +374,7 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_nothing_of_another_model_or_data_set_is_reused(tmp_path: Path) -> None:
-    dataset, said = ToyDataset(PLANS), []
+    dataset, said = ToyDataset(PLANS), list[str]()
     evaluate(dataset, analyst_of(dataset), tmp_path, OPTIONS, said.append)
     for other, model, why in (
         (ToyDataset(PLANS), replace(MODEL, sha256="cd" * 32), "made with the model toy 1.0 (abababababab), this one"),
@@ -404,7 +406,7 @@ def test_errors_damaged_records_and_lost_pictures_are_done_again(tmp_path: Path)
 )
 def test_an_analyst_that_breaks_down_is_no_damaged_file(tmp_path: Path, error: Exception) -> None:
     plans = [*PLANS, Plan("x", "p9", (4, 5), breaks=error), Plan("y", "p10", said=0.1)]
-    dataset, said = ToyDataset(plans), []
+    dataset, said = ToyDataset(plans), list[str]()
     found = evaluate(dataset, analyst_of(dataset), tmp_path, OPTIONS, said.append)
     assert (found.counts.failed, found.counts.errors, found.counts.analysed) == (1, 0, 8)
     (failed,) = found.not_analysed
@@ -434,7 +436,7 @@ def test_a_study_without_a_stack_counts_on_its_own_side(
 
 
 def test_nothing_made_with_other_labels_or_code_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset, said = ToyDataset(PLANS), []
+    dataset, said = ToyDataset(PLANS), list[str]()
     evaluate(dataset, analyst_of(dataset), tmp_path, OPTIONS, said.append)
     relabelled = ToyDataset(PLANS, labels="second")
     said.clear()
@@ -492,13 +494,19 @@ def test_study_ids_become_different_safe_file_names() -> None:
     assert names[0] == "1.2.3"
 
 
+def colours_of(picture: Image.Image) -> set[tuple[int, ...]]:
+    """Every RGB colour in it."""
+    pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    return {tuple(map(int, colour)) for colour in np.unique(pixels, axis=0)}
+
+
 def test_pictures_show_marked_slices_and_what_was_drawn(done: tuple[Evaluation, Path]) -> None:
     found, out = done
     colours = {}
     for each in (*found.false_negatives, *found.false_positives):
         assert each.picture is not None
         with Image.open(out / "studies" / each.picture) as picture:
-            colours[each.study_id] = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
+            colours[each.study_id] = colours_of(picture)
     assert MODEL_COLOUR in colours["e"] and MODEL_COLOUR not in colours["c/1"]
     with Image.open(out / "pictures" / "false_negatives.png") as sheet:
         assert sheet.width > 500
@@ -514,7 +522,7 @@ def test_readers_outline_is_drawn_on_what_was_missed(tmp_path: Path) -> None:
     dataset = ToyDataset([*PLANS, Plan("z", "p9", (4, 5), 0.2, outlined=True)])
     evaluate(dataset, analyst_of(dataset), tmp_path, OPTIONS, lambda line: None)
     with Image.open(tmp_path / "studies" / "z.png") as picture:
-        assert READER_COLOUR in {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
+        assert READER_COLOUR in colours_of(picture)
 
 
 @pytest.mark.parametrize(
@@ -529,7 +537,7 @@ def test_readers_outline_is_drawn_on_what_was_missed(tmp_path: Path) -> None:
     ],
 )
 def test_a_page_is_made_of_next_to_nothing(tmp_path: Path, plans: tuple[Plan, ...], sentence: str) -> None:
-    dataset, said = ToyDataset(plans), []
+    dataset, said = ToyDataset(plans), list[str]()
     evaluate(dataset, analyst_of(dataset), tmp_path, OPTIONS, said.append)
     assert sentence in " ".join(said)
     assert "A planned answer." in (tmp_path / "evaluation.html").read_text()
@@ -547,7 +555,9 @@ def test_percentages_are_no_more_certain_than_they_are() -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
-def test_the_page_opens_in_a_browser(done: tuple[Evaluation, Path], browser: Browser, width: int, scheme: str) -> None:
+def test_the_page_opens_in_a_browser(
+    done: tuple[Evaluation, Path], browser: Browser, width: int, scheme: Literal["dark", "light"]
+) -> None:
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     trouble, asked = [], []
     page.on("console", lambda message: trouble.append(message.text))
@@ -577,12 +587,11 @@ def test_the_page_opens_in_a_browser(done: tuple[Evaluation, Path], browser: Bro
     page.close()
 
 
-def script_main():
+def script_main() -> Command:
     """The command of scripts/evaluate.py."""
-    spec = importlib.util.spec_from_file_location("evaluate_script", ROOT / "scripts" / "evaluate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    main = load(ROOT / "scripts" / "evaluate.py").main
+    assert isinstance(main, Command)
+    return main
 
 
 def test_real_patients_through_the_command_line(shared: Path, tmp_path: Path) -> None:

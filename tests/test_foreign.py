@@ -69,7 +69,7 @@ class LeftFront(torch.nn.Module):
         return torch.cat([zeros, marked * 40 - 20, zeros - 30], 1)
 
 
-def card_for(weights: Path, kind: str = "onnx", **changed: dict[str, Any]) -> ModelCard:
+def card_for(weights: Path, kind: str = "onnx", /, **changed: dict[str, Any]) -> ModelCard:
     """The card that CONTRACT.md shows, for these weights, with some tables changed."""
     shown = tomllib.loads(re.findall(r"```toml\n(name = .*?)```", CONTRACT.read_text(), re.DOTALL)[0])
     tables = {name: table for name, table in shown.items() if isinstance(table, dict)} | changed
@@ -100,9 +100,9 @@ def graph(
 ) -> Path:
     """A file made by hand; left alone it hands its two channels through."""
     nodes = nodes or [helper.make_node("Identity", ["x"], ["y"])]
-    ends = [[helper.make_tensor_value_info(name, dtype, shape)] for name in "xy"]
+    given, answered = ([helper.make_tensor_value_info(name, dtype, shape)] for name in "xy")
     model = helper.make_model(
-        helper.make_graph(nodes, "g", *ends, more.pop("initializer", None)),
+        helper.make_graph(nodes, "g", given, answered, more.pop("initializer", None)),
         opset_imports=[helper.make_opsetid(*each) for each in opsets],
         ir_version=10,
         **more,
@@ -388,7 +388,8 @@ def refused(card: ModelCard, *words: str) -> None:
     ],
 )
 def test_tables_that_are_not_right(tmp_path: Path, table: str, content: dict[str, Any], word: str) -> None:
-    refused(card_for(graph(tmp_path / "a.onnx"), **{table: content}), word, "a.toml")
+    changed = {table: content}
+    refused(card_for(graph(tmp_path / "a.onnx"), **changed), word, "a.toml")
 
 
 def test_onnx_files_that_are_not_the_contract(tmp_path: Path) -> None:
@@ -572,7 +573,7 @@ def test_a_pickle_with_code_is_not_run(tmp_path: Path, zipped: bool) -> None:
 
 def test_torchscript_is_not_run(tmp_path: Path) -> None:
     path = tmp_path / "script.pt"
-    torch.jit.script(torch.nn.Linear(1, 1)).save(str(path))
+    torch.jit.script(torch.nn.Linear(1, 1)).save(str(path))  # type: ignore[no-untyped-call]
     with pytest.raises(ModelError, match="TorchScript"):
         convert_checkpoint(path, tmp_path / "out.safetensors")
     refused(card_for(path, "monai", network=UNET), "not a safetensors file")

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 from peers import Orthanc, Served, pacs_peer, running_orthanc, storescu, wait_until
 
@@ -42,7 +43,7 @@ STAGES = {
 }
 
 
-def test_random_kills(ct_ich, tmp_path: Path) -> None:
+def test_random_kills(ct_ich: ModuleType, tmp_path: Path) -> None:
     """At least 20 SIGKILLs, of the whole node or one of its processes, in every stage of a study's way."""
     chance = random.Random(20)
     folders = [ct_ich.write_dicom(patient, tmp_path / "scans" / str(patient)) for patient in PATIENTS]

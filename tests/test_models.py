@@ -16,6 +16,7 @@ from series import Core, core, read_all
 from config import models as shipped
 from dicom_node.commands import phantom
 from dicom_node.commands.main import main
+from dicom_node.entities import Job
 from dicom_node.errors import CommandError, SettingsError
 from dicom_node.models.store import ModelStore, open_engine
 from dicom_node.processes.worker import load_models
@@ -29,6 +30,7 @@ from dicom_node.tables.models import SHIPPED_PIPELINES, InstalledModel
 from inference.engines.local import Engine
 from inference.errors import ModelError, UnknownPipelineError
 from inference.models.card import ModelCard, load_card, study_threshold
+from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
 from inference.pipelines.registry import PIPELINES
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -299,7 +301,7 @@ def head_queued(node: Core, tmp_path: Path) -> Core:
     return node
 
 
-def work(node: Core, engine: Engine) -> jobs.Job:
+def work(node: Core, engine: Engine) -> Job:
     """Run the next job; the job as it then stands."""
     assert analyse_next(node.database, node.archive, node.settings, engine, "test", lambda job: None)
     with node.database.write() as tx:
@@ -351,12 +353,13 @@ def test_an_operating_point_decides_the_threshold(store: ModelStore, tmp_path: P
     """0 is the card's own; an aim that the card does not have is an error with those it has."""
     model = installed(store, tmp_path / "site")
     card = store.card(model)
-    assert study_threshold(card, 0.0) == card.decisions.study_threshold
+    assert study_threshold(card, 0.0) == card.threshold
     assert [study_threshold(card, aim) for aim in (0.95, 0.9)] == [0.2, 0.5]
     with pytest.raises(ModelError, match=r"no operating point for a sensitivity of 0\.8; it has: 0\.95, 0\.9"):
         store.use(model, "haemorrhage", 0.8, NOW, "ann")
     engine = Engine("cpu", 1, lambda _: card, 0.95)
-    assert engine._pipeline("haemorrhage").card.decisions.study_threshold == 0.2
+    pipeline = engine._pipeline("haemorrhage")
+    assert isinstance(pipeline, HaemorrhagePipeline) and pipeline.card.threshold == 0.2
     with pytest.raises(ModelError, match="it has: none"):
         study_threshold(replace(card, operating_points=()), 0.95)
 

@@ -135,17 +135,17 @@ def drawn(page: Page) -> NDArray[np.int16]:
 
 def of_colour(picture: NDArray[np.int16], kind: HaemorrhageType) -> Mask:
     """Where the opaque outline of a type of haemorrhage is."""
-    return np.abs(picture - np.array(TERMS[kind].colour)).max(-1) <= 12
+    return np.asarray(np.abs(picture - np.array(TERMS[kind].colour)).max(-1) <= 12)
 
 
 def tinted(picture: NDArray[np.int16]) -> Mask:
     """Where anything is not grey."""
-    return np.ptp(picture, axis=-1) > 8
+    return np.asarray(np.ptp(picture, axis=-1) > 8)
 
 
 def skull(picture: NDArray[np.int16]) -> Mask:
     """Where bone is, white in a brain window."""
-    return picture.min(-1) > 240
+    return np.asarray(picture.min(-1) > 240)
 
 
 def filled_bone(bright: Mask) -> tuple[Mask, Mask]:
@@ -163,7 +163,7 @@ def stretched(mask: Mask, head: Mask, onto: Mask) -> Mask:
     rows = top + (np.arange(onto.shape[0]) - to_top) * (bottom - top) / (to_bottom - to_top)
     columns = left + (np.arange(onto.shape[1]) - to_left) * (right - left) / (to_right - to_left)
     at = np.meshgrid(np.round(rows), np.round(columns), indexing="ij")
-    return ndimage.map_coordinates(mask.astype(np.uint8), at, order=0).astype(bool)
+    return np.asarray(ndimage.map_coordinates(mask.astype(np.uint8), at, order=0), bool)
 
 
 def edges(mask: Mask) -> tuple[tuple[int, int], tuple[int, int]]:

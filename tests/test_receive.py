@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from peers import needs, wait_until
@@ -23,7 +24,9 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import _config
-from series import Core, associate, core, ct, data_of, encoded, head, incoming, listening, push, write
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from series import DECODERS, Core, associate, core, ct, data_of, encoded, head, incoming, listening, push, write
 
 from dicom_node.clock import utc_now
 from dicom_node.dicom.same_image import same_image
@@ -113,9 +116,8 @@ def test_what_is_no_uid_is_refused(node: Core, keyword: str, uid: str) -> None:
     """0xC000, and nothing is written anywhere."""
     dataset = ct(0)
     wrong = f"{uid}\0" if len(uid) % 2 else uid
-    raw = encoded(dataset).replace(
-        *(element_bytes(keyword, value) for value in (padded(str(dataset[keyword].value)), wrong.encode("utf-8")))
-    )
+    right = element_bytes(keyword, padded(str(dataset[keyword].value)))
+    raw = encoded(dataset).replace(right, element_bytes(keyword, wrong.encode("utf-8")))
     request = incoming(dataset, data=raw, sop_uid=uid if keyword == "SOPInstanceUID" else str(dataset.SOPInstanceUID))
     with pytest.raises(CannotUnderstand) as caught:
         node.receiver.store(request)
@@ -151,8 +153,9 @@ def test_path_in_a_uid_over_the_wire(node: Core, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("field", ["sop_class_uid", "sop_uid"])
 def test_other_than_announced_is_refused(node: Core, field: str) -> None:
     """0xA900 when the data set is another class or instance than the request says."""
+    changed: dict[str, Any] = {field: "1.2.3.4"}
     with pytest.raises(NotAsNegotiated) as caught:
-        node.receiver.store(replace(incoming(ct(0)), **{field: "1.2.3.4"}))
+        node.receiver.store(replace(incoming(ct(0)), **changed))
     assert caught.value.status == 0xA900
     assert node.files() == []
 
@@ -170,7 +173,7 @@ def test_garbled_data_sets_are_refused_not_retried_forever(node: Core) -> None:
             node.receiver.store(incoming(ct(0), data=bytes(raw), transfer_syntax_uid=str(syntax)))
         except Refused as refused:
             assert refused.status in (0xA900, 0xC000)
-    reconcile(node.database, node.archive, utc_now())
+    reconcile(node.database, node.archive, DECODERS, utc_now())
     assert len(node.files()) == node.number("SELECT count(*) FROM instances")
 
 
@@ -182,8 +185,15 @@ def test_unreadable_elements_do_not_stop_a_restart(node: Core) -> None:
             node.receiver.store(request)
         except Refused as refused:
             assert refused.status == 0xC000
-    assert reconcile(node.database, node.archive, utc_now()) == (0, 0)
+    assert reconcile(node.database, node.archive, DECODERS, utc_now()) == (0, 0)
     assert len(node.files()) == node.number("SELECT count(*) FROM instances") >= 1
+
+
+def rejection(association: Association) -> A_ASSOCIATE:
+    """What the node answered to the request."""
+    answer = association.acceptor.primitive
+    assert isinstance(answer, A_ASSOCIATE)
+    return answer
 
 
 def test_unknown_called_title_is_rejected(node: Core) -> None:
@@ -191,7 +201,7 @@ def test_unknown_called_title_is_rejected(node: Core) -> None:
     with listening(node) as server:
         association = associate(server.port, [(CTImageStorage, ExplicitVRLittleEndian)], called="SOMEBODY")
         assert association.is_rejected
-        assert association.acceptor.primitive.diagnostic == 7
+        assert rejection(association).diagnostic == 7
         assert len(refusals(node)) == 1 and "SOMEBODY" in refusals(node)[0]
 
 
@@ -202,7 +212,7 @@ def test_unknown_caller_is_rejected_unless_configured(tmp_path: Path) -> None:
     contexts = [(CTImageStorage, ExplicitVRLittleEndian)]
     with listening(node) as server:
         stranger = associate(server.port, contexts, calling="STRANGER")
-        assert stranger.is_rejected and stranger.acceptor.primitive.diagnostic == 3
+        assert stranger.is_rejected and rejection(stranger).diagnostic == 3
         assert "STRANGER" in refusals(node)[0]
         known = associate(server.port, contexts, calling="CT9")
         assert known.is_established
@@ -229,8 +239,8 @@ def test_too_many_associations_are_told_to_come_later(tmp_path: Path) -> None:
         first = associate(server.port, contexts)
         second = associate(server.port, contexts)
         assert second.is_rejected
-        assert second.acceptor.primitive.result == REJECTED_TRANSIENT
-        assert second.acceptor.primitive.diagnostic == LOCAL_LIMIT_EXCEEDED
+        assert rejection(second).result == REJECTED_TRANSIENT
+        assert rejection(second).diagnostic == LOCAL_LIMIT_EXCEEDED
         wait_until(lambda: refusals(node), 10, "the refusal is recorded")
         assert len(refusals(node)) == 1 and "1 association" in refusals(node)[0]
         first.release()
@@ -343,7 +353,7 @@ def test_other_syntax_with_the_same_pixels_changes_nothing(node: Core, shared: P
 @pytest.mark.parametrize(
     "change", [{"shade": 1}, {"ImagePositionPatient": [-16.0, -16.0, 1.5]}, {"RescaleIntercept": -1024}]
 )
-def test_changed_pixels_or_geometry_reopen(node: Core, change: dict[str, object]) -> None:
+def test_changed_pixels_or_geometry_reopen(node: Core, change: dict[str, Any]) -> None:
     """The revision grows and the earlier file is kept."""
     node.receive(head(3))
     routed(node, ct(0))
@@ -362,7 +372,7 @@ def test_same_image_cannot_be_told_without_pixels(tmp_path: Path) -> None:
     broken = ct(0)
     broken.PixelData = broken.PixelData[:100]
     one, other = write([ct(0), broken], tmp_path)
-    assert same_image(one, one) and not same_image(one, other)
+    assert same_image(one, one, DECODERS) and not same_image(one, other, DECODERS)
 
 
 def test_own_results_and_reports_do_not_enter_the_list(node: Core) -> None:
@@ -384,9 +394,9 @@ def test_reconcile_after_a_crash(node: Core) -> None:
     left = node.settings.node.data / "incoming" / "half"
     left.write_bytes(b"DIC")
     node.archive.clear_incoming()
-    assert reconcile(node.database, node.archive, utc_now()) == (1, 1)
+    assert reconcile(node.database, node.archive, DECODERS, utc_now()) == (1, 1)
     assert not left.exists()
-    assert reconcile(node.database, node.archive, utc_now()) == (0, 0)
+    assert reconcile(node.database, node.archive, DECODERS, utc_now()) == (0, 0)
     with node.database.read() as tx:
         paths = {each.path for each in instances.of_series(tx, str(ct(0).SeriesInstanceUID))}
     assert paths == set(node.files()) and orphan in paths and len(paths) == 3
@@ -400,7 +410,7 @@ def test_reconcile_lets_the_version_before_be_current(node: Core) -> None:
     routed(node, ct(0))
     (newer,) = [p for p in node.files() if p.name.startswith(f"{ct(0).SOPInstanceUID}.") and p != first]
     newer.unlink()
-    assert reconcile(node.database, node.archive, utc_now()) == (0, 1)
+    assert reconcile(node.database, node.archive, DECODERS, utc_now()) == (0, 1)
     with node.database.read() as tx:
         assert first in {each.path for each in instances.of_series(tx, str(ct(0).SeriesInstanceUID))}
     assert node.series(ct(0)).state is SeriesState.RECEIVING
@@ -416,7 +426,7 @@ def test_reconcile_restores_a_lost_database(node: Core, tmp_path: Path) -> None:
     for path in (tmp_path / "data").glob("node.sqlite*"):
         path.unlink()
     again = core(tmp_path / "data")
-    assert reconcile(again.database, again.archive, utc_now()) == (5, 0)
+    assert reconcile(again.database, again.archive, DECODERS, utc_now()) == (5, 0)
     with again.database.read() as tx:
         assert [each.sha256 for each in instances.versions(tx, str(ct(0).SOPInstanceUID))] == expected
     assert again.series(ct(0)).calling_aet == "CT1"
@@ -486,7 +496,7 @@ def test_full_disk(full_disk: tuple[Core, Callable[[bool], None]]) -> None:
         assert len(node.files()) == node.number("SELECT count(*) FROM instances") == 1
         assert push(server.port, [large, ct(2)]) == [0x0000, 0x0000]
     assert len(node.files()) == node.number("SELECT count(*) FROM instances") == 3
-    assert reconcile(node.database, node.archive, utc_now()) == (0, 0)
+    assert reconcile(node.database, node.archive, DECODERS, utc_now()) == (0, 0)
 
 
 def test_database_on_a_full_disk_rolls_back_and_works_again(full_disk: tuple[Core, Callable[[bool], None]]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,7 +132,7 @@ def test_valid_on_a_multiframe_image(tmp_path: Path) -> None:
     ],
 )
 def test_names_in_any_character_set(character_set: object, name: str, tmp_path: Path) -> None:
-    elements = {"SpecificCharacterSet": character_set} if character_set else {}
+    elements: dict[str, Any] = {"SpecificCharacterSet": character_set} if character_set else {}
     written = [read(as_bytes(ds)) for ds in ct_series(**elements, PatientName=name)]
     context = suspected_context(written)
     objects = all_of(dataclasses.replace(context, result=dataclasses.replace(context.result, warnings=("Größe – µ",))))
@@ -155,7 +156,8 @@ def test_patient_and_study_are_the_sources() -> None:
 
 def test_sources_without_type_2_elements() -> None:
     missing = TYPE_2.split()
-    for ds in all_of(suspected_context(ct_series(**dict.fromkeys(missing)))):
+    left_out: dict[str, Any] = dict.fromkeys(missing)
+    for ds in all_of(suspected_context(ct_series(**left_out))):
         for keyword in missing:
             assert keyword in ds
             assert ds[keyword].is_empty

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from series import Core, core, ct, head
+from series import DECODERS, Core, core, ct, head
 
 from dicom_node.clock import utc_now
 from dicom_node.derived import removal
@@ -159,10 +159,10 @@ def test_power_cut_between_files_and_rows(node: Core, monkeypatch: pytest.Monkey
     assert node.number("SELECT count(*) FROM instances WHERE study_uid = :uid", uid=uid(1)) == 4
     again = core(node.settings.node.data)
     again.archive.clear_incoming()
-    assert reconcile(again.database, again.archive, utc_now()) == (0, 4)
+    assert reconcile(again.database, again.archive, DECODERS, utc_now()) == (0, 4)
     for table in ("studies", "series", "instances", "results", "worklist"):
         assert again.number(f"SELECT count(*) FROM {table} WHERE study_uid = :uid", uid=uid(1)) == 0, table
     assert held(again) == {uid(2), uid(3)}
     assert not list((again.archive.root / "removed").iterdir())
     assert not (again.archive.root / "results" / uid(1)).exists()
-    assert reconcile(again.database, again.archive, utc_now()) == (0, 0)
+    assert reconcile(again.database, again.archive, DECODERS, utc_now()) == (0, 0)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from pydicom.dataset import Dataset
@@ -99,7 +100,7 @@ def test_real_ge_head_is_analysed(node: Core, shared: Path) -> None:
     assert only_reason(node, read_all(shared / "dicom" / "gantry_tilt_head")) == ""
 
 
-def test_real_trauma_head_is_analysed(node: Core, ct_ich, tmp_path: Path) -> None:
+def test_real_trauma_head_is_analysed(node: Core, ct_ich: ModuleType, tmp_path: Path) -> None:
     """CT-ICH, as its script writes it."""
     assert only_reason(node, read_all(ct_ich.write_dicom(81, tmp_path / "81"))) == ""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,12 +33,12 @@ def only(rules: Rules, features: Features) -> Rule:
     return rule
 
 
-def decide(**changes: object) -> Rule:
+def decide(**changes: Any) -> Rule:
     """The rule that decides for a head CT with changes."""
     return only(RULES, replace(HEAD, **changes))
 
 
-def reason(**changes: object) -> str:
+def reason(**changes: Any) -> str:
     """Its words; empty when the series is analysed."""
     features = replace(HEAD, **changes)
     rule = only(RULES, features)
@@ -232,7 +233,7 @@ def test_bone_by_its_description(words: str) -> None:
         {"series_description": "Head venous"},
     ],
 )
-def test_contrast_is_declined(words: dict[str, object]) -> None:
+def test_contrast_is_declined(words: dict[str, str]) -> None:
     """By the agent, or by the description; the reason names it."""
     told = reason(**words)
     assert "Contrast was given" in told

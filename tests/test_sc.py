@@ -37,7 +37,7 @@ def pixels(ds: Dataset) -> NDArray[np.uint8]:
 
 
 def near(image: NDArray[np.uint8], colour: RGB) -> NDArray[np.bool_]:
-    return np.abs(image.astype(int) - np.array(colour)).max(axis=2) < 12
+    return np.asarray(np.abs(image.astype(int) - np.array(colour)).max(axis=2) < 12)
 
 
 def one_lesion(kind: HaemorrhageType, where: tuple[slice, slice] = (slice(24, 34), slice(36, 44))) -> ReportContext:

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,7 +205,7 @@ def test_a_type_that_is_not_present_gets_no_segment() -> None:
     ],
     ids=lambda each: next(iter(each)),
 )
-def test_sources_that_leave_something_out(elements: dict[str, object], tmp_path: Path) -> None:
+def test_sources_that_leave_something_out(elements: dict[str, Any], tmp_path: Path) -> None:
     context = suspected_context(ct_series(**elements))
     seg = reports(context)[Kind.SEG]
     assert_same_masks(seg, context)

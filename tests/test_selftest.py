@@ -36,6 +36,7 @@ def brightness(stack: SliceStack) -> Result:
     mask = (stack.hu > 50) & (stack.hu < 90)
     return Result(
         "haemorrhage",
+        "haemorrhage",
         load_card("haemorrhage").identity,
         0.5,
         share >= 0.5,

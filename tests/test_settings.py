@@ -142,5 +142,5 @@ def test_settings_cannot_be_changed() -> None:
     """They are read once."""
     settings = load_settings()
     with pytest.raises(ValueError, match="frozen"):
-        settings.web.port = 1  # type: ignore[misc]
+        settings.web.port = 1
     assert isinstance(settings, Settings)

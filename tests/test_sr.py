@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from highdicom import sr
+from highdicom.sr import MeasurementReport
 from pydicom.dataset import Dataset
 from reports_support import (
     MODEL,
@@ -21,7 +22,7 @@ from reports_support import (
     with_ranges,
 )
 
-from inference.findings import VOLUME_RANGE
+from inference.findings import VOLUME_RANGE, HaemorrhageType
 from reports import codes
 from reports.context import Kind
 
@@ -106,10 +107,12 @@ def test_volumes_say_their_uncertainty_in_codes_and_words() -> None:
     report = read(as_bytes(reports(context)[Kind.SR]))
     volumes = [each.volume_ml for each in context.result.findings if each.present]
     for found, volume_ml in zip(uncertainties(report), volumes, strict=True):
-        above, below = found["371886008"], found["371885007"]
-        assert above == (pytest.approx(0.7 * volume_ml, abs=0.002), "cm3")
-        assert below == (pytest.approx(0.38 * volume_ml, abs=0.002), "cm3")
-    assert len(sr.Comprehensive3DSR.from_dataset(report).content.get_volumetric_roi_measurement_groups()) == 2
+        (above, unit), (below, other) = found["371886008"], found["371885007"]
+        assert above == pytest.approx(0.7 * volume_ml, abs=0.002)
+        assert below == pytest.approx(0.38 * volume_ml, abs=0.002)
+        assert unit == other == "cm3"
+    content = sr.Comprehensive3DSR.from_dataset(report).content
+    assert isinstance(content, MeasurementReport) and len(content.get_volumetric_roi_measurement_groups()) == 2
     said = sentences(report)
     drawn = next(each for each in context.result.findings if each.present)
     low, high = drawn.volume_range_ml or (0, 0)
@@ -160,7 +163,7 @@ def test_plain_words() -> None:
     sources = ct_series()
     stack = stack_of(sources)
     context = suspected_context(sources)
-    masks = {each.name: each.mask for each in context.result.findings if each.mask is not None}
+    masks = {HaemorrhageType(each.name): each.mask for each in context.result.findings if each.mask is not None}
     result = result_for(stack, masks, warnings=["The patient is 7 years old – results in children are less certain."])
     said = "\n".join(sentences(reports(dataclasses.replace(context, result=result))[Kind.SR]))
     assert "AI: SUSPECTED INTRACRANIAL HAEMORRHAGE - NOT FOR DIAGNOSTIC USE" in said

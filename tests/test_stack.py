@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,7 @@ def of_folder(folder: Path) -> SliceStack:
     return build_stack(read_series(sorted(folder.glob("*.dcm"))))
 
 
-def test_a_head_written_as_dicom_comes_back(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(shared / "ct_ich")
-    import ct_ich
-
+def test_a_head_written_as_dicom_comes_back(ct_ich: ModuleType, tmp_path: Path) -> None:
     hu = ct_ich.volume_hu(66)[:12]
     ct_ich.write_dicom(66, tmp_path, hu)
     stack = of_folder(tmp_path)

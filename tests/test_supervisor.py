@@ -66,7 +66,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     script = tmp_path / "child"
     script.write_text(CHILD.format(python=sys.executable, folder=str(tmp_path)))
     script.chmod(0o755)
-    monkeypatch.setattr(supervisor.sys, "executable", str(script))
+    monkeypatch.setattr(sys, "executable", str(script))
     made = World(core(tmp_path / "data"), tmp_path)
     yield made
     made.supervisor.stop()
@@ -129,7 +129,9 @@ def test_hanging_child_is_killed_and_no_other(world: World) -> None:
         world.promise(name, pid, until)
     world.supervisor.look(1020.0)
     assert all(map(alive, (hangs, fine, busy)))
-    look_until(world, 1020.1, lambda: not alive(hangs), "the hanging one is killed")
+    child = world.supervisor._children[0]
+    look_until(world, 1020.1, lambda: child.process is None, "the hanging one is killed, and that is seen")
+    assert not alive(hangs)
     look_until(world, 1022.0, lambda: len(world.pids("hangs")) == 2, "it runs again")
     assert world.pids("fine") == [fine] and world.pids("busy") == [busy]
     assert alive(fine) and alive(busy)

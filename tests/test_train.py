@@ -1,7 +1,6 @@
 """A whole training on a site's own studies: any layout in, weights, card, folds and pages out; again from a card."""
 
 import datetime
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from loading import load
 
 from dicom_node.commands.phantom import write_series
 from inference.models.card import load_card
@@ -140,7 +140,7 @@ def test_packed_heads_train_elsewhere(
     made: tuple[Options, list[Case], Sequence[Dataset], Path], site: Path, tmp_path: Path
 ) -> None:
     _, cases, _, _ = made
-    main = _script_main()
+    main = load(ROOT / "scripts" / "train.py").main
     packed = CliRunner().invoke(main, [str(site), "--out", str(tmp_path / "packed"), "--pack-only"])
     assert packed.exit_code == 0, packed.output
     assert "8 studies" in packed.output
@@ -163,15 +163,6 @@ def test_progress_survives_a_cut_off_line(tmp_path: Path) -> None:
     assert "1 min left" in first.words
     write_page(tmp_path / "none", tmp_path / "empty.html")
     assert "No step is done yet" in (tmp_path / "empty.html").read_text()
-
-
-def _script_main():
-    """The command of scripts/train.py."""
-    spec = importlib.util.spec_from_file_location("train_script", ROOT / "scripts" / "train.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
 
 
 def test_checkpoints_are_small_enough_to_be_carried(

@@ -4,15 +4,17 @@ import base64
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from peers import own_port, triage_node
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 from starlette.testclient import TestClient
 from web_support import Node, make_node
 
@@ -31,10 +33,11 @@ from dicom_node.web.viewer.install import (
 from dicom_node.web.viewer.opening import filled
 
 STUDY = Study("1.2.826.1", "A/B 1", "DOE^Jane", "", "F", "Ü&=#7", "CT head", "20261120")
+Members = dict[str, bytes | tarfile.TarInfo]
 PAGE = b"<!doctype html><script>window.a=1</script><script src=/app.js></script>"
 
 
-def packed(folder: Path, members: dict[str, bytes | tarfile.TarInfo], version: str = "1.0.0") -> tuple[Path, Package]:
+def packed(folder: Path, members: Members, version: str = "1.0.0") -> tuple[Path, Package]:
     """A .tgz with these members, and the package that it is."""
     path = folder / f"viewer-{version}.tgz"
     with tarfile.open(path, "w:gz") as tar:
@@ -49,13 +52,14 @@ def packed(folder: Path, members: dict[str, bytes | tarfile.TarInfo], version: s
     return path, Package("@test/viewer", version, f"sha512-{digest}")
 
 
-def viewer(version: str = "1.0.0", **more: bytes) -> dict[str, bytes | tarfile.TarInfo]:
+def viewer(version: str = "1.0.0", more: Mapping[str, bytes] = MappingProxyType({})) -> Members:
     """The members of a small viewer."""
-    files = {"index.html": PAGE, "app.js": version.encode(), "5130ccb17e3f3f5b.wasm": b"\0asm"}
-    return {f"package/dist/{name}": content for name, content in (files | more).items()} | {"package/LICENSE": b"MIT"}
+    files = {"index.html": PAGE, "app.js": version.encode(), "5130ccb17e3f3f5b.wasm": b"\0asm", **more}
+    members: Members = {f"package/dist/{name}": content for name, content in files.items()}
+    return members | {"package/LICENSE": b"MIT"}
 
 
-def installed(data: Path, members: dict[str, bytes | tarfile.TarInfo], version: str = "1.0.0") -> Path:
+def installed(data: Path, members: Members, version: str = "1.0.0") -> Path:
     """Install a small viewer; its folder."""
     data.mkdir(parents=True, exist_ok=True)
     path, package = packed(data, members, version)
@@ -140,14 +144,14 @@ def test_a_row_opens_weasis_with_its_own_query(tmp_path: Path) -> None:
 
 def test_a_package_is_installed_whole_and_without_what_is_not_needed(tmp_path: Path) -> None:
     more = {"ort/big.wasm": b"x", "app-config.js": b"theirs", "sw.js": b"x", "app.js.map": b"x", "assets/a.png": b"p"}
-    folder = installed(tmp_path, viewer(**more))
+    folder = installed(tmp_path, viewer(more=more))
     expected = {"index.html": PAGE, "app.js": b"1.0.0", "5130ccb17e3f3f5b.wasm": b"\0asm", "assets/a.png": b"p"}
     assert files_in(folder) == expected
     assert installed_version(tmp_path) == "1.0.0"
 
 
 def test_an_older_viewer_is_replaced_and_gone(tmp_path: Path) -> None:
-    before = installed(tmp_path, viewer("1.0.0", old=b"old")).resolve()
+    before = installed(tmp_path, viewer("1.0.0", {"old": b"old"})).resolve()
     folder = installed(tmp_path, viewer("1.1.0"), "1.1.0")
     assert installed_version(tmp_path) == "1.1.0"
     assert (folder / "app.js").read_bytes() == b"1.1.0" and not (folder / "old").exists()
@@ -175,7 +179,7 @@ def link_to(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.Ta
         {"package/dist/device": link_to("package/dist/device", "", tarfile.CHRTYPE)},
     ],
 )
-def test_what_would_lie_outside_is_refused_and_the_old_viewer_stays(tmp_path: Path, bad: dict[str, bytes]) -> None:
+def test_what_would_lie_outside_is_refused_and_the_old_viewer_stays(tmp_path: Path, bad: Members) -> None:
     data = tmp_path / "a" / "b" / "data"
     installed(data, viewer("1.0.0"))
     path, package = packed(data, viewer("2.0.0") | bad, "2.0.0")
@@ -243,7 +247,7 @@ def node(tmp_path: Path) -> Node:
         "status": b"theirs",
         "static/page.css": b"theirs",
     }
-    installed(node.settings.node.data, viewer(**more))
+    installed(node.settings.node.data, viewer(more=more))
     return node
 
 
@@ -324,7 +328,7 @@ def key_objects(*sop_uids: str) -> Dataset:
     """A key object selection of these images, with a text before them."""
     made = Dataset()
     made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     made.SOPClassUID, made.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.88.59", "1.2.3.9"
     content = [Dataset()]
     content[0].ValueType = "TEXT"

@@ -54,7 +54,7 @@ def test_shipped_card_and_weights_load_and_match() -> None:
     card = load_card("haemorrhage")
     assert len(load_networks(card, build_network, CPU)) == card.networks
     assert len(card.identity.sha256) == 64
-    assert 0 < card.decisions.study_threshold < 1
+    assert 0 < card.threshold < 1
     assert "not a medical device" in card.intended_use.lower()
     assert "10.13026/w8q8-ky94" in card.data
     assert card.children and card.limits

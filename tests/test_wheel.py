@@ -14,7 +14,7 @@ BESIDE = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dat
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, unpacked into a folder of its own; its dependencies are those of this environment."""
     place = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, place / "source", ignore=BESIDE)

@@ -17,6 +17,7 @@ from dicom_node.entities import (
     JobKind,
     JobState,
     SeriesState,
+    Study,
     Urgency,
 )
 from dicom_node.headlines import headline
@@ -50,7 +51,7 @@ def fill(node: Core, *rows: tuple[str, Urgency, ItemState, float]) -> None:
     with node.database.write() as tx:
         worklist.forget_study(tx, STUDY)
         for name, urgency, state, minutes in rows:
-            instances.put_study(tx, instances.Study(name, "", "", "", "", "", "", ""))
+            instances.put_study(tx, Study(name, "", "", "", "", "", "", ""))
             since = NOON - timedelta(minutes=minutes)
             worklist.put(tx, WorklistItem(name, urgency, state, since, since))
 

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from series import DECODERS
 
 from dicom_node import clock
 from dicom_node.archive import Archive
@@ -213,10 +216,10 @@ def make_node(folder: Path, **web: object) -> Node:
 @contextmanager
 def serving(node: Node, port: int = 0) -> Iterator[tuple[str, uvicorn.Server]]:
     """The page on a real socket of this machine; its address."""
-    receiver = Receiver(node.database, node.archive)
+    receiver = Receiver(node.database, node.archive, DECODERS)
     refused = partial(note_refusal, node.database)
     storing = Storing(receiver.store, receiver.ended, refused, node.settings.node.ae_title)
-    app = build_app(node.database, node.archive, node.settings, storing)
+    app = build_app(node.database, node.archive, node.settings, storing, DECODERS)
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -231,3 +234,14 @@ def serving(node: Node, port: int = 0) -> Iterator[tuple[str, uvicorn.Server]]:
         server.should_exit = True
         thread.join(20)
         assert not thread.is_alive()
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core calls serious or critical."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{each['id']}: {node['html']}: {node['failureSummary']}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]

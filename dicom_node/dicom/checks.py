@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dicom_node.errors import CannotUnderstand, Gone, TriageNodeError
 from inference.input import elements
 
+NOT_DECODED = "The pixels cannot be decoded"
 UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
 UNREADABLE = elements.UNREADABLE
 """What is raised when data are damaged; why each class is in it stands there, beside those who read for analysis."""

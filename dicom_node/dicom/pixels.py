@@ -1,4 +1,4 @@
-"""What needs pixels decoded (runs in the process of decoding.py): frames, transcoded instances, pictures.
+"""What needs pixels decoded (runs in a process of decoding.py): frames as bytes and as pictures.
 
 Windowing follows PS3.3 C.11.1 and C.11.2, the picture's parameters PS3.18 8.3.5.
 """
@@ -11,19 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom import dcmread, dcmwrite
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from dicom_node.dicom.checks import damage_raises
-from dicom_node.dicom.json_model import BINARY, little_endian
+from dicom_node.dicom.checks import NOT_DECODED, damage_raises
 from dicom_node.errors import CannotDecode
 from inference.input.elements import integer
 
-NOT_DECODED = "The pixels cannot be decoded"
 WINDOW_OF_NONE = (0.5, 99.5)  # percentiles shown where the instance names no window
 MACROS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 PER_FRAME, SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
@@ -45,20 +43,7 @@ class Look:
 def frame_bytes(path: Path, index: int) -> bytes:
     """A frame (from 0) in little endian, colours as RGB by pixel; bits are packed again."""
     header = dcmread(path, stop_before_pixels=True)
-    return _packed(_values(path, header, index), integer(header, "BitsAllocated"))
-
-
-@damage_raises(CannotDecode, NOT_DECODED)
-def transcode(path: Path, target: Path) -> None:
-    """Write the instance as Explicit VR Little Endian. The SOP Instance UID stays."""
-    dataset = dcmread(path)
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax.is_encapsulated:
-        dataset.decompress(generate_instance_uid=False)
-    elif syntax == ExplicitVRBigEndian:
-        _turn(dataset)
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dcmwrite(target, dataset, enforce_file_format=True)
+    return packed(_values(path, header, index), integer(header, "BitsAllocated"))
 
 
 @damage_raises(CannotDecode, NOT_DECODED)
@@ -82,22 +67,11 @@ def _values(path: Path, header: FileDataset, index: int) -> Pixels:
     return pixel_array(dcmread(path) if deflated else path, index=index)
 
 
-def _packed(values: Pixels, bits: int | None) -> bytes:
+def packed(values: Pixels, bits: int | None) -> bytes:
+    """Values as little endian bytes, single bits eight to a byte (PS3.5 8.1.1)."""
     if bits == 1:
         return np.packbits(values.ravel().astype(np.uint8), bitorder="little").tobytes()
     return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
-
-
-def _turn(dataset: FileDataset) -> None:
-    """Binary values from big to little endian; pydicom turns the numbers when it writes them."""
-    if "PixelData" in dataset:
-        values = pixel_array(dataset, raw=True)
-        dataset.PixelData = _packed(values, integer(dataset, "BitsAllocated"))
-        if (integer(dataset, "SamplesPerPixel") or 1) > 1:
-            dataset.PlanarConfiguration = 0
-    for element in dataset.iterall():
-        if element.VR in BINARY and element.value and element.keyword != "PixelData":
-            element.value = little_endian(element.value, str(element.VR), swap=True)
 
 
 def _shown(header: FileDataset, values: Pixels, index: int, window: Window | None) -> Pixels:

@@ -13,6 +13,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from dicom_node import clock
 from dicom_node.archive import Archive
 from dicom_node.derived.candidates import questions_of_pipelines
+from dicom_node.dicom.decoding import Decoders
 from dicom_node.errors import PeerError
 from dicom_node.network import scu
 from dicom_node.network.scp import StorageServer
@@ -33,23 +34,24 @@ if TYPE_CHECKING:
     pass
 
 STUCK_S = 180.0
+DECODE_S = 60.0  # a sender waits for its answer meanwhile
 log = structlog.get_logger()
 
 
 @contextmanager
 def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[tuple[StorageServer, Life]]:
     """The DICOM side: receives, completes, routes and delivers while the body runs."""
-    with only_one(settings.node.data, "node"):
+    with only_one(settings.node.data, "node"), Decoders(limit_s=DECODE_S) as decoders:
         database, archive = open_database(settings.database_path), Archive(settings.node.data)
         rules = load_rules(settings.routes_path)
         with database.read() as tx:
             rules.check_pipelines(questions_of_pipelines(tx))
         archive.clear_incoming()
-        adopted, lost = reconcile(database, archive, clock.utc_now())
+        adopted, lost = reconcile(database, archive, decoders, clock.utc_now())
         if adopted or lost:
             log.warning("files and rows differed at start", files_adopted=adopted, rows_dropped=lost)
         life, ticker = Life(database, "node", supervisor), clock.Ticker()
-        receiver = Receiver(database, archive)
+        receiver = Receiver(database, archive, decoders)
         server = StorageServer(settings, receiver.store, receiver.ended, partial(note_refusal, database))
         with database.write() as tx:
             processes.publish(tx, "dicom_port", str(server.port))

@@ -4,6 +4,7 @@ from functools import partial
 
 from dicom_node import clock
 from dicom_node.archive import Archive
+from dicom_node.dicom.decoding import Decoders
 from dicom_node.processes.life import BEAT_EVERY_S, Life
 from dicom_node.processes.node import note_refusal
 from dicom_node.settings import Settings
@@ -20,11 +21,11 @@ def run_web(settings: Settings, supervisor: int | None = None) -> None:
     from dicom_node.web.dicomweb.context import Storing
 
     database, archive = open_database(settings.database_path), Archive(settings.node.data)
-    life, ticker = Life(database, "web", supervisor), clock.Ticker()
-    receiver = Receiver(database, archive)
+    life, ticker, decoders = Life(database, "web", supervisor), clock.Ticker(), Decoders()
+    receiver = Receiver(database, archive, decoders)
     storing = Storing(receiver.store, receiver.ended, partial(note_refusal, database), settings.node.ae_title)
     config = uvicorn.Config(
-        build_app(database, archive, settings, storing),
+        build_app(database, archive, settings, storing, decoders),
         host=settings.web.host,
         port=settings.web.port,
         log_level="warning",
@@ -44,5 +45,6 @@ def run_web(settings: Settings, supervisor: int | None = None) -> None:
 
     ticker.every(BEAT_EVERY_S, beat, "beat")
     server.run()
+    decoders.close()
     ticker.stop()
     life.finish()

@@ -16,6 +16,7 @@ from dicom_node import clock
 from dicom_node.archive import Archive
 from dicom_node.derived import flag, removal
 from dicom_node.dicom.checks import checked_uid
+from dicom_node.dicom.decoding import Decoders
 from dicom_node.dicom.headers import Described, check_negotiated, describe, read_header
 from dicom_node.dicom.part10 import part10_header
 from dicom_node.dicom.same_image import NOT_IMAGES, same_image
@@ -30,8 +31,8 @@ log = structlog.get_logger()
 class Receiver:
     """Takes requests from any number of associations at once."""
 
-    def __init__(self, database: Database, archive: Archive) -> None:
-        self._database, self._archive = database, archive
+    def __init__(self, database: Database, archive: Archive, decoders: Decoders) -> None:
+        self._database, self._archive, self._decoders = database, archive, decoders
         self._lock = threading.Lock()
         self._open: dict[int, set[str]] = defaultdict(set)  # association -> series it has sent
 
@@ -52,7 +53,8 @@ class Receiver:
         if any(version.sha256 == digest and version.path.exists() for version in known):
             return
         self._archive.put(path, header, incoming.data)
-        record(self._database, described, path, digest, incoming.calling_aet, incoming.called_aet, clock.utc_now())
+        now, sent = clock.utc_now(), (incoming.calling_aet, incoming.called_aet)
+        record(self._database, self._decoders, described, path, digest, *sent, now)
 
     def ended(self, association: int, in_good_order: bool) -> None:
         """An association is over; series that no other one is sending are released."""
@@ -66,13 +68,20 @@ class Receiver:
 
 
 def record(
-    database: Database, described: Described, path: Path, digest: str, calling_aet: str, called_aet: str, now: datetime
+    database: Database,
+    decoders: Decoders,
+    described: Described,
+    path: Path,
+    digest: str,
+    calling_aet: str,
+    called_aet: str,
+    now: datetime,
 ) -> None:
     """Write the rows of a stored file, in one transaction. Nothing changes when these bytes are known already."""
     study_uid, series_uid, sop_uid = described.study.study_uid, described.series_uid, described.sop_uid
     with database.read() as tx:
         known = instances.versions(tx, sop_uid)
-    changed = not known or not same_image(known[-1].path, path)
+    changed = not known or not same_image(known[-1].path, path, decoders)
     with database.write() as tx:
         if (standing := instances.versions(tx, sop_uid)) != known:  # another association was quicker with this image
             changed, known = True, standing
@@ -108,7 +117,7 @@ def record(
         )
 
 
-def reconcile(database: Database, archive: Archive, now: datetime) -> tuple[int, int]:
+def reconcile(database: Database, archive: Archive, decoders: Decoders, now: datetime) -> tuple[int, int]:
     """At start-up: files without rows get them, rows without files go. Returns how many of each there were."""
     with database.read() as tx:
         rows = instances.all_paths(tx)
@@ -117,9 +126,8 @@ def reconcile(database: Database, archive: Archive, now: datetime) -> tuple[int,
     for path in sorted(files - rows, key=lambda path: path.stat().st_mtime_ns):  # versions in the order they came
         try:
             dataset = read_header(path.read_bytes())
-            digest = path.name.split(".")[-2]
-            calling_aet = str(dataset.file_meta.get("SourceApplicationEntityTitle", ""))
-            record(database, describe(dataset), path, digest, calling_aet, "", now)
+            digest, sender = path.name.split(".")[-2], str(dataset.file_meta.get("SourceApplicationEntityTitle", ""))
+            record(database, decoders, describe(dataset), path, digest, sender, "", now)
             adopted += 1
         except Refused as error:
             log.error("a file in the archive cannot be read and is left alone", path=str(path), error=str(error))

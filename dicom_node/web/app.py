@@ -12,6 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from dicom_node.archive import Archive
+from dicom_node.dicom.decoding import Decoders
 from dicom_node.settings import Settings
 from dicom_node.tables import worklist as table
 from dicom_node.tables.database import Database
@@ -49,12 +50,20 @@ ROUTES = [
 ]
 
 
-def build_app(database: Database, archive: Archive, settings: Settings, storing: Storing | None = None) -> Starlette:
-    """The page of one node as an ASGI application; `storing` is how STOW-RS makes an object durable."""
+def build_app(
+    database: Database,
+    archive: Archive,
+    settings: Settings,
+    storing: Storing | None = None,
+    decoders: Decoders | None = None,
+) -> Starlette:
+    """The page of one node as an ASGI application; `storing` is how STOW-RS makes an object durable.
+
+    The caller closes the `decoders`; without them the application has its own while it is up.
+    """
     site = Site(database, archive, settings, make_templates(settings))
     watcher = events.Watcher(database, table.changes)
-
-    service = Service(database, archive, storing)
+    service = Service(database, archive, storing, decoders or Decoders())
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -63,7 +72,8 @@ def build_app(database: Database, archive: Archive, settings: Settings, storing:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
-        service.decoder.close()
+        if decoders is None:
+            service.decoders.close()
 
     app = Starlette(
         routes=[mount_at("/dicom-web"), *ROUTES],

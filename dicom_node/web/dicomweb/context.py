@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from dicom_node.archive import Archive
 from dicom_node.dicom.checks import checked_uid
-from dicom_node.dicom.decoding import Decoder
+from dicom_node.dicom.decoding import Decoders
 from dicom_node.entities import Incoming
 from dicom_node.errors import CannotUnderstand
 from dicom_node.tables.database import Database
@@ -36,7 +36,7 @@ class Service:
     database: Database
     archive: Archive
     storing: Storing | None
-    decoder: Decoder = field(default_factory=Decoder)
+    decoders: Decoders
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
 

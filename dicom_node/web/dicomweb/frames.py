@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from dicom_node.dicom import json_model, part10
 from dicom_node.dicom.frames import stored_frame
 from dicom_node.dicom.part10 import Header
+from dicom_node.dicom.pixels import frame_bytes
 from dicom_node.errors import NoSuchValue
 from dicom_node.tables.views.archive import StoredObject
 from dicom_node.web.dicomweb import multipart, negotiate
@@ -102,7 +103,7 @@ def frame_contents(
     def make(number: int) -> bytes:
         if raw:
             return stored_frame(found.path, header, number - 1)
-        return service.decoder.frame(found.path, number - 1)
+        return service.decoders.run(frame_bytes, found.path, number - 1)
 
     return itertools.chain([make(numbers[0])], (make(number) for number in numbers[1:]))
 

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from dicom_node.dicom import json_model, part10
+from dicom_node.dicom.transcode import can_be_transcoded, transcoded
 from dicom_node.errors import CannotDecode, DamagedFile
 from dicom_node.tables.views.archive import StoredObject
 from dicom_node.web.dicomweb import multipart, negotiate
@@ -22,8 +23,6 @@ from dicom_node.web.dicomweb.negotiate import ANY, Accepted
 
 DICOM = "application/dicom"
 NOT_FOR_THE_WEB = (ImplicitVRLittleEndian, ExplicitVRBigEndian)  # PS3.18 8.7.3.5.2
-DECODABLE = ("", ".1", ".1.99", ".2", ".4.50", ".4.51", ".4.57", ".4.70", ".4.80", ".4.81", ".4.90", ".4.91", ".5")
-CAN_DECODE = {f"1.2.840.10008.1.2{end}" for end in (*DECODABLE, ".4.201", ".4.202", ".4.203")}
 log = structlog.get_logger()
 
 
@@ -77,13 +76,8 @@ def can_have(found: StoredObject, wish: Accepted) -> bool:
     """Whether an object can be given in the transfer syntax that is wished for."""
     syntax = syntax_of(found)
     if wish.transfer_syntax in ("", ExplicitVRLittleEndian):
-        return syntax in CAN_DECODE or found_without_pixels(found)
+        return can_be_transcoded(found.path, syntax)
     return wish.transfer_syntax in (ANY, syntax)
-
-
-def found_without_pixels(found: StoredObject) -> bool:
-    """Whether there is nothing to decode."""
-    return part10.read_header(found.path, tags=()).pixels is None
 
 
 def as_stored(syntax: str, wish: Accepted) -> bool:
@@ -102,7 +96,7 @@ def instance_part(service: Service, found: StoredObject, stored: bool, url: str,
     """A whole instance. What cannot be decoded is sent as stored and says so, unless `strict`."""
     if not stored:
         try:
-            made = service.decoder.explicit_little_endian(found.path)
+            made = transcoded(found.path, service.decoders)
         except CannotDecode as error:
             if strict:
                 raise

@@ -1,0 +1,69 @@
+"""Instances in Explicit VR Little Endian (PS3.5 A.2), for those who do not take the syntax they are stored in."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import FileDataset
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
+
+from dicom_node.dicom.checks import NOT_DECODED, damage_raises
+from dicom_node.dicom.decoding import Decoders
+from dicom_node.dicom.json_model import BINARY, little_endian
+from dicom_node.dicom.part10 import read_header
+from dicom_node.dicom.pixels import packed
+from dicom_node.errors import CannotDecode, TriageNodeError
+from inference.input.elements import integer
+
+DECODABLE = frozenset(  # uncompressed, deflated, JPEG, JPEG-LS, JPEG 2000, RLE and High-Throughput JPEG 2000
+    f"1.2.840.10008.1.2{end}"
+    for end in (
+        *("", ".1", ".1.99", ".2", ".4.50", ".4.51", ".4.57", ".4.70", ".4.80", ".4.81", ".4.90", ".4.91", ".5"),
+        *(".4.201", ".4.202", ".4.203"),
+    )
+)
+
+
+def can_be_transcoded(path: Path, syntax: str) -> bool:
+    """Whether there is a decoder for the syntax that a file is stored in, or nothing in it to decode."""
+    return syntax in DECODABLE or read_header(path, tags=()).pixels is None
+
+
+def transcoded(path: Path, decoders: Decoders) -> Path:
+    """The instance as a new temporary file, which the caller removes. CannotDecode when it cannot be made."""
+    handle, name = tempfile.mkstemp(suffix=".dcm")
+    os.close(handle)
+    target = Path(name)
+    try:
+        decoders.run(transcode, path, target)
+    except (TriageNodeError, OSError):
+        target.unlink(missing_ok=True)
+        raise
+    return target
+
+
+@damage_raises(CannotDecode, NOT_DECODED)
+def transcode(path: Path, target: Path) -> None:
+    """Write the instance as Explicit VR Little Endian (in a process of decoding.py). The SOP Instance UID stays."""
+    dataset = dcmread(path)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated:
+        dataset.decompress(generate_instance_uid=False)
+    elif syntax == ExplicitVRBigEndian:
+        _turn(dataset)
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dcmwrite(target, dataset, enforce_file_format=True)
+
+
+def _turn(dataset: FileDataset) -> None:
+    """Binary values from big to little endian; pydicom turns the numbers when it writes them."""
+    if "PixelData" in dataset:
+        values = pixel_array(dataset, raw=True)
+        dataset.PixelData = packed(values, integer(dataset, "BitsAllocated"))
+        if (integer(dataset, "SamplesPerPixel") or 1) > 1:
+            dataset.PlanarConfiguration = 0
+    for element in dataset.iterall():
+        if element.VR in BINARY and element.value and element.keyword != "PixelData":
+            element.value = little_endian(element.value, str(element.VR), swap=True)
