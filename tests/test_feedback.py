@@ -45,6 +45,7 @@ def form(node: Node, study_uid: str, verdict: str, version: int = 1, **changed: 
     with node.database.read() as tx:
         analysis = next(a for a in results.analyses_of_study(tx, study_uid) if a.version == version)
     fields: dict[str, Value] = {
+        "question": QUESTION,
         "version": str(version),
         "made": analysis.made_at.isoformat(),
         "verdict": verdict,
@@ -100,7 +101,7 @@ def test_the_page_shows_it_and_remembers_the_name(node: Node, client: TestClient
     answer = client.post(
         f"/studies/{study_uid}/feedback", data=form(node, study_uid, "agree", comment="<b>"), headers=HERE
     )
-    assert answer.headers["location"] == f"/studies/{study_uid}#feedback-1"
+    assert answer.headers["location"] == f"/studies/{study_uid}#feedback-haemorrhage-1"
     assert "reader=Dr.%20Wei%C3%9F" in answer.headers["set-cookie"]
     page = client.get(f"/studies/{study_uid}").text
     assert re.search(r"<b>Dr\. Weiß</b> agrees: <span class=\"words\">&lt;b&gt;</span>", page)
@@ -113,7 +114,7 @@ def test_the_page_shows_it_and_remembers_the_name(node: Node, client: TestClient
 @pytest.mark.parametrize(
     ("suspected", "verdict", "changed", "words"),
     [
-        (True, "missed", {}, "cannot have missed one"),
+        (True, "missed", {}, "suspects something, so it cannot have missed it"),
         (False, "false_alarm", {}, "suspects nothing"),
         (False, "wrong_type", {"type": "epidural"}, "suspects nothing"),
         (True, "wrong_type", {}, "name the right types"),
@@ -124,6 +125,8 @@ def test_the_page_shows_it_and_remembers_the_name(node: Node, client: TestClient
         (True, "perhaps", {}, "choose whether you agree"),
         (True, "", {}, "choose whether you agree"),
         (True, "agree", {"made": "yesterday"}, "choose whether you agree"),
+        (True, "agree", {"question": "terms"}, "no such question"),
+        (True, "agree", {"question": "../terms"}, "no such question"),
         (True, "agree", {"comment": "x" * 2001}, "at most 2000"),
     ],
 )
@@ -203,7 +206,7 @@ def test_each_result_is_judged_for_itself(node: Node, client: TestClient) -> Non
     assert say(client, node, study_uid, "agree", version=1) == 303
     assert judged(node) == {("flagged", "agree"): 1}
     page = client.get(f"/studies/{study_uid}").text
-    assert page.index('id="feedback-2"') < page.index('id="feedback-1"')
+    assert page.index('id="feedback-haemorrhage-2"') < page.index('id="feedback-haemorrhage-1"')
 
 
 def test_feedback_outlives_its_study(node: Node, client: TestClient) -> None:
@@ -328,7 +331,7 @@ def test_what_is_being_typed_survives_an_update(node: Node, page: Page) -> None:
     page.get_by_label("Comment").fill("half a sen")
     node.result(study_uid, suspected=True)
     expect(page.get_by_role("heading", name="Feedback on result 2")).to_be_visible()
-    old = page.locator("#feedback-1")
+    old = page.locator("#feedback-haemorrhage-1")
     expect(old.get_by_role("radio", name="Disagree: false alarm")).to_be_checked()
     expect(old.get_by_label("Comment")).to_have_value("half a sen")
-    expect(page.locator("#feedback-2").get_by_label("Comment")).to_have_value("")
+    expect(page.locator("#feedback-haemorrhage-2").get_by_label("Comment")).to_have_value("")
