@@ -77,13 +77,13 @@ def served(node: Core) -> Iterator[Web]:
 def own_picture(node: Core) -> None:
     """The node's own result for the second study."""
     made = ct(0, study=2, series=9103, SOPClassUID=SecondaryCaptureImageStorage, Modality="CT")
-    path = node.archive.result_path(SECOND, 1, "SC")
+    path = node.archive.result_path(SECOND, "haemorrhage", 1, "SC")
     buffer = BytesIO()
     dcmwrite(buffer, made, enforce_file_format=True)
     node.archive.put(path, buffer.getvalue())
     result = ResultObject("SC", made.SOPInstanceUID, made.SOPClassUID, made.SeriesInstanceUID, path)
     with node.database.write() as tx:
-        results.add_object(tx, SECOND, 1, result, clock.utc_now())
+        results.add_object(tx, SECOND, "haemorrhage", 1, result, clock.utc_now())
 
 
 def place(dataset: Dataset) -> str:

@@ -134,7 +134,7 @@ def test_a_flag_is_not_lowered_silently(node: Node, client: TestClient) -> None:
 def test_the_picture_beside_a_headline_belongs_to_it(node: Node, client: TestClient) -> None:
     study_uid = node.analysed(1, suspected=True)
     node.picture_only(study_uid, picture_bytes((255, 190, 0)))
-    assert f"/studies/{study_uid}/thumb.jpg?version=1" in client.get("/").text
+    assert f"/studies/{study_uid}/thumb.jpg?question=haemorrhage&amp;version=1" in client.get("/").text
     declined = node.receive(2)
     node.choose(declined, ChoiceKind.DECLINED, "Not a head CT.")
     node.picture_only(declined, picture_bytes((255, 190, 0)))

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dicom_node import clock
+from dicom_node.derived.flag import in_order
 from dicom_node.tables import models, quality
 from dicom_node.tables.database import Transaction
 from dicom_node.web.notices import Notice
@@ -45,7 +46,7 @@ def show_quality(request: Request) -> Response:
     asked = request.query_params
     weeks = next((period for period in PERIODS if str(period) == asked.get("weeks")), PERIODS[1])
     with site_of(request).database.read() as tx:
-        known = quality.questions(tx) or list(QUESTIONS)
+        known = sorted(quality.questions(tx), key=in_order) or list(QUESTIONS)
         question = next((each for each in known if each == asked.get("question")), known[0])
         page = quality_page(tx, clock.utc_now(), question, weeks, asked.get("scanner", ""))
     context = {"page": page, "periods": PERIODS, "late": LATE, "before": BEFORE, "percent": percent, "known": known}
@@ -64,7 +65,10 @@ def quality_page(tx: Transaction, now: datetime, question: str, weeks: int, scan
     of_scanners = sorted(shown.by_scanner().items(), key=lambda each: (-each[1].studies, names[each[0]]))
     of_weeks = shown.of_scanner(chosen.scanner_id) if chosen else shown
     total = of_weeks.total()
-    by_week, by_scanner = week_groups(of_weeks, this_week, weeks), scanner_groups(of_scanners, names, weeks, chosen)
+    by_week, by_scanner = (
+        week_groups(of_weeks, this_week, weeks),
+        scanner_groups(of_scanners, names, question, weeks, chosen),
+    )
     change = everything.of_scanner(chosen.scanner_id).flag_rate_change(this_week) if chosen else None
     drawn = (change if chosen else everything.flag_rate_change(this_week)) if total.studies else None
     return QualityPage(
@@ -96,13 +100,16 @@ def week_groups(figures: Figures, this_week: date, weeks: int) -> list[Group]:
 
 
 def scanner_groups(
-    of_scanners: list[tuple[int, Tally]], names: dict[int, str], weeks: int, chosen: quality.Scanner | None
+    of_scanners: list[tuple[int, Tally]],
+    names: dict[int, str],
+    question: str,
+    weeks: int,
+    chosen: quality.Scanner | None,
 ) -> list[Group]:
     """The scanners with the most studies, each with a link that shows it alone."""
+    link = f"/quality?weeks={weeks}&question={question}&scanner="
     return [
-        Group(
-            names[key], f"/quality?weeks={weeks}&scanner={key}", chosen is not None and key == chosen.scanner_id, each
-        )
+        Group(names[key], f"{link}{key}", chosen is not None and key == chosen.scanner_id, each)
         for key, each in of_scanners[:MOST_SCANNERS]
     ]
 

@@ -88,10 +88,9 @@ def said_in(form: dict[str, list[str]], study_uid: str) -> tuple[About, Given]:
     first = {name: values[0].strip() for name, values in form.items()}
     question = first.get("question", QUESTIONS[0])
     if question not in QUESTIONS:  # it names a module: nothing that came from outside may
-        raise HTTPException(409, GONE)
+        raise HTTPException(400, "There is no such question. Please open the study again.")
     try:
         about = About(study_uid, question, int(first["version"]), datetime.fromisoformat(first["made"]))
-        known = vocabulary_of(question).types
         verdict = Verdict.WITHDRAWN if "withdraw" in first else Verdict(first["verdict"])
     except (KeyError, ValueError) as error:
         raise HTTPException(400, "Please choose whether you agree with the result.") from error
@@ -100,6 +99,7 @@ def said_in(form: dict[str, list[str]], study_uid: str) -> tuple[About, Given]:
         raise HTTPException(400, "Please type your name, so that colleagues can ask you.")
     if len(comment) > LONGEST_COMMENT:
         raise HTTPException(400, f"Please say it in at most {LONGEST_COMMENT} characters.")
+    known = vocabulary_of(question).types
     types = form.get("type", []) if verdict in (Verdict.WRONG_TYPE, Verdict.MISSED) else []
     if unknown := set(types) - set(known):
         raise HTTPException(400, f"{sorted(unknown)[0]!r} is no type of {vocabulary_of(question).noun}.")
