@@ -227,7 +227,8 @@ def words_of(line: str) -> list[str]:
 
 def parse(words: list[str]) -> None:
     """Read the words as the program would, without running anything. ClickException where they are wrong."""
-    command, context = PROGRAM, click.Context(PROGRAM, info_name="triage-node")
+    command: click.Command = PROGRAM
+    context = click.Context(PROGRAM, info_name="triage-node")
     while isinstance(command, click.Group):
         given, rest, _ = command.make_parser(context).parse_args(list(words))
         if not rest or given.get("help"):

@@ -97,7 +97,9 @@ def test_growth_is_intraparenchymal_by_definition_and_beyond_the_error(
 
 def test_growth_needs_the_type_told_apart_in_both_scans() -> None:
     """A model that tells no types says what it can of all blood together."""
-    for earlier, later in (({IPH: known(10)}, {SDH: known(30)}), ({SDH: known(10)}, {IPH: known(30)})):
+    pairs: tuple[tuple[dict[str, Volume], dict[str, Volume]], ...]
+    pairs = (({IPH: known(10)}, {SDH: known(30)}), ({SDH: known(10)}, {IPH: known(30)}))
+    for earlier, later in pairs:
         (whole,) = changes(earlier, later)
         assert whole.kind is ChangeKind.LARGER and not whole.grown
 

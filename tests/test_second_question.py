@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -74,7 +75,13 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory, bleeding_head: list[Dataset], orthanc: Orthanc) -> Core:
     """A node that has analysed the head for both questions and delivered what it found."""
-    peer = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": orthanc.dicom_port, "destination": True}
+    peer: dict[str, Any] = {
+        "name": "pacs",
+        "ae_title": "PACS",
+        "host": "127.0.0.1",
+        "port": orthanc.dicom_port,
+        "destination": True,
+    }
     made = core(tmp_path_factory.mktemp("node"), route={"rules": str(HERE / "routes.toml")}, peer=[peer])
     made.receive(bleeding_head)
     analyse(made)

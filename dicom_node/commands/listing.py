@@ -68,7 +68,7 @@ def worklist(settings: Settings) -> list[WorklistEntry]:
             study = instances.get_study(tx, item.study_uid)
             made = [
                 each
-                for part in item.parts or flag.parts_of_old(item)
+                for part in item.parts
                 for each in results.objects_of(tx, item.study_uid, part.question, part.version)
             ]
             entries.append(
