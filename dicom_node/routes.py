@@ -60,7 +60,7 @@ NOTHING = Features("", "", "", "", "", "", "", "", "", "", "", 0, 0.0, 0.0, None
 FIELDS = {field.name for field in fields(Features)} | {"text", "gaps"}
 
 
-class Condition(BaseModel):
+class FieldTest(BaseModel):
     """One field's conditions; all that are given must hold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -102,7 +102,7 @@ class Rule(BaseModel):
     question: str | None = None
     decline: str | None = None
     ignore: str | None = None
-    when: dict[str, Condition] = {}
+    when: dict[str, FieldTest] = {}
 
     @model_validator(mode="after")
     def _is_sound(self) -> "Rule":

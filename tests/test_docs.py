@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from dicom_node.commands.analyse_files import Answer
+from dicom_node.commands.analyse_files import SeriesAnswer
 from dicom_node.commands.listing import JobEntry, WorklistEntry
 from dicom_node.commands.models_text import ModelEntry
 from dicom_node.routes import load_rules
@@ -200,7 +200,7 @@ def test_every_option_stands_in_its_section(name: str, command: click.Command) -
 
 @pytest.mark.parametrize(
     ("name", "entry"),
-    [("analyse", Answer), ("worklist", WorklistEntry), ("jobs", JobEntry), ("models list", ModelEntry)],
+    [("analyse", SeriesAnswer), ("worklist", WorklistEntry), ("jobs", JobEntry), ("models list", ModelEntry)],
 )
 def test_json_fields_are_told(name: str, entry: type) -> None:
     """All of them, in their order."""

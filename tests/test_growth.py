@@ -564,10 +564,10 @@ def test_what_the_page_says_outlives_the_earlier_study(node: Core) -> None:
     with node.database.write() as tx:
         there = growth.comparison(tx, uid, "haemorrhage")
         assert there.earlier_study_uid == earlier and there.grown
-        assert growth.comparison(tx, earlier, "haemorrhage") == growth.Comparison((), None, False)
+        assert growth.comparison(tx, earlier, "haemorrhage") == growth.ShownChange((), None, False)
         scans.forget_study(tx, earlier)
         gone = growth.comparison(tx, uid, "haemorrhage")
-    assert gone == growth.Comparison(there.sentences, None, False)
+    assert gone == growth.ShownChange(there.sentences, None, False)
 
 
 def test_the_report_in_codes(node: Core, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from dicom_node.steps.complete import complete_due
 from dicom_node.steps.deliver import deliver_due
 from dicom_node.steps.route import route_due
 from dicom_node.tables import feedback, jobs, quality, results, worklist
-from dicom_node.tables.feedback import Given, Verdict
+from dicom_node.tables.feedback import Opinion, Verdict
 from dicom_node.tables.worklist import Standing
 from inference import pipelines
 from inference.engines.local import Engine
@@ -285,7 +285,7 @@ def test_feedback_types_are_those_of_the_question(node: Core, bleeding_head: lis
     with node.database.read() as tx:
         analysis = results.analyses_of_study(tx, study_uid(bleeding_head), "skull_present")[-1]
     with node.database.write() as tx:
-        given = Given(Verdict.AGREE, (), "", "Dr Third")
+        given = Opinion(Verdict.AGREE, (), "", "Dr Third")
         kept = feedback.add(tx, analysis.study_uid, "skull_present", 1, analysis.made_at, given, clock.utc_now())
         assert kept is not None and kept.question == "skull_present"
         missing = feedback.add(tx, analysis.study_uid, "haemorrhage", 9, analysis.made_at, given, clock.utc_now())

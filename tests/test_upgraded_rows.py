@@ -70,7 +70,7 @@ def test_a_row_has_the_part_that_its_words_say(node: Core, number: int, standing
     (part,) = found.item.parts
     assert (part.question, part.standing, words.sign(found).label) == ("haemorrhage", standing, label)
     if not part.has_result:
-        assert headlines.said(part) == found.item.headline
+        assert headlines.say_part(part) == found.item.headline
 
 
 @pytest.mark.parametrize("number", [16, 17, 18, 19, 20, 23])

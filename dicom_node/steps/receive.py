@@ -110,7 +110,7 @@ def record(
         instances.add_instance(tx, instance, described.geometry)
         quality.note_equipment(tx, series_uid, study_uid, described.equipment)
         if changed and not own and described.modality not in NOT_IMAGES:
-            flag.received(tx, study_uid, now)
+            flag.note_arrival(tx, study_uid, now)
     if known and changed:
         log.warning(
             "other pixels or geometry under a known SOP Instance UID", sop_uid=sop_uid, version=instance.version
@@ -137,5 +137,5 @@ def reconcile(database: Database, archive: Archive, decoders: Decoders, now: dat
     with database.write() as tx:
         for study_uid in {instances.forget_file(tx, path, clock.monotonic()) for path in lost}:
             if study_uid and not instances.of_study(tx, study_uid):
-                removal.forget(tx, study_uid)
+                removal.forget_study(tx, study_uid)
     return adopted, len(lost)

@@ -141,7 +141,7 @@ def made(tx: Transaction, study_uid: str) -> list[MadeAt]:
     )
 
 
-def picture(tx: Transaction, study_uid: str, question: str | None, version: int | None) -> ResultObject | None:
+def latest_picture(tx: Transaction, study_uid: str, question: str | None, version: int | None) -> ResultObject | None:
     """The picture (SC) of one result, or of the latest that has one."""
     return tx.one(
         ResultObject,

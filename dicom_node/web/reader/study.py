@@ -29,7 +29,7 @@ class StudyPage:
     choices: tuple[Choice, ...]
     jobs: tuple[Job, ...]
     deliveries: tuple[Delivery, ...]
-    comparisons: dict[str, growth.Comparison]
+    comparisons: dict[str, growth.ShownChange]
     feedback: tuple[Feedback, ...]
 
     def latest(self, question: str) -> Analysis | None:
