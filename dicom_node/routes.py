@@ -18,6 +18,7 @@ from dicom_node.dicom.headers import text_of
 from dicom_node.errors import SettingsError
 from inference.input.geometry import StackShape
 from inference.input.stack import patient_age_years
+from inference.pipelines.registry import QUESTIONS
 
 NAME_IN_BRACES = re.compile(r"\{([^{}]*)\}")
 
@@ -110,6 +111,8 @@ class Rule(BaseModel):
             raise ValueError("a rule has exactly one of pipeline, decline, ignore")
         if self.pipeline is not None and self.question is not None:
             raise ValueError("a rule with a pipeline has no question: the pipeline's own is meant")
+        if self.question is not None and self.question not in QUESTIONS:
+            raise ValueError(f"there is no question {self.question!r} (there are: {', '.join(QUESTIONS)})")
         if unknown := sorted(self.when.keys() - FIELDS):
             raise ValueError(f"no such field: {', '.join(unknown)} (there are: {', '.join(sorted(FIELDS))})")
         self.reason_for(NOTHING)

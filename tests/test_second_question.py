@@ -3,7 +3,6 @@
 Routed, analysed, reported, delivered, listed, shown and judged side by side; neither replaces the other.
 """
 
-import hashlib
 import random
 import re
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from dicom_node.commands.listing import worklist as worklist_entries
 from dicom_node.commands.phantom import PATIENTS, write_patient
 from dicom_node.derived import flag
 from dicom_node.entities import ChoiceKind, Urgency
-from dicom_node.errors import CommandError, SettingsError
+from dicom_node.errors import SettingsError
 from dicom_node.models.store import ModelStore, open_engine
 from dicom_node.outbox import dicom
 from dicom_node.routes import load_rules
@@ -332,17 +331,6 @@ def test_a_series_considered_again_for_one_question_keeps_what_was_decided_for_t
     assert sorted(tried) == [(question, series, "declined") for question in BOTH for series in "12"]
 
 
-def test_feedback_names_a_question_that_there_is(node: Core, bleeding_head: list[Dataset]) -> None:
-    """The name is that of a module: what came from outside must never choose one."""
-    uid = study_uid(bleeding_head)
-    said = {"version": "1", "made": clock.utc_now().isoformat(), "verdict": "agree", "reader": "Dr Second"}
-    with serving(Node(node.database, node.archive, node.settings)) as (address, _):
-        for question in ("terms", "__init__", "", "no_such"):
-            form = said | {"question": question}
-            answer = httpx2.post(f"{address}/studies/{uid}/feedback", data=form, headers={"Origin": address})
-            assert answer.status_code == 409, question
-
-
 def test_a_scanner_of_the_quality_page_is_that_of_the_question(node: Core) -> None:
     with serving(Node(node.database, node.archive, node.settings)) as (address, _):
         pages = {question: httpx2.get(f"{address}/quality?question={question}").text for question in BOTH}
@@ -380,24 +368,6 @@ def test_the_badge_is_that_of_the_most_urgent_answer(
     urgency = next(each for each in flag.BY_URGENCY if any(part.urgency is each for part in parts))
     said = words.sign(replace(row, item=replace(item, parts=parts, urgency=urgency)))
     assert (said.label, said.note) == (label, note)
-
-
-def test_a_model_answers_for_pipelines_of_its_question_only(tmp_path: Path) -> None:
-    node = core(tmp_path)
-    store = ModelStore(node.settings.node.data, node.database)
-    card = tmp_path / "card.toml"
-    text = (HERE / "pipelines" / "skull_present" / "card.toml").read_text()
-    weights = tmp_path / "rule.safetensors"
-    weights.write_bytes(b"a rule has none")
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    card.write_text(text.replace('weights = "card.toml"', f'weights = "{weights.name}"').replace("0" * 64, digest))
-    made = store.install(card, lambda card: None, clock.utc_now(), "test")
-    with pytest.raises(CommandError, match="answers the question skull_present; the pipeline haemorrhage asks"):
-        store.use(made, "haemorrhage", 0.0, clock.utc_now(), "test")
-    store.use(made, "skull_present", 0.0, clock.utc_now(), "test")
-    answering = store.answering("skull_present")
-    assert answering is not None and answering.model_id == made.model_id
-    assert store.answering("haemorrhage") is None
 
 
 def test_a_rule_for_a_question_that_there_is_not_is_refused(tmp_path: Path) -> None:
