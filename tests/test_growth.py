@@ -634,6 +634,7 @@ def test_pages(node: Core) -> None:
 # the whole node
 
 
+@pytest.mark.timeout(600)
 def test_two_heads_of_one_patient_in_a_running_node(tmp_path: Path) -> None:
     """The later scan first, then the earlier one, then a third: the real network, DCMTK as scanner."""
     start = datetime(2026, 1, 2, 3, 0)
