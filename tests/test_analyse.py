@@ -17,6 +17,7 @@ from series import Core, core, ct, head
 
 from dicom_node import analysis, clock
 from dicom_node.entities import ItemState, JobState, Urgency
+from dicom_node.headlines import headline
 from dicom_node.routes import load_rules
 from dicom_node.steps import analyse
 from dicom_node.steps.analyse import analyse_next
@@ -27,8 +28,10 @@ from dicom_node.tables import deliveries, jobs, results, worklist
 from dicom_node.tables.worklist import WorklistItem
 from inference.engines.local import Engine
 from inference.findings import Finding, Measurement, ModelIdentity, NotAnalysable, Result
-from inference.input.stack import SliceStack
+from inference.pipelines.base import Given, Question
 from inference.pipelines.haemorrhage.types import HaemorrhageType
+from inference.pipelines.registry import question_of
+from reports import codes
 
 LONG_AFTER = 1e12
 PACS = [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1, "destination": True}]
@@ -40,16 +43,21 @@ class ScriptedEngine(Engine):
     def __init__(self, *script: bool | Exception | Callable[[], object]) -> None:
         self.script = list(script)
 
-    def run(self, pipeline: str, stack: SliceStack) -> Result:
+    def run(self, pipeline: str, given: Given) -> Result:
         """The next answer: suspected or not, an error, or something that happens first (then: suspected)."""
         answer = self.script.pop(0)
         if isinstance(answer, Exception):
             raise answer
         if callable(answer):
             answer()
+        stack = given.stack
         mask = stack.hu > 40
         masks = {HaemorrhageType.SUBDURAL: mask} if answer else {}
         return result_for(stack, masks, bool(answer))
+
+    def question(self, pipeline: str) -> Question:
+        """It says what is read of the images."""
+        return question_of(pipeline)
 
     def model(self, pipeline: str) -> ModelIdentity:
         """The model of the results."""
@@ -87,7 +95,12 @@ def item(node: Core) -> WorklistItem:
 def made(node: Core, version: int | None = None) -> dict[str, Path]:
     """The only study's result objects by kind."""
     with node.database.read() as tx:
-        found = results.objects_of_study(tx, str(ct(0).StudyInstanceUID), version)
+        study_uid = str(ct(0).StudyInstanceUID)
+        found = (
+            results.objects_of(tx, study_uid, "haemorrhage", version)
+            if version
+            else results.objects_of_study(tx, study_uid)
+        )
     return {each.kind: each.path for each in found}
 
 
@@ -99,7 +112,7 @@ def test_a_suspected_study_leaves_everything(node: Core) -> None:
     assert set(made(node)) == {"SEG", "SR", "SC", "KO"}
     assert all(dcmread(path).StudyInstanceUID == ct(0).StudyInstanceUID for path in made(node).values())
     assert item(node).urgency is Urgency.HIGH and item(node).state is ItemState.UNREAD
-    assert "subdural" in item(node).headline
+    assert "subdural" in headline(item(node))
     with node.database.read() as tx:
         assert len(deliveries.due(tx, "pacs", LONG_AFTER)) == 4
         assert [job.state for job in jobs.recent(tx, 9)] == [JobState.DONE]
@@ -108,8 +121,8 @@ def test_a_suspected_study_leaves_everything(node: Core) -> None:
 def test_a_finding_keeps_the_range_of_its_volume() -> None:
     for range_ml in ((7.626, 20.91), (None, None)):
         volume = Measurement("volume", 12.3, "mL", *range_ml)
-        kept = analysis.finding_row(Finding("subdural", 0.9, True, np.ones((1, 1, 1), bool), (volume,)))
-        assert (kept.volume_ml, kept.low_ml, kept.high_ml) == (12.3, *range_ml)
+        kept = analysis.finding_row(Finding("subdural", 0.9, True, np.ones((1, 1, 1), bool), (volume,)), codes.BRAIN)
+        assert (kept.volume_ml, kept.low_ml, kept.high_ml, kept.code) == (12.3, *range_ml, codes.BRAIN.value)
 
 
 def test_a_negative_study_gets_its_report(node: Core) -> None:
@@ -147,7 +160,7 @@ def test_a_flag_is_never_lowered_silently(node: Core) -> None:
     route(node)
     work(node, False)
     assert item(node).urgency is Urgency.HIGH and item(node).state is ItemState.UNREAD
-    assert "does not" in item(node).headline
+    assert "does not" in headline(item(node))
     assert set(made(node, 2)) == {"SR", "SC"}
 
 
@@ -183,7 +196,7 @@ def test_what_cannot_be_analysed_says_why(node: Core) -> None:
     node.receive(head())
     route(node)
     work(node, NotAnalysable("No head is in the images."))
-    assert item(node).headline == "Not analysed: No head is in the images."
+    assert headline(item(node)) == "Not analysed: No head is in the images."
     assert item(node).urgency is Urgency.MEDIUM and not made(node)
 
 
@@ -197,7 +210,7 @@ def test_a_picture_says_why_where_configured(tmp_path: Path, omitted: tuple[int,
         work(node, NotAnalysable("No head is in the images."))
     assert analyse_next(node.database, node.archive, node.settings, ScriptedEngine(), "test", lambda job: None)
     assert set(made(node)) == {"SC"}
-    assert item(node).headline.startswith("Not analysed: ") and item(node).state is ItemState.UNREAD
+    assert headline(item(node)).startswith("Not analysed: ") and item(node).state is ItemState.UNREAD
 
 
 def test_an_analysis_that_fails_is_tried_again_and_then_stands_failed(
@@ -211,7 +224,7 @@ def test_an_analysis_that_fails_is_tried_again_and_then_stands_failed(
     work(node, RuntimeError("out of memory"))
     assert item(node).state is ItemState.WAITING
     work(node, RuntimeError("out of memory"))
-    assert item(node).urgency is Urgency.MEDIUM and "out of memory" in item(node).headline
+    assert item(node).urgency is Urgency.MEDIUM and "out of memory" in headline(item(node))
     with node.database.write() as tx:
         failed = jobs.recent(tx, 1)[0]
         assert failed.state is JobState.FAILED and jobs.revive(tx, failed.job_id)

@@ -55,7 +55,7 @@ def test_no_path_without_a_check(archive: Archive, place: int) -> None:
     with pytest.raises(CannotUnderstand):
         archive.instance_path(study, series, sop, "ab")
     with pytest.raises(CannotUnderstand):
-        archive.result_path("../up", 1, "SR")
+        archive.result_path("../up", "q", 1, "SR")
     with pytest.raises(CannotUnderstand):
         archive.set_aside("..")
 
@@ -93,6 +93,7 @@ def test_new_folders_are_made_durable(archive: Archive, monkeypatch: pytest.Monk
     """A power cut must not lose the folder that a new file lies in: every folder with a new entry is synced."""
     synced: list[Path] = []
     monkeypatch.setattr("dicom_node.archive.sync_folder", synced.append)
+    monkeypatch.setattr("dicom_node.durable.sync_folder", synced.append)
     path = archive.instance_path(STUDY, SERIES, SOP, "ab")
     archive.put(path, b"abc")
     assert {path.parent, path.parent.parent, archive.root / "instances"} <= set(synced)
@@ -103,7 +104,7 @@ def test_start_clears_only_what_the_dead_left(archive: Archive) -> None:
     script = (
         "import sys; from pathlib import Path; from dicom_node.archive import Archive\n"
         f"archive = Archive(Path({str(archive.root)!r})); print('ready', flush=True)\n"
-        "for n in range(150): archive.put(archive.result_path('1.2', n, 'SEG'), b'x' * 200_000)\n"
+        "for n in range(150): archive.put(archive.result_path('1.2', 'q', n, 'SEG'), b'x' * 200_000)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writer:
         assert writer.stdout is not None and writer.stderr is not None
@@ -136,7 +137,7 @@ def test_set_aside_takes_a_study_and_no_other(archive: Archive) -> None:
     """Images and results, at one stroke each."""
     for study in (STUDY, "1.2.33"):
         archive.put(archive.instance_path(study, SERIES, SOP, "ab"), b"image")
-        archive.put(archive.result_path(study, 1, "SR"), b"result")
+        archive.put(archive.result_path(study, "q", 1, "SR"), b"result")
     assert archive.size_bytes() == 2 * len(b"imageresult")
     archive.set_aside(STUDY)
     assert archive.size_bytes() == len(b"imageresult")

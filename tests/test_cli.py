@@ -155,7 +155,7 @@ def test_worklist_and_jobs_as_json(tmp_path: Path, node: Core) -> None:
         )
         for version in (1, 2):
             made = ResultObject("SR", f"1.2.{version}", "1.2", "1.3", tmp_path / "sr.dcm")
-            results.add_object(tx, uid, version, made, now)
+            results.add_object(tx, uid, "haemorrhage", version, made, now)
             deliveries.add(tx, uid, "pacs", made)
     (entry,) = json.loads(run(tmp_path, "worklist", "--json").stdout)
     fields = "study_uid accession patient_id urgency headline state received_at flagged_at results"

@@ -11,7 +11,7 @@ from peers import wait_until
 from series import core, ct, head
 
 from dicom_node import clock
-from dicom_node.entities import Choice, ChoiceKind, JobState, ResultObject, SeriesState
+from dicom_node.entities import Choice, ChoiceKind, JobKind, JobState, ResultObject, SeriesState
 from dicom_node.steps.complete import complete_due
 from dicom_node.steps.requeue import expire_leases
 from dicom_node.tables import deliveries, jobs, processes
@@ -64,17 +64,20 @@ def test_reboot_leaves_nothing_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """After a reboot monotonic time starts again near 0: times of the boot before must not hold anything up."""
     node = core(tmp_path)
     node.receive(head())
-    choice = Choice(str(ct(0).SeriesInstanceUID), str(ct(0).StudyInstanceUID), 1, ChoiceKind.ANALYSE, "", "", "p", 1)
+    choice = Choice(
+        str(ct(0).SeriesInstanceUID), str(ct(0).StudyInstanceUID), "q", 1, ChoiceKind.ANALYSE, "", "", "p", 1
+    )
     uptime_before = 1e9
     made = ResultObject("SR", "1.2.9", "1.2", "1.2.8", tmp_path / "sr.dcm")
     with node.database.write() as tx:
-        jobs.queue(tx, choice, 0, clock.utc_now())
+        jobs.queue(tx, JobKind.ANALYSE, choice, 0, clock.utc_now())
         jobs.claim(tx, "worker of the boot before", uptime_before, 15.0)
-        jobs.queue(tx, Choice("1.5", "1.5", 1, ChoiceKind.ANALYSE, "", "", "p", 1), 0, clock.utc_now())
+        other = Choice("1.5", "1.5", "q", 1, ChoiceKind.ANALYSE, "", "", "p", 1)
+        jobs.queue(tx, JobKind.ANALYSE, other, 0, clock.utc_now())
         tx.run("UPDATE jobs SET not_before = :at WHERE study_uid = '1.5'", at=uptime_before)
         tx.run("UPDATE series SET last_at = :at", at=uptime_before)
         deliveries.add(tx, choice.study_uid, "pacs", made)
-        deliveries.put_off(tx, deliveries.of_study(tx, choice.study_uid)[0], "refused", uptime_before + 900, 10)
+        deliveries.postpone(tx, deliveries.of_study(tx, choice.study_uid)[0], "refused", uptime_before + 900, 10)
         processes.beat(tx, processes.Beat("node", os.getpid(), uptime_before, ""), uptime_before)
     if not same_boot:
         monkeypatch.setattr("dicom_node.tables.database.boot_id", lambda: "the next boot")

@@ -67,21 +67,23 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
 @contextmanager
 def served(node: Core) -> Iterator[Web]:
     """The node's page with the client's side of it."""
-    with serving(Node(node.database, node.archive, node.settings)) as (url, _):
-        base = f"{url}/dicom-web"
-        yield Web(node, DICOMwebClient(url=base), httpx2.Client(base_url=base, timeout=60))
+    with (
+        serving(Node(node.database, node.archive, node.settings)) as (url, _),
+        httpx2.Client(base_url=f"{url}/dicom-web", timeout=60) as http,
+    ):
+        yield Web(node, DICOMwebClient(url=f"{url}/dicom-web"), http)
 
 
 def own_picture(node: Core) -> None:
     """The node's own result for the second study."""
     made = ct(0, study=2, series=9103, SOPClassUID=SecondaryCaptureImageStorage, Modality="CT")
-    path = node.archive.result_path(SECOND, 1, "SC")
+    path = node.archive.result_path(SECOND, "haemorrhage", 1, "SC")
     buffer = BytesIO()
     dcmwrite(buffer, made, enforce_file_format=True)
     node.archive.put(path, buffer.getvalue())
     result = ResultObject("SC", made.SOPInstanceUID, made.SOPClassUID, made.SeriesInstanceUID, path)
     with node.database.write() as tx:
-        results.add_object(tx, SECOND, 1, result, clock.utc_now())
+        results.add_object(tx, SECOND, "haemorrhage", 1, result, clock.utc_now())
 
 
 def place(dataset: Dataset) -> str:

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect
 from starlette.testclient import TestClient
-from web_support import SHA256, Node, faults, make_node, serving
+from web_support import QUESTION, SHA256, Node, faults, make_node, serving
 
 from dicom_node import clock
 from dicom_node.commands.main import main
 from dicom_node.derived import removal
 from dicom_node.tables import feedback, quality, results
-from dicom_node.tables.feedback import Feedback, Given, Verdict
+from dicom_node.tables.feedback import Feedback, Opinion, Verdict
 from dicom_node.web.app import build_app
 from dicom_node.web.reader.feedback import plain_text
 from dicom_node.web.reader.feedback_csv import HEAD, ROWS_AT_ONCE, csv_pages, harmless
@@ -45,6 +45,7 @@ def form(node: Node, study_uid: str, verdict: str, version: int = 1, **changed: 
     with node.database.read() as tx:
         analysis = next(a for a in results.analyses_of_study(tx, study_uid) if a.version == version)
     fields: dict[str, Value] = {
+        "question": QUESTION,
         "version": str(version),
         "made": analysis.made_at.isoformat(),
         "verdict": verdict,
@@ -69,7 +70,7 @@ def said(node: Node, study_uid: str) -> list[Feedback]:
 def judged(node: Node) -> dict[tuple[str, str], int]:
     """How many studies ended so, with what was said of that."""
     with node.database.read() as tx:
-        return {(each.outcome, each.judged): each.studies for each in quality.counts(tx, date(2020, 1, 1))}
+        return {(each.outcome, each.judged): each.studies for each in quality.counts(tx, QUESTION, date(2020, 1, 1))}
 
 
 def table(text: str) -> list[dict[str, str]]:
@@ -100,7 +101,7 @@ def test_the_page_shows_it_and_remembers_the_name(node: Node, client: TestClient
     answer = client.post(
         f"/studies/{study_uid}/feedback", data=form(node, study_uid, "agree", comment="<b>"), headers=HERE
     )
-    assert answer.headers["location"] == f"/studies/{study_uid}#feedback-1"
+    assert answer.headers["location"] == f"/studies/{study_uid}#feedback-haemorrhage-1"
     assert "reader=Dr.%20Wei%C3%9F" in answer.headers["set-cookie"]
     page = client.get(f"/studies/{study_uid}").text
     assert re.search(r"<b>Dr\. Weiß</b> agrees: <span class=\"words\">&lt;b&gt;</span>", page)
@@ -113,7 +114,7 @@ def test_the_page_shows_it_and_remembers_the_name(node: Node, client: TestClient
 @pytest.mark.parametrize(
     ("suspected", "verdict", "changed", "words"),
     [
-        (True, "missed", {}, "cannot have missed one"),
+        (True, "missed", {}, "suspects something, so it cannot have missed it"),
         (False, "false_alarm", {}, "suspects nothing"),
         (False, "wrong_type", {"type": "epidural"}, "suspects nothing"),
         (True, "wrong_type", {}, "name the right types"),
@@ -124,6 +125,8 @@ def test_the_page_shows_it_and_remembers_the_name(node: Node, client: TestClient
         (True, "perhaps", {}, "choose whether you agree"),
         (True, "", {}, "choose whether you agree"),
         (True, "agree", {"made": "yesterday"}, "choose whether you agree"),
+        (True, "agree", {"question": "terms"}, "no such question"),
+        (True, "agree", {"question": "../terms"}, "no such question"),
         (True, "agree", {"comment": "x" * 2001}, "at most 2000"),
     ],
 )
@@ -203,14 +206,14 @@ def test_each_result_is_judged_for_itself(node: Node, client: TestClient) -> Non
     assert say(client, node, study_uid, "agree", version=1) == 303
     assert judged(node) == {("flagged", "agree"): 1}
     page = client.get(f"/studies/{study_uid}").text
-    assert page.index('id="feedback-2"') < page.index('id="feedback-1"')
+    assert page.index('id="feedback-haemorrhage-2"') < page.index('id="feedback-haemorrhage-1"')
 
 
 def test_feedback_outlives_its_study(node: Node, client: TestClient) -> None:
     study_uid = node.analysed(1, suspected=True)
     say(client, node, study_uid, "agree", comment="seen")
     with node.database.write() as tx:
-        removal.forget(tx, study_uid)
+        removal.forget_study(tx, study_uid)
     (row,) = table(client.get("/feedback.csv").text)
     assert (row["study_uid"], row["comment"], row["model_sha256"], row["accession"]) == (study_uid, "seen", SHA256, "")
     assert judged(node) == {("flagged", "agree"): 1}
@@ -243,8 +246,8 @@ def test_the_export_comes_a_few_rows_at_a_time(node: Node) -> None:
     with node.database.write() as tx:
         (analysis,) = results.analyses_of_study(tx, study_uid)
         for number in range(count):
-            given_now = Given(Verdict.AGREE, (), str(number), f"R{number % 7}")
-            assert feedback.add(tx, study_uid, 1, analysis.made_at, given_now, clock.utc_now())
+            given_now = Opinion(Verdict.AGREE, (), str(number), f"R{number % 7}")
+            assert feedback.add(tx, study_uid, QUESTION, 1, analysis.made_at, given_now, clock.utc_now())
     assert analysis.made_at.isoformat() == made_at
     pages = list(csv_pages(node.database))
     assert [page.count("\r\n") for page in pages] == [1, ROWS_AT_ONCE, ROWS_AT_ONCE, 1]
@@ -328,7 +331,7 @@ def test_what_is_being_typed_survives_an_update(node: Node, page: Page) -> None:
     page.get_by_label("Comment").fill("half a sen")
     node.result(study_uid, suspected=True)
     expect(page.get_by_role("heading", name="Feedback on result 2")).to_be_visible()
-    old = page.locator("#feedback-1")
+    old = page.locator("#feedback-haemorrhage-1")
     expect(old.get_by_role("radio", name="Disagree: false alarm")).to_be_checked()
     expect(old.get_by_label("Comment")).to_have_value("half a sen")
-    expect(page.locator("#feedback-2").get_by_label("Comment")).to_have_value("")
+    expect(page.locator("#feedback-haemorrhage-2").get_by_label("Comment")).to_have_value("")

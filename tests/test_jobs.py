@@ -10,12 +10,13 @@ from series import Core, core
 from dicom_node.clock import utc_now
 from dicom_node.commands.listing import jobs as listed
 from dicom_node.commands.listing import retry
-from dicom_node.entities import Choice, ChoiceKind, Job, JobState
+from dicom_node.entities import Choice, ChoiceKind, Job, JobKind, JobState
 from dicom_node.errors import CommandError
 from dicom_node.steps.requeue import expire_leases
 from dicom_node.tables import jobs
 from dicom_node.tables.database import open_database
 
+QUESTION = "haemorrhage"
 LEASE_S = 15.0
 CLAIM_ALL = """
 import sys
@@ -42,9 +43,11 @@ def node(tmp_path: Path) -> Core:
 
 def queue(node: Core, study: int, rank: int = 10, revision: int = 1, series: int = 1) -> None:
     """Queue the analysis of a series."""
-    choice = Choice(f"1.{study}.{series}", f"1.{study}", revision, ChoiceKind.ANALYSE, "r", "r", "haemorrhage", rank)
+    choice = Choice(
+        f"1.{study}.{series}", f"1.{study}", QUESTION, revision, ChoiceKind.ANALYSE, "r", "r", "haemorrhage", rank
+    )
     with node.database.write() as tx:
-        jobs.queue(tx, choice, priority=-rank, now=utc_now())
+        jobs.queue(tx, JobKind.ANALYSE, choice, priority=-rank, now=utc_now())
 
 
 def claim(node: Core, owner: str = "me", now: float = 0.0) -> Job | None:

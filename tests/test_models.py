@@ -400,6 +400,7 @@ def everything(node: Core) -> tuple[list[str], list[tuple[str, bytes]]]:
     return rows, sorted((str(path), path.read_bytes()) for path in archived)
 
 
+@pytest.mark.timeout(400)
 def test_from_the_card_to_the_next_study(head_queued: Core, tmp_path: Path) -> None:
     """The commands as people type them: install with self-test and dry run, list, points, use, remove."""
     data = head_queued.settings.node.data

@@ -73,6 +73,7 @@ def real(shared: Path) -> Callable[[int], Volume]:
     return lambda number: replace(volumes[number], hu=volumes[number].hu.astype(np.float32))
 
 
+@pytest.mark.timeout(400)
 def test_every_patient_is_analysed(shared: Path) -> None:
     refused = []
     for number, volume in _patients(shared).items():

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser
 from scipy.stats import binom, chi2_contingency
 from series import core_in_memory, head
 from starlette.testclient import TestClient
-from web_support import Node, faults, make_node, serving
+from web_support import QUESTION, Node, faults, make_node, serving
 
 from dicom_node import clock, entities
 from dicom_node.derived import removal
@@ -62,8 +62,10 @@ def insert(tx: Transaction, weeks_ago: int, outcome: str, count: int, aet: str, 
     first = tx.number("SELECT count(*) FROM quality")
     for number in range(first, first + count):
         tx.run(
-            "INSERT INTO quality SELECT :uid, :week, scanner_id, :outcome, :ms, :judged FROM scanners WHERE aet = :aet",
+            "INSERT INTO quality SELECT :uid, :question, :week, scanner_id, :outcome, :ms, :judged FROM scanners"
+            " WHERE aet = :aet",
             uid=f"1.2.3.{number}",
+            question=QUESTION,
             week=week.isoformat(),
             outcome=outcome,
             ms=4000 + number if outcome == "flagged" else None,
@@ -79,7 +81,7 @@ def rows(node: Node, sql: str) -> list[dict[str, Any]]:
 
 def counts(node: Node) -> list[tuple[str, str, int]]:
     with node.database.read() as tx:
-        return [(each.outcome, each.judged, each.studies) for each in quality.counts(tx, EVER)]
+        return [(each.outcome, each.judged, each.studies) for each in quality.counts(tx, QUESTION, EVER)]
 
 
 def text_of(page: str) -> str:
@@ -192,7 +194,7 @@ def test_the_row_outlives_the_study(node: Node) -> None:
     study_uid = node.analysed(1, suspected=True)
     with node.other().write() as tx:
         quality.note_equipment(tx, f"{study_uid}.1", study_uid, EQUIPMENT)
-        removal.forget(tx, study_uid)
+        removal.forget_study(tx, study_uid)
     assert counts(node) == [("flagged", "", 1)]
     assert rows(node, "SELECT * FROM equipment") == []
 
@@ -271,7 +273,7 @@ def test_figures_against_a_count_by_hand(node: Node, client: TestClient) -> None
     assert "50th percentile 4.0 s (4.0 s to 4.0 s)" in text
     assert "90th percentile 4.0 s (at least 4.0 s)" in text
     assert "Feedback was given on 10 of 20 flagged studies (50 %)" in text
-    assert "Missed haemorrhages that readers reported: 2 among 80 studies" in text
+    assert "Readers reported as missed: 2 among 80 studies without suspicion" in text
     assert "cannot be judged for drift yet" in text
     week = quality.monday_of(clock.utc_now()).isoformat()
     assert f"{week} 20 % 13 % to 29 % 20 of 100" in text
@@ -286,7 +288,7 @@ def test_weeks_and_scanners_are_chosen(node: Node, client: TestClient) -> None:
     for weeks, counted in ((26, "9 of 15"), (16, "4 of 10"), (52, "16 of 22")):
         assert f"{counted} analysed studies" in client.get(f"/quality?weeks={weeks}").text
     page = client.get("/quality").text
-    (link,) = re.findall(r'href="(/quality\?weeks=26&amp;scanner=\d+)">CT2<', page)
+    (link,) = set(re.findall(r'href="(/quality\?weeks=26&amp;question=haemorrhage&amp;scanner=\d+)">CT2<', page))
     only = client.get(link.replace("&amp;", "&")).text
     assert "0 of 6 analysed studies" in text_of(only)
     assert "Only <b>CT2</b>" in only

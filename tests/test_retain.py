@@ -7,12 +7,13 @@ from series import DECODERS, Core, core, ct, head
 
 from dicom_node.clock import utc_now
 from dicom_node.derived import removal
-from dicom_node.entities import Choice, ChoiceKind, ResultObject, SeriesState
+from dicom_node.entities import Choice, ChoiceKind, JobKind, ResultObject, SeriesState
 from dicom_node.steps.receive import reconcile
 from dicom_node.steps.retain import retain
 from dicom_node.tables import deliveries, instances, jobs, results
 
 EVERYTHING = 1e-9
+QUESTION = "haemorrhage"
 
 
 @pytest.fixture
@@ -49,11 +50,11 @@ def held(node: Core) -> set[str]:
 
 def add_result(node: Core, study: int, size: int = 10) -> ResultObject:
     """A result object of a study, with its file."""
-    path = node.archive.result_path(uid(study), 1, "SR")
+    path = node.archive.result_path(uid(study), QUESTION, 1, "SR")
     node.archive.put(path, b"r" * size)
     made = ResultObject("SR", f"1.2.9.{study}", "1.2", "1.2.8", path)
     with node.database.write() as tx:
-        results.add_object(tx, uid(study), 1, made, utc_now())
+        results.add_object(tx, uid(study), QUESTION, 1, made, utc_now())
     return made
 
 
@@ -76,7 +77,7 @@ def test_oldest_goes_first_and_no_more_than_needed(node: Core) -> None:
 def test_every_row_of_a_removed_study_goes(node: Core) -> None:
     """No table remembers it, others' rows stay, and the study can come again as new."""
     made = add_result(node, 1)
-    choice = Choice(f"{uid(1)}.1", uid(1), 1, ChoiceKind.DECLINED, "", "", "p", 1)
+    choice = Choice(f"{uid(1)}.1", uid(1), QUESTION, 1, ChoiceKind.DECLINED, "", "", "p", 1)
     with node.database.write() as tx:
         jobs.put_choice(tx, choice)
         deliveries.add(tx, uid(1), "pacs", made)
@@ -101,7 +102,7 @@ def test_undelivered_studies_stay(node: Core) -> None:
             first, second = deliveries.of_study(tx, uid(study))
             deliveries.sent(tx, first, None, utc_now())
             if study == 2:
-                deliveries.put_off(tx, second, "refused", 0.0, limit=1)
+                deliveries.postpone(tx, second, "refused", 0.0, limit=1)
     assert retain(node.database, node.archive, EVERYTHING, ("pacs", "archive")) == 1
     assert held(node) == {uid(1), uid(2)}
 
@@ -120,8 +121,8 @@ def test_studies_under_way_stay(node: Core) -> None:
     node.receive([ct(9, study=1)])
     with node.database.write() as tx:
         for study, claimed in ((2, True), (3, False)):
-            choice = Choice(f"{uid(study)}.1", uid(study), 1, ChoiceKind.ANALYSE, "", "", "p", 1)
-            jobs.queue(tx, choice, 0, utc_now())
+            choice = Choice(f"{uid(study)}.1", uid(study), QUESTION, 1, ChoiceKind.ANALYSE, "", "", "p", 1)
+            jobs.queue(tx, JobKind.ANALYSE, choice, 0, utc_now())
             if claimed:
                 jobs.claim(tx, "w", 0.0, 15.0)
     assert retain(node.database, node.archive, EVERYTHING) == 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dicom_node.errors import SettingsError
-from dicom_node.routes import NOTHING, Condition, Features, Rule, Rules, load_rules
+from dicom_node.routes import NOTHING, Features, FieldTest, Rule, Rules, load_rules
 
 HEAD = replace(
     NOTHING,
@@ -24,17 +24,24 @@ HEAD = replace(
     age_years=60.0,
 )
 RULES = load_rules()
+KNOWN = {"haemorrhage": "haemorrhage", "p": "haemorrhage"}
+
+
+def only(rules: Rules, features: Features) -> Rule:
+    """The rule that decides for the one question that is asked."""
+    (rule,) = rules.decide(features, KNOWN).values()
+    return rule
 
 
 def decide(**changes: Any) -> Rule:
     """The rule that decides for a head CT with changes."""
-    return RULES.decide(replace(HEAD, **changes))
+    return only(RULES, replace(HEAD, **changes))
 
 
 def reason(**changes: Any) -> str:
     """Its words; empty when the series is analysed."""
     features = replace(HEAD, **changes)
-    rule = RULES.decide(features)
+    rule = only(RULES, features)
     return "" if rule.pipeline else rule.reason_for(features)
 
 
@@ -57,7 +64,7 @@ def reason(**changes: Any) -> str:
 )
 def test_each_test(test: dict[str, object], passing: list[object], failing: list[object]) -> None:
     """What holds and what does not; an unknown number passes no numeric test."""
-    condition = Condition.model_validate(test)
+    condition = FieldTest.model_validate(test)
     assert all(condition.holds(value) for value in passing)
     assert not any(condition.holds(value) for value in failing)
 
@@ -69,9 +76,9 @@ def test_first_fitting_rule_decides_and_none_is_a_decline() -> None:
         {"name": "b", "pipeline": "p", "when": {"modality": {"is": ["CT"]}, "age_years": {"at_least": 18}}},
     ]
     rules = Rules.model_validate({"rule": written})
-    assert rules.decide(replace(HEAD, slices=2)).name == "a"
-    assert rules.decide(HEAD).pipeline == "p"
-    assert rules.decide(replace(HEAD, age_years=None)).decline == "No rule is written for such a series."
+    assert only(rules, replace(HEAD, slices=2)).name == "a"
+    assert only(rules, HEAD).pipeline == "p"
+    assert only(rules, replace(HEAD, age_years=None)).decline == "No rule is written for such a series."
 
 
 @pytest.mark.parametrize(

@@ -14,17 +14,20 @@ from dicom_node.entities import (
     ChoiceKind,
     FindingRow,
     ItemState,
+    JobKind,
     JobState,
     SeriesState,
     Study,
     Urgency,
 )
+from dicom_node.headlines import headline
 from dicom_node.tables import instances, jobs, results, worklist
-from dicom_node.tables.worklist import Counts, ReadingOrder, Show, WorklistItem
+from dicom_node.tables.worklist import FilterCounts, ReadingOrder, Show, WorklistItem
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 CAP, LEAVE = timedelta(minutes=60), timedelta(hours=24)
 STUDY, SERIES = str(ct(0).StudyInstanceUID), str(ct(0).SeriesInstanceUID)
+QUESTION = "haemorrhage"
 HIGH, MEDIUM, LOW = Urgency.HIGH, Urgency.MEDIUM, Urgency.LOW
 UNREAD, OPENED, WAITING, ACKNOWLEDGED, READ = (
     ItemState.UNREAD,
@@ -50,7 +53,7 @@ def fill(node: Core, *rows: tuple[str, Urgency, ItemState, float]) -> None:
         for name, urgency, state, minutes in rows:
             instances.put_study(tx, Study(name, "", "", "", "", "", "", ""))
             since = NOON - timedelta(minutes=minutes)
-            worklist.put(tx, WorklistItem(name, urgency, "", state, since, since))
+            worklist.put(tx, WorklistItem(name, urgency, state, since, since))
 
 
 def order(
@@ -114,7 +117,7 @@ def test_filters_and_their_counts(node: Core) -> None:
     assert order(node, show=Show.NOT_ANALYSED) == ["not analysed", "seen, not analysed"]
     assert order(node, show=Show.MINE, reader="Dr A") == ["suspected new", "slow low", "seen", "read"]
     assert order(node, show=Show.MINE) == [], "nobody has no studies"
-    assert counts == Counts(unseen=2, to_read=11, suspected=3, not_analysed=2, mine=4)
+    assert counts == FilterCounts(unseen=2, to_read=11, suspected=3, not_analysed=2, mine=4)
 
 
 def test_the_latest_flags_come_first_for_the_announcement(node: Core) -> None:
@@ -170,6 +173,7 @@ def answer(node: Core, version: int, suspected: bool, now: datetime = NOON) -> W
     probability = 0.91 if suspected else 0.07
     analysis = Analysis(
         study_uid=STUDY,
+        question=QUESTION,
         version=version,
         series_uid=SERIES,
         pipeline="haemorrhage",
@@ -208,7 +212,7 @@ def test_suspected_result_flags_at_once(node: Core) -> None:
     """The largest type first, with its volume."""
     row = answer(node, 1, suspected=True)
     assert (row.urgency, row.state, row.flagged_at, row.version) == (HIGH, UNREAD, NOON, 1)
-    assert row.headline == (
+    assert headline(row) == (
         "Suspected intracranial haemorrhage: subdural 12.3 ml, subarachnoid 0.4 ml (probability 0.91)"
     )
 
@@ -217,7 +221,7 @@ def test_negative_result_is_low(node: Core) -> None:
     """And says so; nothing is flagged."""
     row = answer(node, 1, suspected=False)
     assert (row.urgency, row.state, row.flagged_at) == (LOW, UNREAD, None)
-    assert row.headline == "No haemorrhage suspected (probability 0.07)"
+    assert headline(row) == "No haemorrhage suspected (probability 0.07)"
 
 
 def test_flag_is_never_lowered_silently(node: Core) -> None:
@@ -225,10 +229,10 @@ def test_flag_is_never_lowered_silently(node: Core) -> None:
     answer(node, 1, suspected=True)
     second = answer(node, 2, suspected=False, now=NOON + timedelta(minutes=1))
     assert (second.urgency, second.state, second.flagged_at) == (HIGH, UNREAD, NOON)
-    assert second.headline == "Result 1 suspected haemorrhage, result 2 does not: please look"
+    assert headline(second) == "Result 1 suspected haemorrhage, result 2 does not: please look"
     third = answer(node, 3, suspected=False)
     assert (third.urgency, third.state) == (HIGH, UNREAD)
-    assert third.headline == "Result 1 suspected haemorrhage, result 3 does not: please look"
+    assert headline(third) == "Result 1 suspected haemorrhage, result 3 does not: please look"
 
 
 def test_acknowledged_stays_acknowledged_when_nothing_rises(node: Core) -> None:
@@ -239,7 +243,7 @@ def test_acknowledged_stays_acknowledged_when_nothing_rises(node: Core) -> None:
     assert (again.urgency, again.state, again.flagged_at) == (HIGH, ACKNOWLEDGED, NOON)
     lower = answer(node, 3, suspected=False)
     assert (lower.urgency, lower.state) == (LOW, ACKNOWLEDGED)
-    assert lower.headline == "No haemorrhage suspected (probability 0.07); an earlier result suspected it"
+    assert headline(lower) == "No haemorrhage suspected (probability 0.07); an earlier result suspected it"
 
 
 @pytest.mark.parametrize("read", [False, True])
@@ -271,7 +275,7 @@ def test_new_images_keep_the_flag_and_restart_the_waiting_time(node: Core) -> No
     answer(node, 1, suspected=True)
     later = NOON + timedelta(minutes=7)
     with node.database.write() as tx:
-        flag.received(tx, STUDY, later)
+        flag.note_arrival(tx, STUDY, later)
         flag.refresh(tx, STUDY, later)
     row = item(node)
     assert (row.urgency, row.state, row.waiting_since, row.flagged_at) == (HIGH, UNREAD, later, NOON)
@@ -280,7 +284,7 @@ def test_new_images_keep_the_flag_and_restart_the_waiting_time(node: Core) -> No
 def decide(node: Core, kind: ChoiceKind, reason: str, rank: int = 10, series: int = 1) -> Choice:
     """The router's decision for a series."""
     uid = f"{STUDY}.{series}"
-    choice = Choice(uid, STUDY, 1, kind, "rule", reason, "haemorrhage", rank)
+    choice = Choice(uid, STUDY, QUESTION, 1, kind, "rule", reason, "haemorrhage", rank)
     with node.database.write() as tx:
         standing = instances.get_series(tx, uid)
         assert standing is not None
@@ -296,25 +300,25 @@ def test_what_was_not_analysed_says_why(node: Core) -> None:
     decide(node, ChoiceKind.DECLINED, "Only a localizer (scout) was received.", rank=900, series=2)
     row = item(node)
     assert (row.urgency, row.state) == (MEDIUM, WAITING)
-    assert row.headline.startswith("Receiving images") and "localizer" in row.headline
+    assert headline(row).startswith("Receiving images") and "localizer" in headline(row)
     decide(node, ChoiceKind.DECLINED, "Contrast was given.", rank=400)
     row = item(node)
-    assert (row.urgency, row.state, row.headline) == (MEDIUM, UNREAD, "Not analysed: Contrast was given.")
+    assert (row.urgency, row.state, headline(row)) == (MEDIUM, UNREAD, "Not analysed: Contrast was given.")
     acknowledge(node)
     with node.database.write() as tx:
         flag.refresh(tx, STUDY, NOON)
     assert item(node).state is ACKNOWLEDGED
     decide(node, ChoiceKind.DECLINED, "Slices are missing.", rank=200)
-    assert (item(node).state, item(node).headline) == (UNREAD, "Not analysed: Slices are missing.")
+    assert (item(node).state, headline(item(node))) == (UNREAD, "Not analysed: Slices are missing.")
 
 
 def test_from_queued_to_failed(node: Core) -> None:
     """Waiting while there is hope; then MEDIUM, with the error and the job to retry."""
     choice = decide(node, ChoiceKind.ANALYSE, "head CT")
     with node.database.write() as tx:
-        jobs.queue(tx, choice, 0, NOON)
+        jobs.queue(tx, JobKind.ANALYSE, choice, 0, NOON)
         flag.refresh(tx, STUDY, NOON)
-    assert (item(node).headline, item(node).state) == ("Waiting for analysis", WAITING)
+    assert (headline(item(node)), item(node).state) == ("Waiting for analysis", WAITING)
     with node.database.write() as tx:
         job = jobs.claim(tx, "w", 0.0, 15.0)
         assert job is not None
@@ -322,7 +326,7 @@ def test_from_queued_to_failed(node: Core) -> None:
         flag.refresh(tx, STUDY, NOON)
     row = item(node)
     assert (row.urgency, row.state) == (MEDIUM, UNREAD)
-    assert row.headline == f"Analysis failed: out of memory (job {job.job_id})"
+    assert headline(row) == f"Analysis failed: out of memory (job {job.job_id})"
 
 
 def test_rows_survive_the_table(node: Core) -> None:

@@ -28,6 +28,7 @@ from dicom_node.entities import (
     ChoiceKind,
     FindingRow,
     Instance,
+    JobKind,
     JobState,
     ResultObject,
     SeriesState,
@@ -42,6 +43,7 @@ from dicom_node.web.app import build_app
 from dicom_node.web.dicomweb.context import Storing
 
 SHA256 = "3f9a" * 16
+QUESTION = "haemorrhage"
 TYPES = ("epidural", "subdural", "subarachnoid", "intraparenchymal", "intraventricular")
 
 
@@ -83,7 +85,7 @@ class Node:
                 instance = self._instance(study_uid, i, now)
                 instances.touch_series(tx, instance, clock.monotonic() - minutes_ago * 60)
                 instances.add_instance(tx, instance, ())
-            flag.received(tx, study_uid, now)
+            flag.note_arrival(tx, study_uid, now)
             flag.refresh(tx, study_uid, now)
         return study_uid
 
@@ -109,10 +111,12 @@ class Node:
         with self.other().write() as tx:
             series = instances.series_of_study(tx, study_uid)[0]
             instances.move(tx, series, SeriesState.ROUTED)
-            choice = Choice(series.series_uid, study_uid, series.revision, kind, "the rule", reason, "haemorrhage", 10)
+            choice = Choice(
+                series.series_uid, study_uid, QUESTION, series.revision, kind, "the rule", reason, "haemorrhage", 10
+            )
             jobs.put_choice(tx, choice)
             if kind is ChoiceKind.ANALYSE:
-                jobs.queue(tx, choice, 1, clock.utc_now())
+                jobs.queue(tx, JobKind.ANALYSE, choice, 1, clock.utc_now())
             flag.refresh(tx, study_uid, clock.utc_now())
 
     def fail(self, study_uid: str, error: str) -> None:
@@ -135,7 +139,7 @@ class Node:
         with self.other().write() as tx:
             if job := jobs.claim(tx, "test", clock.monotonic(), 60):
                 jobs.finish(tx, job, "test", JobState.DONE)
-            version = results.next_version(tx, study_uid)
+            version = results.next_version(tx, study_uid, QUESTION)
             results.add_analysis(tx, _analysis(study_uid, version, suspected, warning, range_ml))
             self._object(tx, study_uid, version, "SR")
             if picture is not None:
@@ -146,15 +150,15 @@ class Node:
     def picture_only(self, study_uid: str, picture: bytes) -> None:
         """A picture that says "not analysed": objects without a result."""
         with self.other().write() as tx:
-            version = results.next_version(tx, study_uid)
+            version = results.next_version(tx, study_uid, QUESTION)
             self.archive.put(self._object(tx, study_uid, version, "SC").path, picture)
             flag.refresh(tx, study_uid, clock.utc_now())
 
     def _object(self, tx: Transaction, study_uid: str, version: int, kind: str) -> ResultObject:
         number = ("SEG", "SR", "SC", "KO").index(kind)
-        path = self.archive.result_path(study_uid, version, kind)
+        path = self.archive.result_path(study_uid, QUESTION, version, kind)
         made = ResultObject(kind, f"{study_uid}.9.{version}.{number}", "1.2.3", f"{study_uid}.9", path)
-        results.add_object(tx, study_uid, version, made, clock.utc_now())
+        results.add_object(tx, study_uid, QUESTION, version, made, clock.utc_now())
         deliveries.add(tx, study_uid, "pacs", made)
         return made
 
@@ -182,6 +186,7 @@ def _analysis(
     )  # fmt: skip
     return Analysis(
         study_uid=study_uid,
+        question=QUESTION,
         version=version,
         series_uid=f"{study_uid}.1",
         pipeline="haemorrhage",

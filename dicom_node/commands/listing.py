@@ -20,7 +20,7 @@ from dicom_node.tables import worklist as worklist_table
 from dicom_node.tables.feedback import Feedback
 
 if TYPE_CHECKING:
-    from dicom_node.commands.analyse_files import Answer
+    from dicom_node.commands.analyse_files import SeriesAnswer
 
 LONGEST_LIST = 10_000
 JOB_ID = re.compile(r"[AD][0-9]{1,18}")
@@ -134,7 +134,7 @@ def feedback(settings: Settings, limit: int) -> list[Feedback]:
         return feedback_table.recent(tx, limit)
 
 
-def answer_line(answer: "Answer") -> str:
+def answer_line(answer: "SeriesAnswer") -> str:
     """An answer for people."""
     if answer.status != "analysed" or answer.probability is None or answer.seconds is None:
         return f"{answer.series_uid}: not analysed: {answer.reason}"

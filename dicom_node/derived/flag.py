@@ -39,7 +39,7 @@ class Known:
         return bool(self.analyses or self.jobs)
 
 
-def received(tx: Transaction, study_uid: str, now: datetime) -> None:
+def note_arrival(tx: Transaction, study_uid: str, now: datetime) -> None:
     """An image of the study has come: it is on the list, and waits from now on."""
     item = worklist.get(tx, study_uid)
     if item is None:
@@ -58,7 +58,7 @@ def refresh(tx: Transaction, study_uid: str, now: datetime) -> None:
     worklist.put(tx, with_parts(item, parts, before, now))
     for part in parts:
         if part.standing not in IN_PROGRESS:
-            quality.note(tx, study_uid, part.question)
+            quality.note_outcome(tx, study_uid, part.question)
 
 
 def gather(tx: Transaction, study_uid: str) -> list[Known]:

@@ -274,16 +274,17 @@ UPDATE worklist AS w SET parts = json_array(json_object(
             WHERE a.study_uid = w.study_uid AND a.version = w.version), 'positive', 'lowered')
         WHEN version THEN 'negative'
         WHEN state = 'waiting' THEN 'receiving'
-        WHEN EXISTS (SELECT 1 FROM jobs j WHERE j.study_uid = w.study_uid AND j.state = 'failed') THEN 'failed'
+        WHEN EXISTS (SELECT 1 FROM jobs j WHERE j.study_uid = w.study_uid AND j.state = 'failed'
+            AND j.pipeline <> 'not analysed') THEN 'failed'
         ELSE 'not_analysed' END,
     'probability', (SELECT probability FROM analyses a WHERE a.study_uid = w.study_uid AND a.version = w.version),
     'raised_by', coalesce((SELECT max(version) FROM analyses a WHERE a.study_uid = w.study_uid
         AND a.version < w.version AND suspected), 0),
     'job_id', iif(version OR state = 'waiting', 0, coalesce((SELECT max(job_id) FROM jobs j
-        WHERE j.study_uid = w.study_uid AND j.state = 'failed'), 0)),
+        WHERE j.study_uid = w.study_uid AND j.state = 'failed' AND j.pipeline <> 'not analysed'), 0)),
     'reason', iif(version, '', coalesce(
-        (SELECT error FROM jobs j WHERE j.study_uid = w.study_uid AND j.state = 'failed' AND w.state <> 'waiting'
-            ORDER BY job_id DESC LIMIT 1),
+        (SELECT error FROM jobs j WHERE j.study_uid = w.study_uid AND j.state = 'failed'
+            AND j.pipeline <> 'not analysed' AND w.state <> 'waiting' ORDER BY job_id DESC LIMIT 1),
         (SELECT reason FROM choices c WHERE c.study_uid = w.study_uid AND kind = 'declined'
             ORDER BY rank, series_uid LIMIT 1), ''))))
     WHERE version OR EXISTS (SELECT 1 FROM choices c WHERE c.study_uid = w.study_uid)

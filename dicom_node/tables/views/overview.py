@@ -12,7 +12,7 @@ from dicom_node.tables.worklist import WorklistItem
 
 @dataclass(frozen=True, slots=True)
 class Pictured:
-    """The latest result of a question that has a picture."""
+    """A result that has a picture."""
 
     question: str
     version: int
@@ -22,7 +22,7 @@ class Pictured:
 class WorklistRow:
     """A study of the worklist with what stands about it elsewhere.
 
-    `pictures` are the latest of each question; `images` is counted while the study waits, otherwise 0.
+    `images` is counted while the study waits, otherwise 0.
     """
 
     item: WorklistItem
@@ -77,8 +77,8 @@ def rows(tx: Transaction, items: Sequence[WorklistItem]) -> list[WorklistRow]:
     """The items, in their order, with what stands about them elsewhere; without a study that is just being removed."""
     found = tx.rows(
         "SELECT s.*, (SELECT json_group_array(json_object('question', question, 'version', version)) FROM"
-        " (SELECT question, max(version) AS version FROM results r WHERE r.study_uid = s.study_uid AND r.kind = 'SC'"
-        " GROUP BY question)) AS pictures,"
+        " (SELECT DISTINCT question, version FROM results r WHERE r.study_uid = s.study_uid AND r.kind = 'SC'))"
+        " AS pictures,"
         " CASE WHEN w.state = 'waiting' THEN (SELECT count(*) FROM series e JOIN instances i USING (series_uid)"
         " WHERE e.study_uid = s.study_uid AND i.current) ELSE 0 END AS images,"
         " (SELECT count(*) FROM deliveries d WHERE d.study_uid = s.study_uid AND d.state = 'waiting')"
@@ -141,7 +141,7 @@ def made(tx: Transaction, study_uid: str) -> list[MadeAt]:
     )
 
 
-def picture(tx: Transaction, study_uid: str, question: str | None, version: int | None) -> ResultObject | None:
+def latest_picture(tx: Transaction, study_uid: str, question: str | None, version: int | None) -> ResultObject | None:
     """The picture (SC) of one result, or of the latest that has one."""
     return tx.one(
         ResultObject,

@@ -12,11 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dicom_node import clock
+from dicom_node.derived.flag import in_order
 from dicom_node.tables import models, quality
 from dicom_node.tables.database import Transaction
 from dicom_node.web.notices import Notice
-from dicom_node.web.quality.intervals import Change, Rate
-from dicom_node.web.quality.measures import MEASURES, Group, Section, percent, section
+from dicom_node.web.quality.intervals import Rate, RateChange
+from dicom_node.web.quality.measures import MEASURES, MeasureGroup, MeasureSection, percent, section
 from dicom_node.web.quality.tallies import BEFORE, LATE, Figures, Tally
 from dicom_node.web.site import render, site_of
 from inference.pipelines.registry import QUESTIONS
@@ -36,16 +37,16 @@ class QualityPage:
     names: dict[int, str]
     left_out: int
     total: Tally
-    sections: tuple[Section, ...]
+    sections: tuple[MeasureSection, ...]
     drift: tuple[Notice, ...]
 
 
 def show_quality(request: Request) -> Response:
-    """GET /quality?weeks=26&scanner=3; the body alone when the page's own script asks."""
+    """GET /quality?question=haemorrhage&weeks=26&scanner=3; the body alone when the page's own script asks."""
     asked = request.query_params
     weeks = next((period for period in PERIODS if str(period) == asked.get("weeks")), PERIODS[1])
     with site_of(request).database.read() as tx:
-        known = quality.questions(tx) or list(QUESTIONS)
+        known = sorted(quality.questions(tx), key=in_order) or list(QUESTIONS)
         question = next((each for each in known if each == asked.get("question")), known[0])
         page = quality_page(tx, clock.utc_now(), question, weeks, asked.get("scanner", ""))
     context = {"page": page, "periods": PERIODS, "late": LATE, "before": BEFORE, "percent": percent, "known": known}
@@ -64,7 +65,10 @@ def quality_page(tx: Transaction, now: datetime, question: str, weeks: int, scan
     of_scanners = sorted(shown.by_scanner().items(), key=lambda each: (-each[1].studies, names[each[0]]))
     of_weeks = shown.of_scanner(chosen.scanner_id) if chosen else shown
     total = of_weeks.total()
-    by_week, by_scanner = week_groups(of_weeks, this_week, weeks), scanner_groups(of_scanners, names, weeks, chosen)
+    by_week, by_scanner = (
+        week_groups(of_weeks, this_week, weeks),
+        scanner_groups(of_scanners, names, question, weeks, chosen),
+    )
     change = everything.of_scanner(chosen.scanner_id).flag_rate_change(this_week) if chosen else None
     drawn = (change if chosen else everything.flag_rate_change(this_week)) if total.studies else None
     return QualityPage(
@@ -87,22 +91,25 @@ def scanner_name(scanner: quality.Scanner) -> str:
     return ", ".join(part for part in (scanner.aet or "unnamed sender", model, made_by.station) if part)
 
 
-def week_groups(figures: Figures, this_week: date, weeks: int) -> list[Group]:
+def week_groups(figures: Figures, this_week: date, weeks: int) -> list[MeasureGroup]:
     """The weeks from the first with a study to the running one."""
     tallies = figures.by_week()
     first = min(tallies, default=this_week)
     every = [this_week - timedelta(weeks=back) for back in range(weeks - 1, -1, -1)]
-    return [Group(day.isoformat(), "", False, tallies.get(day), day) for day in every if day >= first]
+    return [MeasureGroup(day.isoformat(), "", False, tallies.get(day), day) for day in every if day >= first]
 
 
 def scanner_groups(
-    of_scanners: list[tuple[int, Tally]], names: dict[int, str], weeks: int, chosen: quality.Scanner | None
-) -> list[Group]:
+    of_scanners: list[tuple[int, Tally]],
+    names: dict[int, str],
+    question: str,
+    weeks: int,
+    chosen: quality.Scanner | None,
+) -> list[MeasureGroup]:
     """The scanners with the most studies, each with a link that shows it alone."""
+    link = f"/quality?weeks={weeks}&question={question}&scanner="
     return [
-        Group(
-            names[key], f"/quality?weeks={weeks}&scanner={key}", chosen is not None and key == chosen.scanner_id, each
-        )
+        MeasureGroup(names[key], f"{link}{key}", chosen is not None and key == chosen.scanner_id, each)
         for key, each in of_scanners[:MOST_SCANNERS]
     ]
 
@@ -126,7 +133,7 @@ def drift_notices(figures: Figures, names: dict[int, str], this_week: date, mode
     return notices
 
 
-def drift_notice(what: str, change: Change | None, comparisons: int, model: str) -> Notice:
+def drift_notice(what: str, change: RateChange | None, comparisons: int, model: str) -> Notice:
     """One comparison in words."""
     if change is None:
         periods = f"the last {LATE} weeks and the {BEFORE} before"
