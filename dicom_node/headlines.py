@@ -13,44 +13,44 @@ def headline(item: WorklistItem) -> str:
     """What a study's row says in one sentence, all its questions together."""
     if item.headline:
         return item.headline
-    return "; ".join(dict.fromkeys(said(part) for part in item.parts)) or "Receiving images"
+    return "; ".join(dict.fromkeys(say_part(part) for part in item.parts)) or "Receiving images"
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RowLine:
     """One line of a row; the probability stands apart."""
 
     words: str
     probability: float | None = None
 
 
-def lines(item: WorklistItem) -> list[Line]:
+def lines(item: WorklistItem) -> list[RowLine]:
     """What a row says beside its badge, a line for each question; what several say alike is said once."""
     if item.headline or not item.parts:
-        return [Line(headline(item))]
-    return list(dict.fromkeys(Line(short(part), part.probability) for part in item.parts))
+        return [RowLine(headline(item))]
+    return list(dict.fromkeys(RowLine(say_briefly(part), part.probability) for part in item.parts))
 
 
-def said(part: Part) -> str:
+def say_part(part: Part) -> str:
     """What one question says, with the probability."""
-    return with_growth(part, answer(part, with_probability=True))
+    return with_growth(part, say_answer(part, with_probability=True))
 
 
-def short(part: Part) -> str:
+def say_briefly(part: Part) -> str:
     """What one question says beside a badge, which says "suspected" already, and without the probability."""
     if part.standing is Standing.POSITIVE and part.urgency is Urgency.HIGH:
-        found = findings(part.findings)
+        found = say_findings(part.findings)
         return with_growth(part, found[0].upper() + found[1:])
-    return with_growth(part, answer(part, with_probability=False))
+    return with_growth(part, say_answer(part, with_probability=False))
 
 
-def answer(part: Part, with_probability: bool) -> str:
+def say_answer(part: Part, with_probability: bool) -> str:
     """The answer alone; growth is said by `with_growth`."""
     words = vocabulary_of(part.question)
     chance = f" (probability {part.probability:.2f})" if with_probability and part.probability is not None else ""
     match part.standing:
         case Standing.POSITIVE:
-            return f"{words.positive}: {findings(part.findings)}{chance}"
+            return f"{words.positive}: {say_findings(part.findings)}{chance}"
         case Standing.LOWERED:
             return f"Result {part.raised_by} suspected {words.noun}, result {part.version} does not: please look"
         case Standing.NEGATIVE:
@@ -71,10 +71,10 @@ def positive_or_negative(
     standing = Standing.POSITIVE if suspected else Standing.NEGATIVE
     present = [PartFinding(each.name, each.volume_ml) for each in found if each.present]
     by_size = tuple(sorted(present, key=lambda each: -each.volume_ml))
-    return said(Part(question, standing, Urgency.MEDIUM, probability=probability, findings=by_size))
+    return say_part(Part(question, standing, Urgency.MEDIUM, probability=probability, findings=by_size))
 
 
-def findings(found: tuple[PartFinding, ...]) -> str:
+def say_findings(found: tuple[PartFinding, ...]) -> str:
     """The findings with their volumes, in the order in which they are given."""
     named = [f"{each.name} {volume_text(each.volume_ml)}" if each.volume_ml else each.name for each in found]
     return ", ".join(named) or "type uncertain"
@@ -96,6 +96,6 @@ def without_answer(part: Part) -> str:
     return f"Not analysed: {part.reason}"
 
 
-def reason(part: Part) -> str:
+def say_reason(part: Part) -> str:
     """Why there is no result, where "not analysed" is said already."""
     return without_answer(part) if part.job_id else part.reason

@@ -18,6 +18,7 @@ from dicom_node.dicom.headers import text_of
 from dicom_node.errors import SettingsError
 from inference.input.geometry import StackShape
 from inference.input.stack import patient_age_years
+from inference.pipelines.registry import QUESTIONS
 
 NAME_IN_BRACES = re.compile(r"\{([^{}]*)\}")
 
@@ -60,7 +61,7 @@ NOTHING = Features("", "", "", "", "", "", "", "", "", "", "", 0, 0.0, 0.0, None
 FIELDS = {field.name for field in fields(Features)} | {"text", "gaps"}
 
 
-class Condition(BaseModel):
+class FieldTest(BaseModel):
     """One field's conditions; all that are given must hold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -102,7 +103,7 @@ class Rule(BaseModel):
     question: str | None = None
     decline: str | None = None
     ignore: str | None = None
-    when: dict[str, Condition] = {}
+    when: dict[str, FieldTest] = {}
 
     @model_validator(mode="after")
     def _is_sound(self) -> "Rule":
@@ -110,6 +111,8 @@ class Rule(BaseModel):
             raise ValueError("a rule has exactly one of pipeline, decline, ignore")
         if self.pipeline is not None and self.question is not None:
             raise ValueError("a rule with a pipeline has no question: the pipeline's own is meant")
+        if self.question is not None and self.question not in QUESTIONS:
+            raise ValueError(f"there is no question {self.question!r} (there are: {', '.join(QUESTIONS)})")
         if unknown := sorted(self.when.keys() - FIELDS):
             raise ValueError(f"no such field: {', '.join(unknown)} (there are: {', '.join(sorted(FIELDS))})")
         self.reason_for(NOTHING)

@@ -27,13 +27,13 @@ PLACEHOLDERS = ("study_uid", "accession", "patient_id")
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
-class Section(BaseModel):
+class SettingsSection(BaseModel):
     """Immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Node(Section):
+class Node(SettingsSection):
     """[node]"""
 
     ae_title: AeTitle
@@ -43,7 +43,7 @@ class Node(Section):
     max_associations: Annotated[int, Field(ge=1)]
 
 
-class Route(Section):
+class Route(SettingsSection):
     """[route]"""
 
     rules: Path | None
@@ -54,7 +54,7 @@ class Route(Section):
         return value or None
 
 
-class Access(Section):
+class Access(SettingsSection):
     """[access]"""
 
     called_aets: tuple[AeTitle, ...]
@@ -63,7 +63,7 @@ class Access(Section):
     any_caller: bool
 
 
-class Complete(Section):
+class Complete(SettingsSection):
     """[complete]"""
 
     quiet_after_release_s: Seconds
@@ -72,7 +72,7 @@ class Complete(Section):
     count_at_sender: bool
 
 
-class Analyse(Section):
+class Analyse(SettingsSection):
     """[analyse]"""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
@@ -82,13 +82,13 @@ class Analyse(Section):
     lease_s: Annotated[float, Field(gt=0)]
 
 
-class Model(Section):
+class Model(SettingsSection):
     """[model]"""
 
     sensitivity: Annotated[float, Field(ge=0, le=1)]
 
 
-class Report(Section):
+class Report(SettingsSection):
     """[report]"""
 
     picture_for_negative: bool
@@ -96,7 +96,7 @@ class Report(Section):
     omit_empty_frames: bool
 
 
-class Deliver(Section):
+class Deliver(SettingsSection):
     """[deliver]"""
 
     attempts: Annotated[int, Field(ge=1)]
@@ -105,7 +105,7 @@ class Deliver(Section):
     timeout_s: Annotated[float, Field(gt=0)]
 
 
-class Worklist(Section):
+class Worklist(SettingsSection):
     """[worklist]"""
 
     ageing_cap_minutes: Annotated[float, Field(ge=0)]
@@ -113,14 +113,14 @@ class Worklist(Section):
     leave_after_hours: Annotated[float, Field(gt=0)]
 
 
-class Web(Section):
+class Web(SettingsSection):
     """[web]"""
 
     host: str
     port: Port
 
 
-class Viewer(Section):
+class Viewer(SettingsSection):
     """[viewer]: what a row of the worklist opens."""
 
     opens: str
@@ -133,14 +133,14 @@ class Viewer(Section):
         return opens
 
 
-class Retention(Section):
+class Retention(SettingsSection):
     """[retention]"""
 
     keep_gb: Annotated[float, Field(gt=0)]
     every_minutes: Annotated[float, Field(gt=0)]
 
 
-class Peer(Section):
+class Peer(SettingsSection):
     """[[peer]]: a scanner or PACS. One that is sent to or asked needs an address."""
 
     name: Annotated[str, Field(pattern=r"^[\w. -]+$")]
@@ -158,7 +158,7 @@ class Peer(Section):
         return self
 
 
-class Settings(Section):
+class Settings(SettingsSection):
     """All settings of a node."""
 
     node: Node

@@ -22,9 +22,6 @@ class NotAnalysable(Exception):
     """These images cannot be analysed; the message is one sentence that a radiologist understands."""
 
 
-"""The name of the one finding of a model that tells no types."""
-
-
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
     """Which weights spoke. `sha256` is the hex digest of the weights file."""

@@ -15,10 +15,10 @@ from inference.errors import InferenceError
 from inference.models.card import load_card
 from inference.training.datasets.base import DatasetError
 from inference.training.datasets.recognise import open_dataset
-from inference.training.release.run import SECOND, Options, fold_of, prepare
+from inference.training.release.run import SECOND, TrainingOptions, fold_of, prepare
 from inference.training.rounds.checkpoint import CheckpointError
 from inference.training.studies.ablation import markdown, table
-from inference.training.studies.ablation_run import Plan, run_ablation
+from inference.training.studies.ablation_run import AblationPlan, run_ablation
 
 
 @click.command()
@@ -45,9 +45,9 @@ def main(datasets: tuple[Path, ...], start: Path, out: Path, steps: int, folds: 
     try:
         opened = [open_dataset(path, None, out / f"headers{i}.csv") for i, path in enumerate(datasets)]
         cases = prepare(opened, out)
-        options = Options(out, (whole,), load_card(start).networks, jobs, start=start)
+        options = TrainingOptions(out, (whole,), load_card(start).networks, jobs, start=start)
         where = fold_of(options, cases)
-        plan = Plan(options, whole, tuple(range(options.folds))[:folds])
+        plan = AblationPlan(options, whole, tuple(range(options.folds))[:folds])
         judged = [case for case in cases if where[case.told.person] in plan.folds]
         rows = table(run_ablation(plan, where, judged), judged)
     except (CheckpointError, DatasetError, InferenceError) as error:

@@ -121,6 +121,7 @@ def analysis_of(study_uid: str, suspected: bool, at: datetime) -> Analysis:
     """A result as the worker leaves it."""
     return Analysis(
         study_uid=study_uid,
+        question="haemorrhage",
         version=1,
         series_uid=f"{study_uid}.1",
         pipeline="haemorrhage",

@@ -18,7 +18,7 @@ from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
 from inference.training.datasets.base import Dataset, DatasetError
 from inference.training.datasets.recognise import LAYOUTS, open_dataset
 from inference.training.evaluation.measure import Analyst
-from inference.training.evaluation.run import Options, evaluate
+from inference.training.evaluation.run import EvaluationOptions, evaluate
 from inference.training.release.unseen import Unseen
 
 
@@ -79,7 +79,7 @@ def main(
         opened = open_dataset(dataset, layout, out / "headers.csv")
         where = Engine(device, threads or len(os.sched_getaffinity(0))).device
         analyst = analyst_for(opened, load_card(model or "haemorrhage"), where)
-        options = Options(datetime.date.today(), str(where), prevalence, limit)
+        options = EvaluationOptions(datetime.date.today(), str(where), prevalence, limit)
         found = evaluate(opened, analyst, out, options, click.echo)
     except (DatasetError, ModelError, DeviceError, OSError) as error:
         raise click.ClickException(str(error)) from error

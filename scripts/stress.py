@@ -26,7 +26,7 @@ from inference.training.release.unseen import Unseen
 from inference.training.rounds.bank import edition
 from inference.training.rounds.cases import gather
 from inference.training.rounds.data import TrainingHead
-from inference.training.studies.stress import Answer, Case, Stress, run_stress
+from inference.training.studies.stress import HeadAnswer, Stress, StressCase, run_stress
 from inference.training.studies.stress_tables import stress_text
 
 DATASET = "CT-ICH"
@@ -43,7 +43,7 @@ def begin(heads: dict[int, TrainingHead], card: ModelCard) -> None:
     stress = Stress(heads, lambda number, stack: judges.pipeline(DATASET, f"{number:03d}").run(Given(stack)))
 
 
-def answer(case: Case) -> Answer | None:
+def answer(case: StressCase) -> HeadAnswer | None:
     """One answer, in one of the processes."""
     return stress.answer(case)
 

@@ -21,14 +21,14 @@ from inference.training.release.conclude import Release, conclude
 from inference.training.release.run import (
     FIRST,
     SECOND,
-    Options,
+    TrainingOptions,
     fold_of,
     heads_path,
     networks_of,
     prepare,
     train_all,
 )
-from inference.training.rounds.cases import Case, unpack
+from inference.training.rounds.cases import TrainingCase, unpack
 from inference.training.rounds.checkpoint import CheckpointError
 
 
@@ -94,7 +94,7 @@ def main(
     if not rounds:
         raise click.UsageError("nothing to train: give --second-steps, or no --start")
     where_to = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    options = Options(out, tuple(rounds), folds, jobs, threads, where_to, start, minutes or math.inf)
+    options = TrainingOptions(out, tuple(rounds), folds, jobs, threads, where_to, start, minutes or math.inf)
     packed = len(datasets) == 1 and datasets[0].suffix == ".npz"
     try:
         opened = (
@@ -118,7 +118,7 @@ def main(
     click.echo(f"wrote {card} and the weights beside it")
 
 
-def _packed(path: Path, out: Path) -> list[Case]:
+def _packed(path: Path, out: Path) -> list[TrainingCase]:
     cases = unpack(path)
     out.mkdir(parents=True, exist_ok=True)
     if path.resolve() != heads_path(out).resolve():

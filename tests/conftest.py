@@ -11,10 +11,20 @@ from loading import load
 from peers import chromium
 from playwright.sync_api import Browser
 
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # each takes its part of the cores, as do its own children
+    threads = max(1, len(os.sched_getaffinity(0)) // int(workers))
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+
 settings.register_profile("unhurried", settings.default, deadline=None)  # a busy machine is no fault
 settings.load_profile("unhurried")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests come first: begun last, one of them would leave the other workers idle at the end."""
+    long = {item.path for item in items if item.get_closest_marker("timeout")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.hookimpl(wrapper=True)

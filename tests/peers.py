@@ -125,6 +125,7 @@ def running_orthanc(folder: Path, dicomweb: bool = False) -> Iterator[Orthanc]:
             wait_until(lambda: _answers(orthanc.rest), START_S, "Orthanc answers")
             yield orthanc
         finally:
+            orthanc.rest.close()
             process.terminate()
             process.wait(20)
 
@@ -151,9 +152,9 @@ class Served:
 
     def start(self) -> None:
         """Start it; returns at once."""
-        log = (self.folder / "serve.log").open("ab")
         command = [sys.executable, "-m", "dicom_node", "--config", str(self.site), "serve"]
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        with (self.folder / "serve.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
     def wait_ready(self) -> None:
         """Until images are received and the worker waits for work."""
@@ -260,7 +261,7 @@ def storescu(folder: Path, port: int, *options: str, aet: str = "CT1") -> subpro
         str(folder),
     ]
     return subprocess.Popen(
-        command, env=os.environ | {"TCP_NODELAY": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        command, env=os.environ | {"TCP_NODELAY": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
 

@@ -8,12 +8,12 @@ import torch
 
 from inference.pipelines.haemorrhage.head_grid import CHANNELS, features
 from inference.pipelines.haemorrhage.network import build_network
-from inference.training.rounds.cases import Case, Told
+from inference.training.rounds.cases import Told, TrainingCase
 from inference.training.rounds.data import TrainingHead, with_any
 from inference.training.rounds.recipe import Recipe
 from inference.training.studies.ablation import (
     WHOLE,
-    Outcome,
+    AblationOutcome,
     aggregated,
     markdown,
     mean_of,
@@ -22,7 +22,7 @@ from inference.training.studies.ablation import (
 )
 
 
-def _cases(count: int) -> list[Case]:
+def _cases(count: int) -> list[TrainingCase]:
     """Every other one bleeds on planes 3 to 6 of ten."""
     cases = []
     for n in range(count):
@@ -34,14 +34,14 @@ def _cases(count: int) -> list[Case]:
             np.zeros(none, np.uint8),
         )  # fmt: skip
         told = Told("Set", f"{n:03d}", f"{n:03d}", n % 2 == 0, tuple(bool(each.any()) for each in types.T), None)
-        cases.append(Case(told, head))
+        cases.append(TrainingCase(told, head))
     return cases
 
 
-def _outcome(name: str, cases: list[Case], strength: float, seed: int) -> Outcome:
+def _outcome(name: str, cases: list[TrainingCase], strength: float, seed: int) -> AblationOutcome:
     rng = np.random.default_rng(seed)
     planes = tuple(strength * case.head.labels.astype(float) + rng.normal(0, 1, (10, 6)) for case in cases)
-    return Outcome(name, planes)
+    return AblationOutcome(name, planes)
 
 
 def test_a_weaker_variant_loses_and_the_whole_loses_nothing() -> None:
@@ -67,7 +67,7 @@ def test_a_learned_study_score_does_not_see_its_own_fold() -> None:
     folds = [n % 3 for n in range(30)]
     whole = _outcome(WHOLE, cases, 2.0, 5)
     wrong = [
-        Case(replace(case.told, haemorrhage=not case.told.haemorrhage), case.head) if fold == 0 else case
+        TrainingCase(replace(case.told, haemorrhage=not case.told.haemorrhage), case.head) if fold == 0 else case
         for case, fold in zip(cases, folds, strict=True)
     ]
     learned, misled = (aggregated(whole, folds, each)[-1].studies for each in (cases, wrong))

@@ -77,7 +77,7 @@ def test_reboot_leaves_nothing_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyP
         tx.run("UPDATE jobs SET not_before = :at WHERE study_uid = '1.5'", at=uptime_before)
         tx.run("UPDATE series SET last_at = :at", at=uptime_before)
         deliveries.add(tx, choice.study_uid, "pacs", made)
-        deliveries.put_off(tx, deliveries.of_study(tx, choice.study_uid)[0], "refused", uptime_before + 900, 10)
+        deliveries.postpone(tx, deliveries.of_study(tx, choice.study_uid)[0], "refused", uptime_before + 900, 10)
         processes.beat(tx, processes.Beat("node", os.getpid(), uptime_before, ""), uptime_before)
     if not same_boot:
         monkeypatch.setattr("dicom_node.tables.database.boot_id", lambda: "the next boot")

@@ -1,6 +1,7 @@
 """Every code against pydicom's tables of PS3.16, which come from the standard itself."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import cast
 
@@ -10,9 +11,19 @@ from pydicom.sr.codedict import codes as standard
 from pydicom.sr.coding import Code
 
 from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
+from inference.pipelines.registry import QUESTIONS
 from reports import codes
+from reports.vocabulary import haemorrhage
+from reports.vocabulary.terms import vocabulary_of
 
-EVERY_CODE = {name: value for name, value in vars(codes).items() if isinstance(value, Code)}
+VOCABULARIES = {name: import_module(f"reports.vocabulary.{name}") for name in QUESTIONS}
+NAMED = [
+    (name, value)
+    for module in (codes, *VOCABULARIES.values())
+    for name, value in vars(module).items()
+    if isinstance(value, Code)
+]
+EVERY_CODE = dict(NAMED)
 # Not in the context groups of PS3.16, so not in any table here; looked up in SNOMED CT.
 OUTSIDE_THE_STANDARD = {
     "SUBARACHNOID_HAEMORRHAGE": "21454007",
@@ -41,29 +52,51 @@ def test_code_means_what_the_standard_says(name: str) -> None:
 
 def test_codes_that_are_easily_mistaken() -> None:
     assert codes.PROBABILITY == standard.DCM.Probability != standard.DCM.ProbabilityOfCancer
-    assert standard.SCT.IntracranialHemorrhage == codes.INTRACRANIAL_HAEMORRHAGE
+    assert standard.SCT.IntracranialHemorrhage == haemorrhage.INTRACRANIAL_HAEMORRHAGE
     assert standard.SCT.Suspected == codes.SUSPECTED
     assert standard.SCT.Absent == codes.ABSENT
     assert standard.DCM.OfInterest == codes.OF_INTEREST
-    assert codes.finding_site("intraventricular") == standard.SCT.BrainVentricle
-    assert codes.finding_code("intraventricular") == standard.SCT.IntracranialHemorrhage
+    assert haemorrhage.TERMS["intraventricular"].site == standard.SCT.BrainVentricle
+    assert haemorrhage.TERMS["intraventricular"].code == standard.SCT.IntracranialHemorrhage
 
 
-def test_every_type_is_told_apart() -> None:
-    said = {(codes.finding_code(each).value, codes.finding_site(each).value) for each in HaemorrhageType}
-    assert len(said) == len(HaemorrhageType)
-    assert (codes.finding_code(INTRACRANIAL), codes.finding_site(INTRACRANIAL)) == (
-        codes.INTRACRANIAL_HAEMORRHAGE,
-        codes.BRAIN,
-    )
-    assert (codes.finding_code(INTRACRANIAL).value, codes.finding_site(INTRACRANIAL).value) not in said
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_finding_is_told_apart(question: str) -> None:
+    """By code and site together, by colour, abbreviation and title."""
+    terms = vocabulary_of(question).terms.values()
+    for said in (
+        [(term.code.value, term.site.value) for term in terms],
+        [term.colour for term in terms],
+        [term.abbreviation for term in terms],
+        [term.title for term in terms],
+    ):
+        assert len(set(said)) == len(terms)
+
+
+def test_every_type_of_haemorrhage_has_its_words() -> None:
+    assert set(haemorrhage.TERMS) == {*HaemorrhageType, INTRACRANIAL}
+    whole = haemorrhage.TERMS[INTRACRANIAL]
+    assert (whole.code, whole.site) == (haemorrhage.INTRACRANIAL_HAEMORRHAGE, codes.BRAIN)
     with pytest.raises(KeyError):
-        codes.finding_code("pneumothorax")
+        haemorrhage.TERMS["pneumothorax"]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_vocabulary_says_only_codes_that_have_a_name(question: str) -> None:
+    """So that none escapes the comparison with the standard."""
+    words = vocabulary_of(question)
+    used = {words.category, words.property_type, words.region, words.procedure}
+    used |= {code for term in words.terms.values() for code in (term.code, term.site)}
+    assert used <= set(EVERY_CODE.values())
 
 
 def test_each_code_stands_once() -> None:
-    values = [(code.scheme_designator, code.value) for code in EVERY_CODE.values()]
+    values = [(code.scheme_designator, code.value) for _, code in NAMED]
     assert len(values) == len(set(values))
-    for path in sorted(Path(codes.__file__).parent.glob("*.py")):
-        quoted = set(re.findall(r'"(\d{5,18})"', path.read_text()))
-        assert path.name == "codes.py" or not quoted, f"{path.name} has codes of its own: {quoted}"
+    assert len(EVERY_CODE) == len(NAMED)
+    folder = Path(codes.__file__).parent
+    allowed = {folder / "codes.py", *(folder / "vocabulary" / f"{name}.py" for name in QUESTIONS)}
+    for path in sorted(folder.rglob("*.py")):
+        quoted = re.findall(r'"(\d{5,18})"', path.read_text())
+        assert path in allowed or not quoted, f"{path.name} has codes of its own: {quoted}"
+        assert len(quoted) == len(set(quoted)), f"{path.name} writes a code twice: {quoted}"

@@ -15,7 +15,7 @@ from inference.training.datasets import headers as headers_module
 from inference.training.datasets.base import DatasetError, Entry, NoStack
 from inference.training.datasets.headers import Header, read_headers
 from inference.training.datasets.recognise import open_dataset
-from inference.training.datasets.series import Series, by_preference, words_of
+from inference.training.datasets.series import DatasetSeries, by_preference, words_of
 
 
 def table(path: Path, columns: str, *rows: str) -> Path:
@@ -357,10 +357,10 @@ def test_what_cannot_be_read_is_told_and_stops_nothing(
     ],
 )
 def test_what_a_series_is_called_says_whether_it_is_plain(words: str, is_suited: bool) -> None:
-    assert Series("", words, ()).is_suited is is_suited
+    assert DatasetSeries("", words, ()).is_suited is is_suited
 
 
 def test_unsuited_series_count_only_where_there_is_nothing_else() -> None:
-    bone, thin = Series("b", "BONE", (Path("1"), Path("2"))), Series("t", "THIN", (Path("3"),))
+    bone, thin = DatasetSeries("b", "BONE", (Path("1"), Path("2"))), DatasetSeries("t", "THIN", (Path("3"),))
     assert by_preference([bone, thin]) == [thin]
     assert by_preference([bone]) == [bone]

@@ -11,6 +11,8 @@ from series import head, write
 from dicom_node.commands import phantom
 from dicom_node.dicom.part10 import find_dicom
 
+pytestmark = pytest.mark.timeout(600)
+
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the demo to its end."""

@@ -67,9 +67,11 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
 @contextmanager
 def served(node: Core) -> Iterator[Web]:
     """The node's page with the client's side of it."""
-    with serving(Node(node.database, node.archive, node.settings)) as (url, _):
-        base = f"{url}/dicom-web"
-        yield Web(node, DICOMwebClient(url=base), httpx2.Client(base_url=base, timeout=60))
+    with (
+        serving(Node(node.database, node.archive, node.settings)) as (url, _),
+        httpx2.Client(base_url=f"{url}/dicom-web", timeout=60) as http,
+    ):
+        yield Web(node, DICOMwebClient(url=f"{url}/dicom-web"), http)
 
 
 def own_picture(node: Core) -> None:

@@ -220,7 +220,9 @@ CONTENTS = [b"", b"\r\n--", b"\r\n--c\r\n\r\n", b"--b\n\r\n-", OTHER_WORDS, byte
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 10_000])
 def test_message_in_pieces_of_any_size(size: int) -> None:
     """What is written is read back, wherever the pieces are cut and whatever looks like a boundary."""
-    text = b"".join(multipart.written([multipart.Part("x/Y; z=1", "http://a/1", [each]) for each in CONTENTS], "b"))
+    text = b"".join(
+        multipart.written([multipart.MessagePart("x/Y; z=1", "http://a/1", [each]) for each in CONTENTS], "b")
+    )
     assert read(b"a preamble\r\n" + text + b"an epilogue", size) == read(text, size) == CONTENTS
     assert read(text.replace(b"--b\r\nContent-Type", b"--b \t\r\nContent-Type"), size) == CONTENTS, "padding"
 
@@ -232,7 +234,7 @@ def test_message_in_pieces_of_any_size(size: int) -> None:
 def test_message_that_looks_like_its_boundary(contents: list[bytes], size: int) -> None:
     """Whatever the parts hold but the boundary itself."""
     assume(not any(re.search(rb"\r\n--b(\r\n|--)", b"\r\n" + each + b"\r\n") for each in contents))
-    text = b"".join(multipart.written([multipart.Part("x/y", "http://a/1", [each]) for each in contents], "b"))
+    text = b"".join(multipart.written([multipart.MessagePart("x/y", "http://a/1", [each]) for each in contents], "b"))
     assert read(text, size) == contents
 
 

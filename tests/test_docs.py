@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from dicom_node.commands.analyse_files import Answer
+from dicom_node.commands.analyse_files import SeriesAnswer
 from dicom_node.commands.listing import JobEntry, WorklistEntry
 from dicom_node.commands.models_text import ModelEntry
 from dicom_node.routes import load_rules
@@ -200,7 +200,7 @@ def test_every_option_stands_in_its_section(name: str, command: click.Command) -
 
 @pytest.mark.parametrize(
     ("name", "entry"),
-    [("analyse", Answer), ("worklist", WorklistEntry), ("jobs", JobEntry), ("models list", ModelEntry)],
+    [("analyse", SeriesAnswer), ("worklist", WorklistEntry), ("jobs", JobEntry), ("models list", ModelEntry)],
 )
 def test_json_fields_are_told(name: str, entry: type) -> None:
     """All of them, in their order."""
@@ -227,7 +227,8 @@ def words_of(line: str) -> list[str]:
 
 def parse(words: list[str]) -> None:
     """Read the words as the program would, without running anything. ClickException where they are wrong."""
-    command, context = PROGRAM, click.Context(PROGRAM, info_name="triage-node")
+    command: click.Command = PROGRAM
+    context = click.Context(PROGRAM, info_name="triage-node")
     while isinstance(command, click.Group):
         given, rest, _ = command.make_parser(context).parse_args(list(words))
         if not rest or given.get("help"):

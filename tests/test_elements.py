@@ -74,3 +74,14 @@ def test_a_frames_own_group_goes_before_the_shared_one() -> None:
     assert [number(each, "SliceThickness") for each in frame_macros(ds, "PixelMeasuresSequence")] == [2.0, 1.0]
     ds.NumberOfFrames = 3
     assert frame_macros(ds, "PixelMeasuresSequence") == ()
+
+
+def test_a_name_is_read_as_a_whole() -> None:
+    """It can be iterated, letter by letter, which is not what is meant."""
+    ds = Dataset()
+    ds.PatientName = "Grün^Änne=绿^安"
+    ds.OtherPatientNames = ["Gruen^Aenne", "Verd^Anne"]
+    assert text(ds, "PatientName") == "Grün^Änne=绿^安"
+    assert texts(ds, "OtherPatientNames") == ("Gruen^Aenne", "Verd^Anne")
+    ds.PatientName = ""
+    assert text(ds, "PatientName") == ""

@@ -11,6 +11,7 @@ import pytest
 from peers import Orthanc, Served, pacs_peer, running_node, running_orthanc, storescu, triage_node, wait_until
 from pydicom import dcmread
 
+pytestmark = pytest.mark.timeout(600)
 PATIENTS = (81, 94, 54)
 QUICK = "[complete]\nquiet_s = 6.0\n"
 

@@ -7,7 +7,7 @@ import torch
 
 from inference.engines.local import Engine
 from inference.errors import UnknownPipelineError
-from inference.pipelines.registry import PIPELINES
+from inference.pipelines.registry import QUESTIONS
 
 
 def test_threads_are_the_caller_s_or_half_of_the_cores() -> None:
@@ -24,7 +24,7 @@ def test_auto_takes_cuda_where_there_is_one() -> None:
 def test_a_pipeline_is_loaded_once() -> None:
     engine = Engine("cpu")
     engine.warm_up()
-    assert all(engine.model(name) is engine.model(name) for name in PIPELINES)
+    assert all(engine.model(name) is engine.model(name) for name in QUESTIONS)
     assert len(engine.model("haemorrhage").sha256) == 64
 
 

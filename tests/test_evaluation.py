@@ -30,8 +30,8 @@ from inference.training.evaluation.measure import Analyst, compare
 from inference.training.evaluation.metrics import Units, level
 from inference.training.evaluation.page import percent
 from inference.training.evaluation.pictures import MODEL_COLOUR, READER_COLOUR, contact_sheet, telling_slices
-from inference.training.evaluation.records import Outcome, safe_name
-from inference.training.evaluation.run import MOST_MISSED, Options, evaluate
+from inference.training.evaluation.records import AnswerOutcome, safe_name
+from inference.training.evaluation.run import MOST_MISSED, EvaluationOptions, evaluate
 from inference.training.evaluation.source import code_digest
 from inference.training.evaluation.statistics import (
     Resampling,
@@ -47,7 +47,7 @@ ROOT = Path(__file__).parents[1]
 KINDS = list(HaemorrhageType)
 SLICES, SIZE, SPACING_MM = 12, 64, 3.0
 MODEL = ModelIdentity("toy", "1.0", "ab" * 32)
-OPTIONS = Options(datetime.date(2026, 1, 2), prevalences=(0.027,))
+OPTIONS = EvaluationOptions(datetime.date(2026, 1, 2), prevalences=(0.027,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def analyst_of(dataset: ToyDataset, stop_at: str = "", model: ModelIdentity = MO
         if suspected:
             findings[0] = Finding("epidural", plan.said, True, mask, (volume,))
         slices = tuple(plan.said if i in (4, 5) else 0.05 for i in range(SLICES))
-        return Result("toy", model, 0.5, suspected, plan.said, tuple(findings), slices, (4, 5))
+        return Result("haemorrhage", "toy", model, 0.5, suspected, plan.said, tuple(findings), slices, (4, 5))
 
     return Analyst(answer, lambda entry: 0.5, model, "A planned answer.", "v1")
 
@@ -340,7 +340,9 @@ def test_unknown_labels_count_against_both_rates() -> None:
     patients = [str(i) for i in range(4)]
     truth = np.array([True, True, False, False])
     study = level(Units(patients, np.where(truth, 0.9, 0.1), truth, truth), resampling(patients))
-    worst = worst_case(study, [Unanalysed("x", Outcome.ERROR, "", None), Unanalysed("y", Outcome.ERROR, "", True)])
+    worst = worst_case(
+        study, [Unanalysed("x", AnswerOutcome.ERROR, "", None), Unanalysed("y", AnswerOutcome.ERROR, "", True)]
+    )
     assert (worst.sensitivity.hits, worst.sensitivity.of) == (2, 4)
     assert (worst.specificity.hits, worst.specificity.of) == (2, 3)
 
@@ -410,7 +412,7 @@ def test_an_analyst_that_breaks_down_is_no_damaged_file(tmp_path: Path, error: E
     found = evaluate(dataset, analyst_of(dataset), tmp_path, OPTIONS, said.append)
     assert (found.counts.failed, found.counts.errors, found.counts.analysed) == (1, 0, 8)
     (failed,) = found.not_analysed
-    assert (failed.outcome, failed.haemorrhage) == (Outcome.FAILED, True)
+    assert (failed.outcome, failed.haemorrhage) == (AnswerOutcome.FAILED, True)
     assert str(error) in failed.reason and any("x  analysis failed: " in line for line in said)
     assert (found.worst_case.sensitivity.hits, found.worst_case.sensitivity.of) == (2, 4)
     assert found.worst_case.specificity.of == found.study.specificity.of

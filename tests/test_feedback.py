@@ -19,7 +19,7 @@ from dicom_node import clock
 from dicom_node.commands.main import main
 from dicom_node.derived import removal
 from dicom_node.tables import feedback, quality, results
-from dicom_node.tables.feedback import Feedback, Given, Verdict
+from dicom_node.tables.feedback import Feedback, Opinion, Verdict
 from dicom_node.web.app import build_app
 from dicom_node.web.reader.feedback import plain_text
 from dicom_node.web.reader.feedback_csv import HEAD, ROWS_AT_ONCE, csv_pages, harmless
@@ -214,7 +214,7 @@ def test_feedback_outlives_its_study(node: Node, client: TestClient) -> None:
     study_uid = node.analysed(1, suspected=True)
     say(client, node, study_uid, "agree", comment="seen")
     with node.database.write() as tx:
-        removal.forget(tx, study_uid)
+        removal.forget_study(tx, study_uid)
     (row,) = table(client.get("/feedback.csv").text)
     assert (row["study_uid"], row["comment"], row["model_sha256"], row["accession"]) == (study_uid, "seen", SHA256, "")
     assert judged(node) == {("flagged", "agree"): 1}
@@ -248,7 +248,7 @@ def test_the_export_comes_a_few_rows_at_a_time(node: Node) -> None:
     with node.database.write() as tx:
         (analysis,) = results.analyses_of_study(tx, study_uid)
         for number in range(count):
-            given_now = Given(Verdict.AGREE, (), str(number), f"R{number % 7}")
+            given_now = Opinion(Verdict.AGREE, (), str(number), f"R{number % 7}")
             assert feedback.add(tx, study_uid, QUESTION, 1, analysis.made_at, given_now, clock.utc_now())
     assert analysis.made_at.isoformat() == made_at
     pages = list(csv_pages(node.database))

@@ -29,8 +29,9 @@ from inference.errors import ModelError
 from inference.findings import Result
 from inference.input.stack import SliceStack
 from inference.models.card import ModelCard, load_card
-from inference.pipelines.base import Pipeline
+from inference.pipelines.base import Given, Pipeline
 from inference.pipelines.haemorrhage.answer import noisy_or
+from inference.pipelines.haemorrhage.decisions import decisions_of
 from inference.pipelines.haemorrhage.foreign.contract import Input, read_contract
 from inference.pipelines.haemorrhage.foreign.convert import convert_checkpoint
 from inference.pipelines.haemorrhage.foreign.monai_network import NETWORKS, build_monai
@@ -117,7 +118,7 @@ def monai_card(folder: Path, network: dict[str, Any] | None = None, **changed: d
     save_file({"x": torch.zeros(1)}, path)
     card = card_for(path, "monai", network=UNET if network is None else network, **changed)
     torch.manual_seed(7)
-    module = build_monai(read_contract(card), "test").eval()
+    module = build_monai(read_contract(card, decisions_of(card)), "test").eval()
     save_file({name: value.clone() for name, value in module.state_dict().items()}, path)
     return card_for(path, "monai", network=UNET if network is None else network, **changed)
 
@@ -139,7 +140,7 @@ def bright(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(bright: Path, head: SyntheticHead) -> Result:
-    return ForeignPipeline(CPU, card_for(bright)).run(stack_of(head.hu))
+    return ForeignPipeline(CPU, card_for(bright)).run(Given(stack_of(head.hu)))
 
 
 def test_a_bleed_is_found_and_drawn_on_its_own_voxels(found: Result, head: SyntheticHead) -> None:
@@ -158,7 +159,7 @@ def test_a_bleed_is_found_and_drawn_on_its_own_voxels(found: Result, head: Synth
 
 def test_a_volume_has_the_range_that_the_card_measured(bright: Path, head: SyntheticHead, found: Result) -> None:
     card = card_for(bright, volume_error={"heads": 64, "low": 0.62, "high": 1.7})
-    (finding,) = ForeignPipeline(CPU, card).run(stack_of(head.hu)).findings
+    (finding,) = ForeignPipeline(CPU, card).run(Given(stack_of(head.hu))).findings
     drawn = found.findings[0].volume_ml
     assert finding.volume_ml == pytest.approx(drawn)
     assert finding.volume_range_ml == pytest.approx((0.62 * drawn, 1.7 * drawn))
@@ -166,7 +167,7 @@ def test_a_volume_has_the_range_that_the_card_measured(bright: Path, head: Synth
 
 
 def test_a_head_without_a_bleed_is_not_suspected(bright: Path) -> None:
-    result = ForeignPipeline(CPU, card_for(bright)).run(stack_of(above_the_base(synthetic_head(12)).hu))
+    result = ForeignPipeline(CPU, card_for(bright)).run(Given(stack_of(above_the_base(synthetic_head(12)).hu)))
     assert not result.suspected
     assert [(each.name, each.present, each.mask) for each in result.findings] == [(INTRACRANIAL, False, None)]
 
@@ -174,7 +175,7 @@ def test_a_head_without_a_bleed_is_not_suspected(bright: Path) -> None:
 def test_real_patient(bright: Path, shared: Path) -> None:
     """An outlined epidural bleed of CT-ICH: drawn on its side of the head, on bright pixels of the source."""
     patient, place = open_ct_ich(shared / "ct_ich").patient(77), 19
-    (finding,) = ForeignPipeline(CPU, card_for(bright)).run(stack_of(patient.hu)).findings
+    (finding,) = ForeignPipeline(CPU, card_for(bright)).run(Given(stack_of(patient.hu))).findings
     assert finding.mask is not None
     drawn, outlined = finding.mask[place], patient.outlines[place]
     assert (drawn & outlined).sum() > 0.25 * outlined.sum()
@@ -203,7 +204,7 @@ def test_left_and_front_stay_left_and_front(
     path = export(LeftFront(), tmp_path / "left.onnx")
     classes = {"gives": "voxels", "classes": ["none", "subdural", "epidural"]}
     stack = turned(stack_of(head.hu[::2, ::2, ::2].copy(), 0.976, 10.0), rows, columns, slices)
-    result = ForeignPipeline(CPU, card_for(path, output=classes)).run(stack)
+    result = ForeignPipeline(CPU, card_for(path, output=classes)).run(Given(stack))
     epidural, subdural = result.findings
     assert (epidural.name, epidural.present, subdural.name, subdural.present) == ("epidural", False, "subdural", True)
 
@@ -233,13 +234,13 @@ def test_the_same_network_in_torch_in_monai_and_in_onnx(tmp_path: Path, head: Sy
     """Three ways to run one network, one answer."""
     stack, output = stack_of(head.hu), {"gives": "voxels", "classes": ["none", "intraventricular", "subdural"]}
     card = monai_card(tmp_path, output=output)
-    module = build_monai(read_contract(card), "test").eval()
+    module = build_monai(read_contract(card, decisions_of(card)), "test").eval()
     module.load_state_dict(dict(safetensors(tmp_path / "network.safetensors")))
     by_monai = ForeignPipeline(CPU, card)
     by_onnx = ForeignPipeline(CPU, card_for(export(module, tmp_path / "network.onnx"), output=output))
     grid = to_grid(stack)
     with torch.inference_mode():
-        logits = module(read_contract(card).input.of_planes(grid.image, slice(0, 4)))[:, [0, 2, 1]]
+        logits = module(read_contract(card, decisions_of(card)).input.of_planes(grid.image, slice(0, 4)))[:, [0, 2, 1]]
     reading, other = by_monai.read(grid), by_onnx.read(grid)
     assert reading.kinds == ("subdural", "intraventricular")
     assert reading.voxels is not None
@@ -247,7 +248,7 @@ def test_the_same_network_in_torch_in_monai_and_in_onnx(tmp_path: Path, head: Sy
     assert torch.allclose(reading.voxels[:4], logits.softmax(1), atol=1e-4)
     assert torch.allclose(reading.voxels, other.voxels, atol=1e-3)
     np.testing.assert_allclose(reading.planes, other.planes, atol=1e-3)
-    first, second = by_monai.run(stack), by_onnx.run(stack)
+    first, second = by_monai.run(Given(stack)), by_onnx.run(Given(stack))
     assert first.slice_probabilities == pytest.approx(second.slice_probabilities, abs=1e-3)
     assert {each.name for each in first.findings} == {"subdural", "intraventricular"}
 
@@ -285,7 +286,7 @@ def safetensors(path: Path) -> dict[str, torch.Tensor]:
 def test_every_network_of_the_list_runs(tmp_path: Path, network: dict[str, Any]) -> None:
     changed = {"output": PLANES} if network["name"] == "DenseNet121" else {}
     card = monai_card(tmp_path, network, **changed)
-    pipeline: Pipeline = ForeignPipeline(CPU, card)
+    pipeline: Pipeline[Given] = ForeignPipeline(CPU, card)
     assert pipeline.model == card.identity
 
 
@@ -293,7 +294,7 @@ def test_the_registry_runs_it_with_a_threshold_of_its_own(bright: Path, head: Sy
     """What the card says, and what is asked for in its place."""
     card = card_for(bright)
     pipeline = load_pipeline(card, CPU, 1.0)
-    result = pipeline.run(stack_of(head.hu))
+    result = pipeline.run(Given(stack_of(head.hu)))
     assert (pipeline.model, result.threshold, result.suspected) == (card.identity, 1.0, result.probability >= 1.0)
 
 
@@ -318,7 +319,7 @@ def test_a_network_of_planes_outlines_nothing(tmp_path: Path, head: SyntheticHea
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
     path.write_bytes(model.SerializeToString())
     output = {"gives": "planes", "classes": ["any", "subdural", "epidural"]}
-    result = ForeignPipeline(CPU, card_for(path, output=output)).run(stack_of(head.hu))
+    result = ForeignPipeline(CPU, card_for(path, output=output)).run(Given(stack_of(head.hu)))
     assert result.suspected
     assert result.probability == pytest.approx(1 / (1 + np.exp(-noisy_or(np.full(len(head.hu), 4.0)))))
     assert result.slice_probabilities == pytest.approx([1 / (1 + np.exp(-4))] * len(head.hu))
@@ -488,7 +489,7 @@ def test_numbers_that_are_not_finite_are_no_result(tmp_path: Path, head: Synthet
     window = {"windows": [[-1000, 3000], [-1000, 3000]]}  # no head is so bright, drawn planes are
     pipeline = ForeignPipeline(CPU, card_for(graph(tmp_path / "b.onnx", dark, initializer=[most]), input=window))
     with pytest.raises(ModelError, match="not finite"):
-        pipeline.run(stack_of(head.hu))
+        pipeline.run(Given(stack_of(head.hu)))
 
 
 @pytest.mark.parametrize(
@@ -529,7 +530,7 @@ def test_tensors_of_several_names_may_stand_under_one(tmp_path: Path) -> None:
     network = {"name": "DynUNet"} | blocks
     whole = ForeignPipeline(CPU, monai_card(tmp_path, network))
     path = tmp_path / "network.safetensors"
-    module = build_monai(read_contract(whole.card), "test")
+    module = build_monai(read_contract(whole.card, whole.decisions), "test")
     module.load_state_dict(safetensors(path))
     save_model(module, str(path))
     assert len(safetensors(path)) < len(module.state_dict())
@@ -571,6 +572,9 @@ def test_a_pickle_with_code_is_not_run(tmp_path: Path, zipped: bool) -> None:
     assert not target.exists()
 
 
+@pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script` is deprecated:DeprecationWarning"
+)  # that is how such files are made
 def test_torchscript_is_not_run(tmp_path: Path) -> None:
     path = tmp_path / "script.pt"
     torch.jit.script(torch.nn.Linear(1, 1)).save(str(path))  # type: ignore[no-untyped-call]
@@ -615,6 +619,6 @@ def test_the_command_converts_and_says_the_hash(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     content = (tmp_path / "net.safetensors").read_bytes()
     assert hashlib.sha256(content).hexdigest() in done.output
-    (tmp_path / "bad.pt").write_bytes(pickle.dumps(Path("x")))
+    (tmp_path / "bad.pt").write_bytes(pickle.dumps(Path("x"), protocol=2))  # what torch.load reads without a warning
     bad = CliRunner().invoke(main, ["models", "convert", str(tmp_path / "bad.pt"), str(tmp_path / "bad.safetensors")])
     assert bad.exit_code == 1 and "bad.pt" in bad.output and not (tmp_path / "bad.safetensors").exists()

@@ -97,7 +97,9 @@ def test_growth_is_intraparenchymal_by_definition_and_beyond_the_error(
 
 def test_growth_needs_the_type_told_apart_in_both_scans() -> None:
     """A model that tells no types says what it can of all blood together."""
-    for earlier, later in (({IPH: known(10)}, {SDH: known(30)}), ({SDH: known(10)}, {IPH: known(30)})):
+    pairs: tuple[tuple[dict[str, Volume], dict[str, Volume]], ...]
+    pairs = (({IPH: known(10)}, {SDH: known(30)}), ({SDH: known(10)}, {IPH: known(30)}))
+    for earlier, later in pairs:
         (whole,) = changes(earlier, later)
         assert whole.kind is ChangeKind.LARGER and not whole.grown
 
@@ -562,10 +564,10 @@ def test_what_the_page_says_outlives_the_earlier_study(node: Core) -> None:
     with node.database.write() as tx:
         there = growth.comparison(tx, uid, "haemorrhage")
         assert there.earlier_study_uid == earlier and there.grown
-        assert growth.comparison(tx, earlier, "haemorrhage") == growth.Comparison((), None, False)
+        assert growth.comparison(tx, earlier, "haemorrhage") == growth.ShownChange((), None, False)
         scans.forget_study(tx, earlier)
         gone = growth.comparison(tx, uid, "haemorrhage")
-    assert gone == growth.Comparison(there.sentences, None, False)
+    assert gone == growth.ShownChange(there.sentences, None, False)
 
 
 def test_the_report_in_codes(node: Core, tmp_path: Path) -> None:
@@ -632,6 +634,7 @@ def test_pages(node: Core) -> None:
 # the whole node
 
 
+@pytest.mark.timeout(600)
 def test_two_heads_of_one_patient_in_a_running_node(tmp_path: Path) -> None:
     """The later scan first, then the earlier one, then a third: the real network, DCMTK as scanner."""
     start = datetime(2026, 1, 2, 3, 0)

@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 import tomli_w
+import torch
 from click.testing import CliRunner
 from series import Core, core, read_all
 
 from config import models as shipped
 from dicom_node.commands import phantom
 from dicom_node.commands.main import main
+from dicom_node.derived import candidates
+from dicom_node.derived.candidates import questions_of_pipelines
 from dicom_node.entities import Job
 from dicom_node.errors import CommandError, SettingsError
 from dicom_node.models.store import ModelStore, open_engine
@@ -26,12 +29,12 @@ from dicom_node.steps.complete import complete_due
 from dicom_node.steps.route import route_due
 from dicom_node.tables import jobs, models, processes, results
 from dicom_node.tables.database import open_database
-from dicom_node.tables.models import SHIPPED_PIPELINES, InstalledModel
+from dicom_node.tables.models import InstalledModel
 from inference.engines.local import Engine
 from inference.errors import ModelError, UnknownPipelineError
 from inference.models.card import ModelCard, load_card, study_threshold
 from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
-from inference.pipelines.registry import PIPELINES
+from inference.pipelines.registry import QUESTIONS, load_pipeline
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SHIPPED = Path(shipped.__file__).parent
@@ -89,9 +92,14 @@ def folder_of(node: Core, model: InstalledModel) -> Path:
     return node.settings.node.data / "models" / model.model_id
 
 
-def test_names_of_pipelines_are_the_same_on_both_sides() -> None:
-    """The tables know them without torch."""
-    assert SHIPPED_PIPELINES == PIPELINES
+def test_every_question_is_a_pipeline_and_so_is_every_model(node: Core, store: ModelStore, tmp_path: Path) -> None:
+    """A model by its own name; each with the question that it answers."""
+    shipped_pipelines = {question: question for question in QUESTIONS}
+    with node.database.read() as tx:
+        assert questions_of_pipelines(tx) == shipped_pipelines
+    installed(store, tmp_path / "site")
+    with node.database.read() as tx:
+        assert questions_of_pipelines(tx) == shipped_pipelines | {"site-model": "haemorrhage"}
 
 
 def test_a_node_of_the_first_release_gets_the_tables(tmp_path: Path) -> None:
@@ -120,7 +128,8 @@ def test_an_installed_model_lies_whole_in_its_folder(node: Core, store: ModelSto
 
 
 def fails(card: ModelCard) -> None:
-    """A test that no model passes."""
+    """A test that no model passes; it loads the model first, as the self-test does."""
+    load_pipeline(card, torch.device("cpu"))
     raise ModelError(f"{card.weights}: no good")
 
 
@@ -132,13 +141,19 @@ def fails(card: ModelCard) -> None:
         ({"weights": "../haemorrhage.safetensors"}, "beside their card"),
         ({"weights": "missing.safetensors"}, "the weights are not there"),
         ({"decision": None}, "lacks 'decision'"),
-        ({"calibration": {}}, "lacks 'study'"),
-        ({"words": {"summary": "only"}}, "lacks 'children_below_years'"),
+        ({"calibration": {}}, r"site/site\.toml: the model card lacks 'study'"),
+        ({"words": {"summary": "only"}}, "lacks 'words.children_below_years'"),
         ({"name": "../up"}, "cannot be a model's name"),
         ({"name": "built-in"}, "cannot be a model's name"),
         ({"version": "1/2"}, "cannot be a model's version"),
-        ({"kind": "pickle"}, "no kind 'pickle'; there are: haemorrhage, onnx, monai"),
-        ({"operating_points": [POINTS[0] | {"threshold": 1.5}]}, "outside 0..1"),
+        ({"networks": None}, r"site/site\.toml: the model card lacks 'networks'"),
+        ({"networks": 0}, "networks: Input should be greater than or equal to 1"),
+        ({"question": "lungs"}, r"site/site\.toml: there is no question 'lungs'; there is: haemorrhage; nothing was"),
+        ({"kind": "pickle"}, r"site/site\.toml: there is no kind 'pickle'; there are: haemorrhage, onnx, monai"),
+        (
+            {"operating_points": [POINTS[0] | {"threshold": 1.5}]},
+            r"operating_points\.0\.threshold: .* or equal to 1",
+        ),
         ({}, r"site/haemorrhage\.safetensors: no good; nothing was installed"),
     ],
 )
@@ -268,16 +283,27 @@ def test_a_model_is_a_pipeline_of_its_own_name(store: ModelStore, tmp_path: Path
         store.use(second, "lungs", 0.0, NOW, "ann")
 
 
+def test_a_model_answers_its_own_question_only(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Be it whole: what it was not made for is another question's."""
+    model = installed(store, tmp_path / "site")
+    monkeypatch.setattr(candidates, "QUESTIONS", [*QUESTIONS, "lungs"])
+    with pytest.raises(ModelError, match=r"site-model 1\.0 .* answers 'haemorrhage', and lungs asks 'lungs'"):
+        store.use(model, "lungs", 0.0, NOW, "ann")
+    assert store.chosen() == []
+
+
 def test_rules_may_name_what_is_installed(node: Core, store: ModelStore, tmp_path: Path) -> None:
     """Anything else is an error that names the rule."""
     path = tmp_path / "routes.toml"
     path.write_text('[[rule]]\nname = "theirs"\npipeline = "site-model"\n')
     rules = load_rules(path)
     with node.database.read() as tx, pytest.raises(SettingsError, match="'theirs' names the pipeline 'site-model'"):
-        rules.check_pipelines(models.pipelines(tx))
+        rules.check_pipelines(questions_of_pipelines(tx))
     installed(store, tmp_path / "site")
     with node.database.read() as tx:
-        rules.check_pipelines(models.pipelines(tx))
+        rules.check_pipelines(questions_of_pipelines(tx))
     assert rules.pipelines == {"site-model"}
 
 
@@ -332,7 +358,7 @@ def test_a_worker_with_a_lost_model_fails_its_jobs_and_lives(
     assert (analysis.model_name, analysis.model_version, analysis.threshold) == (
         "site-model",
         "1.0",
-        store.check(model).decisions.study_threshold,
+        store.check(model).threshold,
     )
 
 
@@ -374,6 +400,7 @@ def everything(node: Core) -> tuple[list[str], list[tuple[str, bytes]]]:
     return rows, sorted((str(path), path.read_bytes()) for path in archived)
 
 
+@pytest.mark.timeout(400)
 def test_from_the_card_to_the_next_study(head_queued: Core, tmp_path: Path) -> None:
     """The commands as people type them: install with self-test and dry run, list, points, use, remove."""
     data = head_queued.settings.node.data

@@ -33,6 +33,7 @@ from reports.vocabulary.haemorrhage import TERMS
 WEBGL_IN_SOFTWARE = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 WITHIN_S = 300.0
 BLEEDING, NORMAL = replace(phantom.PATIENTS[3], bleed=HaemorrhageType.INTRAPARENCHYMAL), phantom.PATIENTS[0]
+pytestmark = pytest.mark.timeout(600)
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 Mask = NDArray[np.bool_]
 expect.set_options(timeout=WITHIN_S * 1000)

@@ -11,6 +11,7 @@ from inference.engines.local import Engine
 from inference.errors import DeviceError, UnknownPipelineError
 from inference.findings import Finding, NotAnalysable, Result
 from inference.input.stack import SliceStack
+from inference.pipelines.base import Given
 from inference.pipelines.haemorrhage.answer import key_slices
 from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
 from inference.pipelines.haemorrhage.synthetic_head import SyntheticHead, synthetic_head
@@ -34,7 +35,7 @@ def head() -> SyntheticHead:
 
 @pytest.fixture(scope="module")
 def result(engine: Engine, head: SyntheticHead) -> Result:
-    return engine.run("haemorrhage", stack_of(head.hu))
+    return engine.run("haemorrhage", Given(stack_of(head.hu)))
 
 
 def check_consistent(result: Result, stack: SliceStack) -> None:
@@ -74,14 +75,14 @@ def test_a_large_bleed_is_found_where_it_is(result: Result, head: SyntheticHead)
 
 def test_a_normal_head_is_not_suspected(engine: Engine) -> None:
     stack = stack_of(synthetic_head(502).hu)
-    answer = engine.run("haemorrhage", stack)
+    answer = engine.run("haemorrhage", Given(stack))
     check_consistent(answer, stack)
     assert not answer.suspected
     assert all(f.mask is None and not f.present for f in answer.findings)
 
 
 def test_the_same_answer_twice_and_from_the_other_end(engine: Engine, head: SyntheticHead, result: Result) -> None:
-    again = engine.run("haemorrhage", stack_of(head.hu))
+    again = engine.run("haemorrhage", Given(stack_of(head.hu)))
     assert again.slice_probabilities == result.slice_probabilities
     stack = stack_of(head.hu)
     upside = replace(
@@ -90,7 +91,7 @@ def test_the_same_answer_twice_and_from_the_other_end(engine: Engine, head: Synt
         positions=stack.positions[::-1] + stack.row_direction * 0.488 * 511,
         row_direction=-stack.row_direction,
     )
-    other = engine.run("haemorrhage", upside)
+    other = engine.run("haemorrhage", Given(upside))
     assert np.allclose(other.slice_probabilities[::-1], result.slice_probabilities, atol=0.02)
     assert np.mean(union(other.findings)[::-1, :, ::-1] == union(result.findings)) > 0.999
 
@@ -99,7 +100,7 @@ def test_volume_follows_each_slice_s_own_extent(engine: Engine, head: SyntheticH
     stack = stack_of(head.hu)
     positions = stack.positions.copy()
     positions[:, 2] *= 1.2
-    wider = engine.run("haemorrhage", replace(stack, positions=positions))
+    wider = engine.run("haemorrhage", Given(replace(stack, positions=positions)))
     ratio = sum(f.volume_ml for f in wider.findings) / sum(f.volume_ml for f in result.findings)
     assert ratio == pytest.approx(1.2, abs=0.1)
 
@@ -107,20 +108,20 @@ def test_volume_follows_each_slice_s_own_extent(engine: Engine, head: SyntheticH
 def test_a_child_s_result_carries_the_card_s_words(engine: Engine, head: SyntheticHead, result: Result) -> None:
     words = HaemorrhagePipeline(torch.device("cpu")).card.children
     assert words not in result.warnings
-    child = engine.run("haemorrhage", replace(stack_of(head.hu), patient_age_years=4.0))
+    child = engine.run("haemorrhage", Given(replace(stack_of(head.hu), patient_age_years=4.0)))
     assert words in child.warnings
-    adult = engine.run("haemorrhage", replace(stack_of(head.hu), patient_age_years=44.0))
+    adult = engine.run("haemorrhage", Given(replace(stack_of(head.hu), patient_age_years=44.0)))
     assert words not in adult.warnings
 
 
 def test_a_cut_off_vertex_is_said(engine: Engine, head: SyntheticHead) -> None:
-    answer = engine.run("haemorrhage", stack_of(head.hu[:20]))
+    answer = engine.run("haemorrhage", Given(stack_of(head.hu[:20])))
     assert any("top of the head" in warning for warning in answer.warnings)
 
 
 def test_images_without_a_head_are_not_analysable(engine: Engine) -> None:
     with pytest.raises(NotAnalysable, match="No whole head"):
-        engine.run("haemorrhage", stack_of(np.full((30, 128, 128), -1000, np.float32)))
+        engine.run("haemorrhage", Given(stack_of(np.full((30, 128, 128), -1000, np.float32))))
 
 
 def test_real_patients_get_consistent_answers(engine: Engine, shared: Path) -> None:
@@ -128,7 +129,7 @@ def test_real_patients_get_consistent_answers(engine: Engine, shared: Path) -> N
     for patient in patients(shared / "ct_ich"):
         if patient.number in (66, 67, 68):
             stack = stack_of(patient.hu)
-            check_consistent(engine.run("haemorrhage", stack), stack)
+            check_consistent(engine.run("haemorrhage", Given(stack)), stack)
             seen += 1
         if patient.number > 68:
             break
@@ -137,7 +138,7 @@ def test_real_patients_get_consistent_answers(engine: Engine, shared: Path) -> N
 
 def test_an_unknown_pipeline_is_named(engine: Engine, head: SyntheticHead) -> None:
     with pytest.raises(UnknownPipelineError, match=r"'lungs'.*haemorrhage"):
-        engine.run("lungs", stack_of(head.hu))
+        engine.run("lungs", Given(stack_of(head.hu)))
     assert engine.model("haemorrhage").name == "haemorrhage"
 
 

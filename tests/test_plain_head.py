@@ -36,6 +36,7 @@ from series import read_all
 
 from inference.findings import NotAnalysable
 from inference.input.stack import build_stack
+from inference.pipelines.base import Given
 from inference.pipelines.haemorrhage.head_grid import to_grid
 from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
 from inference.pipelines.haemorrhage.synthetic_head import synthetic_head
@@ -72,6 +73,7 @@ def real(shared: Path) -> Callable[[int], Volume]:
     return lambda number: replace(volumes[number], hu=volumes[number].hu.astype(np.float32))
 
 
+@pytest.mark.timeout(400)
 def test_every_patient_is_analysed(shared: Path) -> None:
     refused = []
     for number, volume in _patients(shared).items():
@@ -250,4 +252,4 @@ def test_a_synthetic_angiogram_is_refused(head: Volume) -> None:
 def test_the_pipeline_says_nothing_of_an_angiogram(head: Volume) -> None:
     pipeline = HaemorrhagePipeline(torch.device("cpu"))
     with pytest.raises(NotAnalysable, match="contrast medium"):
-        pipeline.run(build_stack(as_series(angiogram(head))))
+        pipeline.run(Given(build_stack(as_series(angiogram(head)))))

@@ -194,7 +194,7 @@ def test_the_row_outlives_the_study(node: Node) -> None:
     study_uid = node.analysed(1, suspected=True)
     with node.other().write() as tx:
         quality.note_equipment(tx, f"{study_uid}.1", study_uid, EQUIPMENT)
-        removal.forget(tx, study_uid)
+        removal.forget_study(tx, study_uid)
     assert counts(node) == [("flagged", "", 1)]
     assert rows(node, "SELECT * FROM equipment") == []
 

@@ -102,7 +102,7 @@ def test_undelivered_studies_stay(node: Core) -> None:
             first, second = deliveries.of_study(tx, uid(study))
             deliveries.sent(tx, first, None, utc_now())
             if study == 2:
-                deliveries.put_off(tx, second, "refused", 0.0, limit=1)
+                deliveries.postpone(tx, second, "refused", 0.0, limit=1)
     assert retain(node.database, node.archive, EVERYTHING, ("pacs", "archive")) == 1
     assert held(node) == {uid(1), uid(2)}
 

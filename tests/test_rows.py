@@ -52,13 +52,13 @@ TABLES = {
     InUse: "models_in_use",
     Refusal: "refusals",
 }
-FURTHER: dict[type, dict[str, object]] = {
+FURTHER: dict[type, dict[str, Any]] = {
     Instance: {"geometry": ()},
     Job: {"priority": 1},
     ResultObject: {"study_uid": "1.2", "question": "q", "version": 1, "made_at": datetime(2026, 1, 2, tzinfo=UTC)},
 }
 PLAIN: dict[Any, st.SearchStrategy[Any]] = {
-    str: st.text(st.characters(exclude_categories=("Cs",))),  # no encoding holds half a surrogate pair
+    str: st.text(st.characters(exclude_categories=["Cs"])),  # no encoding holds half a surrogate pair
     int: st.integers(-(2**63), 2**63 - 1),
     float: st.floats(allow_nan=False, allow_infinity=False),
     bool: st.booleans(),
@@ -82,7 +82,7 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return st.one_of(*map(values_of, get_args(hint)))
     if get_origin(hint) is tuple:
         return st.lists(values_of(get_args(hint)[0]), max_size=3).map(tuple)
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return st.builds(hint, **{name: values_of(each) for name, each in get_type_hints(hint).items()})
     return st.sampled_from(list(hint)) if isinstance(hint, type) and issubclass(hint, Enum) else PLAIN[hint]
 

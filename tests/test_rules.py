@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dicom_node.errors import SettingsError
-from dicom_node.routes import NOTHING, Condition, Features, Rule, Rules, load_rules
+from dicom_node.routes import NOTHING, Features, FieldTest, Rule, Rules, load_rules
 
 HEAD = replace(
     NOTHING,
@@ -64,7 +64,7 @@ def reason(**changes: Any) -> str:
 )
 def test_each_test(test: dict[str, object], passing: list[object], failing: list[object]) -> None:
     """What holds and what does not; an unknown number passes no numeric test."""
-    condition = Condition.model_validate(test)
+    condition = FieldTest.model_validate(test)
     assert all(condition.holds(value) for value in passing)
     assert not any(condition.holds(value) for value in failing)
 

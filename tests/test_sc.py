@@ -28,7 +28,7 @@ from inference.pipelines.haemorrhage.types import HaemorrhageType
 from reports import picture, words
 from reports.build import build_not_analysed, warm_up
 from reports.context import Kind, Replaced, ReportContext, ReportOptions
-from reports.vocabulary.haemorrhage import TERMS
+from reports.vocabulary.haemorrhage import TERMS, VOCABULARY
 from reports.vocabulary.terms import RGB
 
 
@@ -87,7 +87,18 @@ def test_outline_lies_round_the_region_and_leaves_it_visible() -> None:
     mask = np.zeros((64, 64), bool)
     mask[20:40, 10:50] = True
     tile = dataclasses.replace(tile, outlines=((finding, mask),))
-    page = picture.Page(picture.RED, ("A", "B"), (tile,), (1.0, 1.0), ("R", "L", "A", "P"), (finding,), (), (), ("C",))
+    page = picture.Page(
+        picture.RED,
+        ("A", "B"),
+        (tile,),
+        (1.0, 1.0),
+        ("R", "L", "A", "P"),
+        (finding,),
+        VOCABULARY,
+        (),
+        (),
+        ("C",),
+    )
     image = picture.draw_page(page)[232:956, :636]
     ring = near(image, TERMS["epidural"].colour)
     rows, columns = np.nonzero(ring.any(1))[0], np.nonzero(ring[150:].any(0))[0]
@@ -244,7 +255,8 @@ def test_words_of_volumes_and_replacements() -> None:
         "12.3 ml (8 to 21)",
         "48 ml (30 to 82)",
     ]
-    assert words.with_disclaimer(words.headline(True)) == (
+    context = suspected_context(ct_series())
+    assert words.with_disclaimer(words.headline(context.result)) == (
         "AI: SUSPECTED INTRACRANIAL HAEMORRHAGE - NOT FOR DIAGNOSTIC USE"
     )
 

@@ -4,10 +4,12 @@ Routed, analysed, reported, delivered, listed, shown and judged side by side; ne
 """
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -22,7 +24,9 @@ from dicom_node import clock, headlines
 from dicom_node.commands.analyse_files import analyse_files
 from dicom_node.commands.listing import worklist as worklist_entries
 from dicom_node.commands.phantom import PATIENTS, write_patient
+from dicom_node.derived import flag
 from dicom_node.entities import ChoiceKind, Urgency
+from dicom_node.errors import SettingsError
 from dicom_node.models.store import ModelStore, open_engine
 from dicom_node.outbox import dicom
 from dicom_node.routes import load_rules
@@ -32,10 +36,15 @@ from dicom_node.steps.complete import complete_due
 from dicom_node.steps.deliver import deliver_due
 from dicom_node.steps.route import route_due
 from dicom_node.tables import feedback, jobs, quality, results, worklist
-from dicom_node.tables.feedback import Given, Verdict
-from dicom_node.tables.worklist import Standing
+from dicom_node.tables.feedback import Opinion, Verdict
+from dicom_node.tables.views import overview
+from dicom_node.tables.worklist import Part, Standing
+from dicom_node.web import words
 from inference import pipelines
+from inference.engines.local import Engine
+from inference.findings import NotAnalysable, Result
 from inference.pipelines import registry
+from inference.pipelines.base import Given as Images
 
 HERE = Path(__file__).parent / "second_question"
 BOTH = ["haemorrhage", "skull_present"]
@@ -71,7 +80,13 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory, bleeding_head: list[Dataset], orthanc: Orthanc) -> Core:
     """A node that has analysed the head for both questions and delivered what it found."""
-    peer = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": orthanc.dicom_port, "destination": True}
+    peer: dict[str, Any] = {
+        "name": "pacs",
+        "ae_title": "PACS",
+        "host": "127.0.0.1",
+        "port": orthanc.dicom_port,
+        "destination": True,
+    }
     made = core(tmp_path_factory.mktemp("node"), route={"rules": str(HERE / "routes.toml")}, peer=[peer])
     made.receive(bleeding_head)
     analyse(made)
@@ -87,6 +102,13 @@ def analyse(node: Core) -> None:
     engine = open_engine(node.settings, ModelStore(node.settings.node.data, node.database).card_for)
     while analyse_next(node.database, node.archive, node.settings, engine, "test", lambda job: None):
         pass
+
+
+class Unwilling(Engine):
+    """Analyses nothing."""
+
+    def run(self, pipeline_name: str, given: Images) -> Result:
+        raise NotAnalysable("These images show no head.")
 
 
 def study_uid(datasets: list[Dataset]) -> str:
@@ -268,8 +290,89 @@ def test_feedback_types_are_those_of_the_question(node: Core, bleeding_head: lis
     with node.database.read() as tx:
         analysis = results.analyses_of_study(tx, study_uid(bleeding_head), "skull_present")[-1]
     with node.database.write() as tx:
-        given = Given(Verdict.AGREE, (), "", "Dr Third")
+        given = Opinion(Verdict.AGREE, (), "", "Dr Third")
         kept = feedback.add(tx, analysis.study_uid, "skull_present", 1, analysis.made_at, given, clock.utc_now())
         assert kept is not None and kept.question == "skull_present"
         missing = feedback.add(tx, analysis.study_uid, "haemorrhage", 9, analysis.made_at, given, clock.utc_now())
         assert missing is None
+
+
+def test_a_series_considered_again_for_one_question_keeps_what_was_decided_for_the_other(tmp_path: Path) -> None:
+    """Of two series the second is tried when the first was declined: for each question at its own time."""
+    node, engine = core(tmp_path, route={"rules": str(HERE / "routes.toml")}), Unwilling("cpu")
+    rules = load_rules(node.settings.routes_path)
+
+    def route() -> None:
+        complete_due(node.database, node.settings.complete, LONG_AFTER)
+        route_due(node.database, rules, clock.utc_now())
+
+    def run() -> bool:
+        return analyse_next(node.database, node.archive, node.settings, engine, "test", lambda job: None)
+
+    for series in (1, 2):
+        node.receive(head(series=series))
+        route()
+    run()
+    route()
+    while run():
+        pass
+    route()
+    while run():
+        pass
+    with node.database.read() as tx:
+        item = worklist.get(tx, study_uid(head()))
+        choices = jobs.choices_of_study(tx, study_uid(head()))
+        tried = [(job.question, job.series_uid[-1], job.state) for job in jobs.of_study(tx, study_uid(head()))]
+    assert item is not None
+    assert [(part.standing, part.reason) for part in item.parts] == [
+        (Standing.NOT_ANALYSED, "These images show no head.")
+    ] * 2
+    assert {each.kind for each in choices} == {ChoiceKind.DECLINED} and len(choices) == 4
+    assert sorted(tried) == [(question, series, "declined") for question in BOTH for series in "12"]
+
+
+def test_a_scanner_of_the_quality_page_is_that_of_the_question(node: Core) -> None:
+    with serving(Node(node.database, node.archive, node.settings)) as (address, _):
+        pages = {question: httpx2.get(f"{address}/quality?question={question}").text for question in BOTH}
+        assert httpx2.get(f"{address}/quality?question=no_such").text.count('aria-current="true">Intracranial') == 1
+    links = {question: re.findall(r'href="(/quality[^"]+scanner=[^"]+)"', page) for question, page in pages.items()}
+    for question in BOTH:
+        assert links[question] and all(f"question={question}&" in link for link in links[question])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "label", "note"),
+    [
+        (Standing.NEGATIVE, Standing.POSITIVE, "Not urgent", "Not a clearance: read as usual."),
+        (Standing.NEGATIVE, Standing.NEGATIVE, "Not suspected", "Not a clearance: read as usual."),
+        (Standing.NEGATIVE, Standing.NOT_ANALYSED, "Not analysed", "No skull was looked for: read as usual."),
+        (Standing.FAILED, Standing.POSITIVE, "Failed", "No haemorrhage was looked for: read as usual."),
+        (Standing.LOWERED, Standing.POSITIVE, "Please look", "Not a clearance: read as usual."),
+        (Standing.POSITIVE, Standing.POSITIVE, "Suspected", ""),
+    ],
+)
+def test_the_badge_is_that_of_the_most_urgent_answer(
+    node: Core, bleeding_head: list[Dataset], first: Standing, second: Standing, label: str, note: str
+) -> None:
+    """And nothing is said not to have been looked for that was."""
+    urgencies = dict.fromkeys((Standing.POSITIVE, Standing.LOWERED), Urgency.HIGH) | {Standing.NEGATIVE: Urgency.LOW}
+    quiet = {Standing.POSITIVE: Urgency.LOW, Standing.NEGATIVE: Urgency.LOW}
+    parts = (
+        Part("haemorrhage", first, urgencies.get(first, Urgency.MEDIUM)),
+        Part("skull_present", second, quiet.get(second, Urgency.MEDIUM)),
+    )
+    with node.database.read() as tx:
+        item = worklist.get(tx, study_uid(bleeding_head))
+        assert item is not None
+        (row,) = overview.rows(tx, [item])
+    urgency = next(each for each in flag.BY_URGENCY if any(part.urgency is each for part in parts))
+    said = words.sign(replace(row, item=replace(item, parts=parts, urgency=urgency)))
+    assert (said.label, said.note) == (label, note)
+
+
+def test_a_rule_for_a_question_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    """It would never decide anything, and nobody would notice."""
+    rules = tmp_path / "routes.toml"
+    rules.write_text((HERE / "routes.toml").read_text().replace('question = "skull_present"', 'question = "skul"'))
+    with pytest.raises(SettingsError, match="there is no question 'skul' "):
+        load_rules(rules)

@@ -9,8 +9,8 @@ import pytest
 
 from inference.errors import ModelError
 from inference.findings import Finding, NotAnalysable, Result
-from inference.input.stack import SliceStack
 from inference.models.card import load_card
+from inference.pipelines.base import Given
 from inference.pipelines.haemorrhage import selftest
 from inference.pipelines.haemorrhage.selftest import self_test
 from inference.pipelines.haemorrhage.synthetic_head import SyntheticHead
@@ -30,8 +30,9 @@ def small_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selftest, "synthetic_head", small_head)
 
 
-def brightness(stack: SliceStack) -> Result:
+def brightness(given: Given) -> Result:
     """A model that is right for the wrong reasons: the share of voxels as bright as blood."""
+    stack = given.stack
     share = float(((stack.hu > 50) & (stack.hu < 90)).mean())
     mask = (stack.hu > 50) & (stack.hu < 90)
     return Result(
@@ -49,7 +50,7 @@ def brightness(stack: SliceStack) -> Result:
 
 def test_the_self_test_compares_each_head_with_itself() -> None:
     for each in self_test(brightness):
-        assert each.bleeding > each.normal
+        assert each.with_it > each.without
 
 
 def with_probability(change: Callable[[float], float]) -> Callable[[Result], Result]:
@@ -76,19 +77,19 @@ def with_probability(change: Callable[[float], float]) -> Callable[[Result], Res
 )
 def test_the_self_test_says_what_is_wrong(change: Callable[[Result], Result], message: str) -> None:
     with pytest.raises(ModelError, match=f"the self-test failed.*{message}"):
-        self_test(lambda stack: change(brightness(stack)))
+        self_test(lambda given: change(brightness(given)))
 
 
 def test_the_self_test_asks_twice() -> None:
     """A model that depends on anything but the images is found out; so is one that declines or breaks down."""
     drift = iter(np.arange(9) / 50)
     with pytest.raises(ModelError, match="the same images are answered with"):
-        self_test(lambda stack: with_probability(lambda p: p + next(drift))(brightness(stack)))
+        self_test(lambda given: with_probability(lambda p: p + next(drift))(brightness(given)))
 
-    def declines(stack: SliceStack) -> Result:
+    def declines(given: Given) -> Result:
         raise NotAnalysable("No head.")
 
-    def breaks(stack: SliceStack) -> Result:
+    def breaks(given: Given) -> Result:
         raise RuntimeError("shapes do not fit")
 
     with pytest.raises(ModelError, match=r"normal head, seed \d+\): the model declines the images: No head\."):

@@ -27,7 +27,7 @@ from inference.training.simulate.scene import (
     FAINT_HU,
     FILLED,
     UNSURE,
-    Plan,
+    ScenePlan,
     Wish,
     bleed_into,
     random_plan,
@@ -69,7 +69,7 @@ def test_labels_and_image_agree_and_all_else_stays(kind: HaemorrhageType, seed: 
     drawn = lesion(body, kind, volume_ml, np.random.default_rng(seed))
     if drawn is None:
         reject()
-    scene = simulate(body, Plan((Wish(kind, volume_ml),)), np.random.default_rng(seed))
+    scene = simulate(body, ScenePlan((Wish(kind, volume_ml),)), np.random.default_rng(seed))
     assert scene.volumes_ml[KINDS.index(kind)] == pytest.approx(float(drawn.filled.sum()) * body.voxel_ml)
 
     oedema = np.zeros_like(body.hu) if drawn.oedema_hu is None else drawn.oedema_hu
@@ -145,7 +145,7 @@ def test_little_blood_is_never_isodense() -> None:
 
 
 def test_same_seed_same_bytes_with_everything() -> None:
-    plan = Plan(
+    plan = ScenePlan(
         (Wish(HaemorrhageType.EPIDURAL, 20.0), Wish(HaemorrhageType.SUBARACHNOID, 5.0)),
         tuple(Mimic),
         Acquisition(tilt_deg=7, plane_mm=4.5, turn_deg=3, scale=0.9, noise_hu=5, kernel_mm=0.4, jpeg=80, seed=5),
@@ -191,7 +191,7 @@ def test_what_swells_over_a_childs_bleed_lies_on_its_skull(seed: int, monkeypatc
     monkeypatch.setattr("inference.training.simulate.scene.FRACTURE_OVER", shares)
     body = head()
     rng = np.random.default_rng(seed)
-    scene = simulate(body, Plan((Wish(HaemorrhageType.EPIDURAL, 15.0),), (Mimic.CHILD_HEAD,)), rng)
+    scene = simulate(body, ScenePlan((Wish(HaemorrhageType.EPIDURAL, 15.0),), (Mimic.CHILD_HEAD,)), rng)
     assert scene.volumes_ml[0] > 0
     above = body.marks.below[:, 0, 0] < 60
     floating = sum(_floating(plane) for plane in scene.hu[above])

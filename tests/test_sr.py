@@ -22,9 +22,10 @@ from reports_support import (
     with_ranges,
 )
 
-from inference.findings import VOLUME_RANGE, HaemorrhageType
-from reports import codes
+from inference.findings import VOLUME_RANGE
+from inference.pipelines.haemorrhage.types import HaemorrhageType
 from reports.context import Kind
+from reports.vocabulary.haemorrhage import TERMS
 
 
 def items(node: Dataset) -> Iterator[Dataset]:
@@ -75,8 +76,8 @@ def test_each_type_has_its_volume_and_segment() -> None:
     assert len(typed) == len(found) == 2
     for number, (group, finding) in enumerate(zip(typed, found, strict=True), start=1):
         assert group.ContentTemplateSequence[0].TemplateIdentifier == "1411"
-        assert coded(named(group, "121071")[0]) == codes.finding_code(finding.name).value
-        assert coded(named(group, "363698007")[0]) == codes.finding_site(finding.name).value
+        assert coded(named(group, "121071")[0]) == TERMS[finding.name].code.value
+        assert coded(named(group, "363698007")[0]) == TERMS[finding.name].site.value
         volume = named(group, "118565006")[0].MeasuredValueSequence[0]
         assert float(volume.NumericValue) == pytest.approx(finding.volume_ml, abs=0.001)
         assert volume.MeasurementUnitsCodeSequence[0].CodeValue == "cm3"

@@ -25,7 +25,6 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from inference.training.decide import choose_threshold, fit_platt
 from inference.training.evaluation.metrics import MANY_UNITS, Level, Units, level
 from inference.training.evaluation.records import Overlap
 from inference.training.evaluation.statistics import (
@@ -38,6 +37,7 @@ from inference.training.evaluation.statistics import (
     roc_points,
     wilson,
 )
+from inference.training.release.decide import choose_threshold, fit_platt
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -20,10 +20,10 @@ from inference.training.studies.stress import (
     DETECTION,
     MIMIC,
     PLAIN,
-    Answer,
     Ask,
-    Case,
+    HeadAnswer,
     Stress,
+    StressCase,
     read_answers,
     run_stress,
 )
@@ -47,7 +47,7 @@ def heads() -> dict[int, TrainingHead]:
 def result(stack: SliceStack, probability: float, mask: np.ndarray | None = None) -> Result:
     findings = tuple(Finding(k.value, probability, mask is not None, mask) for k in HaemorrhageType)
     slices = (probability,) * len(stack.hu)
-    return Result("test", MODEL, 0.5, probability >= 0.5, probability, findings, slices, (0,))
+    return Result("haemorrhage", "test", MODEL, 0.5, probability >= 0.5, probability, findings, slices, (0,))
 
 
 def bright(stack: SliceStack) -> Result:
@@ -59,7 +59,7 @@ def quiet(number: int, stack: SliceStack) -> Result:
     return result(stack, 0.1)
 
 
-def run(heads: dict[int, TrainingHead], ask: Ask, kept: Path) -> list[Answer]:
+def run(heads: dict[int, TrainingHead], ask: Ask, kept: Path) -> list[HeadAnswer]:
     stress = Stress(heads, ask)
     return run_stress(lambda cases: map(stress.answer, cases), sorted(heads), 1, kept)
 
@@ -79,7 +79,7 @@ def test_a_bleed_is_made_alike_each_time_and_found_where_it_is(heads: dict[int, 
         seen.append(stack.hu)
         return bright(stack)
 
-    case = Case(DETECTION, "intraparenchymal", 10.0, 5.0, 1)
+    case = StressCase(DETECTION, "intraparenchymal", 10.0, 5.0, 1)
     one, two = (Stress(heads, ask).answer(case) for _ in range(2))
     assert one == two and one is not None
     assert np.array_equal(seen[0], seen[1])
@@ -97,7 +97,7 @@ def test_thin_slices_hold_the_same_volume(heads: dict[int, TrainingHead]) -> Non
         assert float(np.median(stack.extents_mm)) == pytest.approx(1.25)
         return bright(stack)
 
-    answer = Stress(heads, ask).answer(Case(DETECTION, "epidural", 10.0, 1.25, 1))
+    answer = Stress(heads, ask).answer(StressCase(DETECTION, "epidural", 10.0, 1.25, 1))
     assert answer is not None and answer.volume_ml == pytest.approx(10, rel=0.2)
     assert shapes[0] > 3 * len(heads[1].image)
     assert 3 < answer.thickest_mm < 40
@@ -140,12 +140,12 @@ def test_a_head_that_is_not_analysed_says_so(heads: dict[int, TrainingHead]) -> 
     def ask(number: int, stack: SliceStack) -> Result:
         raise NotAnalysable("No head.")
 
-    answer = Stress(heads, ask).answer(Case(MIMIC, Mimic.METAL.value, 0.0, 5.0, 1))
+    answer = Stress(heads, ask).answer(StressCase(MIMIC, Mimic.METAL.value, 0.0, 5.0, 1))
     assert answer is not None and answer.not_analysed == "No head." and not answer.suspected
 
 
 def test_tables_count(heads: dict[int, TrainingHead]) -> None:
-    hit = Stress(heads, lambda n, stack: bright(stack)).answer(Case(DETECTION, "epidural", 10.0, 5.0, 1))
+    hit = Stress(heads, lambda n, stack: bright(stack)).answer(StressCase(DETECTION, "epidural", 10.0, 5.0, 1))
     assert hit is not None
     miss = replace(hit, suspected=False, located=False, typed=False, carrier=2)
     alarm = replace(hit, stress=MIMIC, what=Mimic.METAL.value)

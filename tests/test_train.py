@@ -22,7 +22,7 @@ from inference.training.datasets.base import Dataset, DatasetError
 from inference.training.datasets.recognise import open_dataset
 from inference.training.release.conclude import Release, conclude
 from inference.training.release.run import (
-    Options,
+    TrainingOptions,
     checkpoint_path,
     fold_of,
     heads_path,
@@ -30,7 +30,7 @@ from inference.training.release.run import (
     prepare,
     train_all,
 )
-from inference.training.rounds.cases import Case, unpack
+from inference.training.rounds.cases import TrainingCase, unpack
 from inference.training.rounds.checkpoint import CheckpointError
 from inference.training.rounds.progress import Progress, note, read_notes, write_page
 from inference.training.rounds.recipe import Recipe
@@ -65,12 +65,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(site: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Options, list[Case], Sequence[Dataset], Path]:
+def made(
+    site: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TrainingOptions, list[TrainingCase], Sequence[Dataset], Path]:
     """A finished training from scratch, in two rounds."""
     out = tmp_path_factory.mktemp("made")
     datasets = [open_dataset(site)]
     cases = prepare(datasets, out)
-    options = Options(out, (SMALL, replace(SMALL, propagate=True)), folds=2, jobs=2)
+    options = TrainingOptions(out, (SMALL, replace(SMALL, propagate=True)), folds=2, jobs=2)
     where = fold_of(options, cases)
     assert train_all(options, where)
     card = conclude(options, Release("1.0", DAY), networks_of(options, where), where, cases, datasets)
@@ -78,7 +80,7 @@ def made(site: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Options,
 
 
 def test_a_site_gets_weights_card_folds_and_pages(
-    made: tuple[Options, list[Case], Sequence[Dataset], Path],
+    made: tuple[TrainingOptions, list[TrainingCase], Sequence[Dataset], Path],
 ) -> None:
     options, cases, (dataset,), path = made
     card = load_card(path)
@@ -97,7 +99,7 @@ def test_a_site_gets_weights_card_folds_and_pages(
 
 
 def test_a_finished_training_is_not_done_again(
-    made: tuple[Options, list[Case], Sequence[Dataset], Path],
+    made: tuple[TrainingOptions, list[TrainingCase], Sequence[Dataset], Path],
 ) -> None:
     options, cases, datasets, _ = made
     before = {path: path.stat().st_mtime_ns for path in options.out.glob("*.safetensors")}
@@ -113,10 +115,10 @@ def test_a_finished_training_is_not_done_again(
 
 
 def test_fine_tuning_keeps_who_was_left_out(
-    made: tuple[Options, list[Case], Sequence[Dataset], Path], tmp_path: Path
+    made: tuple[TrainingOptions, list[TrainingCase], Sequence[Dataset], Path], tmp_path: Path
 ) -> None:
     options, cases, _, card = made
-    tuned = Options(tmp_path, (SMALL,), folds=2, start=card, shared=options.out, minutes=0.0)
+    tuned = TrainingOptions(tmp_path, (SMALL,), folds=2, start=card, shared=options.out, minutes=0.0)
     where = fold_of(replace(tuned, rounds=(replace(SMALL, seed=99),)), cases)
     assert where == {p: fold.network for fold in load_folds(load_card(card)).folds for p in fold.patients}
     assert not train_all(tuned, where)
@@ -129,7 +131,7 @@ def test_fine_tuning_keeps_who_was_left_out(
         networks_of(replace(tuned, out=tmp_path / "other"), where)
 
 
-def test_too_few_patients_are_said(made: tuple[Options, list[Case], Sequence[Dataset], Path]) -> None:
+def test_too_few_patients_are_said(made: tuple[TrainingOptions, list[TrainingCase], Sequence[Dataset], Path]) -> None:
     options, cases, _, _ = made
     normals = [case for case in cases if not case.told.haemorrhage]
     with pytest.raises(DatasetError, match="would learn from 0 patients with haemorrhage"):
@@ -137,7 +139,7 @@ def test_too_few_patients_are_said(made: tuple[Options, list[Case], Sequence[Dat
 
 
 def test_packed_heads_train_elsewhere(
-    made: tuple[Options, list[Case], Sequence[Dataset], Path], site: Path, tmp_path: Path
+    made: tuple[TrainingOptions, list[TrainingCase], Sequence[Dataset], Path], site: Path, tmp_path: Path
 ) -> None:
     _, cases, _, _ = made
     main = load(ROOT / "scripts" / "train.py").main
@@ -166,7 +168,7 @@ def test_progress_survives_a_cut_off_line(tmp_path: Path) -> None:
 
 
 def test_checkpoints_are_small_enough_to_be_carried(
-    made: tuple[Options, list[Case], Sequence[Dataset], Path],
+    made: tuple[TrainingOptions, list[TrainingCase], Sequence[Dataset], Path],
 ) -> None:
     options, *_ = made
     assert checkpoint_path(options.out, 1, 0).stat().st_size < 16 * 2**20

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from inference.pipelines.haemorrhage.head_grid import to_grid
-from inference.pipelines.haemorrhage.network import Answer, build_network, plane_logits
+from inference.pipelines.haemorrhage.network import NetworkOutput, build_network, plane_logits
 from inference.pipelines.haemorrhage.synthetic_head import synthetic_head
 from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import UNKNOWN, UNTYPED, DatasetError, Entry, LabelledStudy
@@ -25,12 +25,12 @@ from inference.training.release.decide import (
 )
 from inference.training.rounds.augment import Batch, augment
 from inference.training.rounds.bank import Bank
-from inference.training.rounds.cases import Case, Told, pack, unpack
+from inference.training.rounds.cases import Told, TrainingCase, pack, unpack
 from inference.training.rounds.checkpoint import CheckpointError, read_averaged, trained_steps
 from inference.training.rounds.data import TrainingHead, on_grid, training_head, with_any
 from inference.training.rounds.folds import assign_folds
 from inference.training.rounds.pool import Pool, collate
-from inference.training.rounds.predict import Prediction
+from inference.training.rounds.predict import FoldPrediction
 from inference.training.rounds.progress import Progress
 from inference.training.rounds.propagate import propagated
 from inference.training.rounds.recipe import FoldTraining, Recipe
@@ -58,7 +58,7 @@ def test_a_drawing_lands_where_the_image_lands() -> None:
     assert (drawn & bright).sum() > 0.9 * drawn.sum()
 
 
-def _case(number: int, labels: np.ndarray, study: str = "") -> Case:
+def _case(number: int, labels: np.ndarray, study: str = "") -> TrainingCase:
     """A study of patient `number` with an image that nobody looks at."""
     shown = tuple(bool(column.any()) for column in (labels[:, 1:] == 1).T)
     told = Told("Set", f"{number:03d}", study or f"{number:03d}", bool((labels[:, 0] == 1).any()), shown, None)
@@ -66,7 +66,7 @@ def _case(number: int, labels: np.ndarray, study: str = "") -> Case:
     head = TrainingHead(
         nothing.astype(np.float16), nothing.astype(bool), np.zeros(0, np.float32), labels, nothing.astype(np.uint8)
     )
-    return Case(told, head)
+    return TrainingCase(told, head)
 
 
 def test_folds_keep_patients_apart_and_balanced() -> None:
@@ -122,10 +122,10 @@ def test_a_plane_of_unknown_voxels_stays_unknown_through_augmentation(normal: Tr
     assert bool((moved.voxels == UNKNOWN).all())
 
 
-def _answer(logits: torch.Tensor) -> Answer:
+def _answer(logits: torch.Tensor) -> NetworkOutput:
     """An answer of these voxel logits; the classifier and the coarse step say nothing."""
     count = len(logits)
-    return Answer(logits, torch.zeros(count, 6), torch.zeros(count, 6, 8, 8))
+    return NetworkOutput(logits, torch.zeros(count, 6), torch.zeros(count, 6, 8, 8))
 
 
 def _batch(voxel: int, labels: list[int]) -> Batch:
@@ -194,7 +194,7 @@ def test_packed_heads_are_the_heads(normal: TrainingHead, tmp_path: Path) -> Non
     labels = normal.labels.copy()
     labels[3] = UNKNOWN
     told = Told("Set", "007", "a study", True, (None, True, False, None, None), 7.5)
-    pack([Case(told, replace(normal, labels=labels))], "one", tmp_path / "heads.npz")
+    pack([TrainingCase(told, replace(normal, labels=labels))], "one", tmp_path / "heads.npz")
     (again,) = unpack(tmp_path / "heads.npz", "one")
     assert again.told == told and np.array_equal(again.head.labels, labels)
     assert np.array_equal(again.head.inside, normal.inside) and np.array_equal(again.head.voxels, normal.voxels)
@@ -287,14 +287,14 @@ def test_the_bank_gives_the_same_head_whoever_made_it(normal: TrainingHead, tmp_
     assert made.image.shape != other.image.shape or not np.array_equal(made.image, other.image)
 
 
-def _predictions(rng: np.random.Generator) -> list[Prediction]:
+def _predictions(rng: np.random.Generator) -> list[FoldPrediction]:
     predictions = []
     for n in range(24):
         types = np.zeros((10, 5), bool)
         types[4:7, n % 5] = n % 2 == 0
         case = _case(n, with_any(types))
         planes = rng.normal(np.where(types.any(1), 2.0, -2.0)[:, None], 1, (10, 6))
-        predictions.append(Prediction(case.told, planes, case.head.labels))
+        predictions.append(FoldPrediction(case.told, planes, case.head.labels))
     return predictions
 
 

@@ -161,7 +161,7 @@ def test_study_says_everything_about_its_results(node: Node, client: TestClient)
     with node.other().write() as tx:
         sr, sc = deliveries.of_study(tx, study_uid)
         deliveries.sent(tx, sr, None, clock.utc_now())
-        deliveries.put_off(tx, sc, "refused with 0xA700 out of resources", 0, 1)
+        deliveries.postpone(tx, sc, "refused with 0xA700 out of resources", 0, 1)
     node.result(study_uid, suspected=True, picture=picture_bytes(), warning="Patient is 7 years old.")
     page = client.get(f"/studies/{study_uid}").text
     text = text_of(page)
@@ -343,8 +343,8 @@ def test_status_shows_work_that_is_held_up(node: Node, client: TestClient) -> No
     receiving = node.receive(3, minutes_ago=0.5, images=9)
     with node.other().write() as tx:
         sr, sc = deliveries.of_study(tx, study_uid)
-        deliveries.put_off(tx, sr, "connection refused", 0, 1)
-        deliveries.put_off(tx, sc, "connection refused", 0, 100)
+        deliveries.postpone(tx, sr, "connection refused", 0, 1)
+        deliveries.postpone(tx, sc, "connection refused", 0, 100)
     page = client.get("/status").text
     text = text_of(page)
     assert "Objects not delivered to pacs: 1; connection refused." in text

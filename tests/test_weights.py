@@ -11,7 +11,7 @@ import torch
 from inference.errors import ModelError
 from inference.models.card import Figure, ModelCard, OperatingPoint, VolumeError, load_card
 from inference.models.weights import load_networks
-from inference.pipelines.haemorrhage.decisions import Decisions, Platt
+from inference.pipelines.haemorrhage.decisions import Decisions, Platt, decisions_of
 from inference.pipelines.haemorrhage.folds import Fold, load_folds
 from inference.pipelines.haemorrhage.network import build_network
 from inference.training.release.decide import fit_platt
@@ -62,7 +62,8 @@ def test_shipped_card_and_weights_load_and_match() -> None:
 
 def test_export_round_trip(card_path: Path) -> None:
     card = load_card(card_path)
-    assert card.decisions == DECISIONS
+    assert decisions_of(card) == DECISIONS
+    assert card.threshold == DECISIONS.study_threshold
     assert card.children == WORDS.children
     assert card.limits == WORDS.limits
     assert card.figures == FIGURES
@@ -172,7 +173,7 @@ def test_weights_of_another_network_are_refused(card_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("study_threshold = 0.4\n", "", "lacks 'study_threshold'"),
+        ("study_threshold = 0.4\n", "", "lacks 'decision.study_threshold'"),
         ("study_threshold = 0.4", "study_threshold = ", "not valid"),
         ("networks = 2", 'networks = "two"', "not valid"),
     ],

@@ -22,7 +22,7 @@ from dicom_node.entities import (
 )
 from dicom_node.headlines import headline
 from dicom_node.tables import instances, jobs, results, worklist
-from dicom_node.tables.worklist import Counts, ReadingOrder, Show, WorklistItem
+from dicom_node.tables.worklist import FilterCounts, ReadingOrder, Show, WorklistItem
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 CAP, LEAVE = timedelta(minutes=60), timedelta(hours=24)
@@ -117,7 +117,7 @@ def test_filters_and_their_counts(node: Core) -> None:
     assert order(node, show=Show.NOT_ANALYSED) == ["not analysed", "seen, not analysed"]
     assert order(node, show=Show.MINE, reader="Dr A") == ["suspected new", "slow low", "seen", "read"]
     assert order(node, show=Show.MINE) == [], "nobody has no studies"
-    assert counts == Counts(unseen=2, to_read=11, suspected=3, not_analysed=2, mine=4)
+    assert counts == FilterCounts(unseen=2, to_read=11, suspected=3, not_analysed=2, mine=4)
 
 
 def test_the_latest_flags_come_first_for_the_announcement(node: Core) -> None:
@@ -275,7 +275,7 @@ def test_new_images_keep_the_flag_and_restart_the_waiting_time(node: Core) -> No
     answer(node, 1, suspected=True)
     later = NOON + timedelta(minutes=7)
     with node.database.write() as tx:
-        flag.received(tx, STUDY, later)
+        flag.note_arrival(tx, STUDY, later)
         flag.refresh(tx, STUDY, later)
     row = item(node)
     assert (row.urgency, row.state, row.waiting_since, row.flagged_at) == (HIGH, UNREAD, later, NOON)

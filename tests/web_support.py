@@ -85,7 +85,7 @@ class Node:
                 instance = self._instance(study_uid, i, now)
                 instances.touch_series(tx, instance, clock.monotonic() - minutes_ago * 60)
                 instances.add_instance(tx, instance, ())
-            flag.received(tx, study_uid, now)
+            flag.note_arrival(tx, study_uid, now)
             flag.refresh(tx, study_uid, now)
         return study_uid
 

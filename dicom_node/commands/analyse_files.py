@@ -72,7 +72,7 @@ class Seconds:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SeriesAnswer:
     """One series' line of `analyse --json`, for one question."""
 
     study_uid: str
@@ -90,7 +90,7 @@ class Answer:
     model: ModelIdentity | None
 
 
-def analyse_files(path: Path, out: Path, settings: Settings, engine: Engine) -> Iterator[Answer]:
+def analyse_files(path: Path, out: Path, settings: Settings, engine: Engine) -> Iterator[SeriesAnswer]:
     """Analyse every series under a folder; each answer comes as soon as its objects are written.
 
     Objects are written to out/STUDY/SERIES/KIND.dcm. CommandError when there is no DICOM at all.
@@ -124,7 +124,7 @@ def find_series(path: Path) -> list[Found]:
 
 def analyse_series(
     series: Found, out: Path, settings: Settings, rules: Rules, known: Mapping[str, str], engine: Engine
-) -> Iterator[Answer]:
+) -> Iterator[SeriesAnswer]:
     """Route one series and run its pipelines, one for each question that is asked of it."""
     shape = stack_shape([geometry for header in series.headers for geometry in slice_geometry(header)])
     features = features_of(series.headers[len(series.headers) // 2], shape, "", own=False)
@@ -135,7 +135,9 @@ def analyse_series(
             yield answer_by(rule.pipeline, question, series, out, settings, engine)
 
 
-def answer_by(pipeline: str, question: str, series: Found, out: Path, settings: Settings, engine: Engine) -> Answer:
+def answer_by(
+    pipeline: str, question: str, series: Found, out: Path, settings: Settings, engine: Engine
+) -> SeriesAnswer:
     """Run one pipeline on a series."""
     began = perf_counter()
     try:
@@ -153,7 +155,7 @@ def answer_by(pipeline: str, question: str, series: Found, out: Path, settings: 
 
 def not_analysed(
     series: Found, out: Path, settings: Settings, question: str, pipeline: str | None, reason: str
-) -> Answer:
+) -> SeriesAnswer:
     """The answer for a series that no pipeline takes; its picture is written where the site wants one."""
     options = report_options(settings.report)
     outputs: tuple[ResultObject, ...] = ()
@@ -161,7 +163,7 @@ def not_analysed(
         headers = without_pixels(read_series(series.paths))
         built = build_not_analysed(headers, reason, question, clock.utc_now().astimezone(), 1, (), options)
         outputs = write(built, series, question, out)
-    return Answer(
+    return SeriesAnswer(
         series.study_uid,
         series.series_uid,
         question,
@@ -178,10 +180,10 @@ def not_analysed(
     )
 
 
-def answer_of(series: Found, examined: Examined, outputs: tuple[ResultObject, ...], seconds: Seconds) -> Answer:
+def answer_of(series: Found, examined: Examined, outputs: tuple[ResultObject, ...], seconds: Seconds) -> SeriesAnswer:
     """The answer for an analysed series."""
     result, stack = examined.result, examined.stack
-    return Answer(
+    return SeriesAnswer(
         study_uid=series.study_uid,
         series_uid=series.series_uid,
         question=result.question,

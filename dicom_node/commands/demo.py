@@ -28,7 +28,7 @@ SCANNER = "DEMO_CT"
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class DemoStudy:
     """A study that the simulated scanner sends, and the urgency that is right for it."""
 
     title: str
@@ -96,23 +96,23 @@ def wait_for_page(settings: Settings) -> str:
     raise CommandError(f"the node did not start within {START_S:.0f} s; its log: {settings.node.data.parent}/serve.log")
 
 
-def synthetic_cases(place: Path, say: Say) -> list[Case]:
+def synthetic_cases(place: Path, say: Say) -> list[DemoStudy]:
     """Four synthetic heads: a large bleed, a subtle one, a normal head, and one that cannot be analysed."""
     cases = []
     for number, patient in enumerate(phantom.PATIENTS, start=1):
         say(f"making a synthetic head CT: {patient.title} ...")
         folder = place / "scanner" / str(number)
         phantom.write_patient(patient, number, folder)
-        cases.append(Case(patient.title, folder, patient.expected))
+        cases.append(DemoStudy(patient.title, folder, patient.expected))
     return cases
 
 
-def given_cases(folder: Path) -> list[Case]:
+def given_cases(folder: Path) -> list[DemoStudy]:
     """The DICOM files that were given, as one push."""
-    return [Case(f"the DICOM files in {folder}", folder, None)]
+    return [DemoStudy(f"the DICOM files in {folder}", folder, None)]
 
 
-def push(case: Case, settings: Settings, say: Say) -> None:
+def push(case: DemoStudy, settings: Settings, say: Say) -> None:
     """C-STORE a case as a scanner would."""
     files = find_dicom(case.folder)
     if not files:
@@ -124,7 +124,7 @@ def push(case: Case, settings: Settings, say: Say) -> None:
         raise CommandError(f"the node stored {stored} of {len(files)} objects")
 
 
-def follow(cases: list[Case], settings: Settings, say: Say) -> bool:
+def follow(cases: list[DemoStudy], settings: Settings, say: Say) -> bool:
     """Print the worklist whenever it changes until every study has its result; whether all flags are right."""
     shown, until = "", time.monotonic() + RESULTS_S
     entries: list[WorklistEntry] = []

@@ -51,7 +51,7 @@ def one_line() -> Iterator[None]:
         raise SystemExit(0) from None
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """A click group whose errors are one line."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:

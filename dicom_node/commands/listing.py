@@ -20,7 +20,7 @@ from dicom_node.tables import worklist as worklist_table
 from dicom_node.tables.feedback import Feedback
 
 if TYPE_CHECKING:
-    from dicom_node.commands.analyse_files import Answer
+    from dicom_node.commands.analyse_files import SeriesAnswer
 
 LONGEST_LIST = 10_000
 JOB_ID = re.compile(r"[AD][0-9]{1,18}")
@@ -68,7 +68,7 @@ def worklist(settings: Settings) -> list[WorklistEntry]:
             study = instances.get_study(tx, item.study_uid)
             made = [
                 each
-                for part in item.parts or flag.parts_of_old(item)
+                for part in item.parts
                 for each in results.objects_of(tx, item.study_uid, part.question, part.version)
             ]
             entries.append(
@@ -110,7 +110,7 @@ def jobs(settings: Settings, limit: int) -> list[JobEntry]:
 
 def what_of(job: Job) -> str:
     """What a job is for."""
-    return f"analyse ({job.pipeline})" if job.kind is JobKind.ANALYSE else f"picture: not analysed ({job.question})"
+    return f"analyse ({job.pipeline if job.kind is JobKind.ANALYSE else 'not analysed'})"
 
 
 def retry(settings: Settings, job_id: str) -> None:
@@ -134,7 +134,7 @@ def feedback(settings: Settings, limit: int) -> list[Feedback]:
         return feedback_table.recent(tx, limit)
 
 
-def answer_line(answer: "Answer") -> str:
+def answer_line(answer: "SeriesAnswer") -> str:
     """An answer for people."""
     if answer.status != "analysed" or answer.probability is None or answer.seconds is None:
         return f"{answer.series_uid}: not analysed: {answer.reason}"

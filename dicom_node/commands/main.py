@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from dicom_node.commands import listing, text
-from dicom_node.commands.frame import Group, Invocation, with_settings
+from dicom_node.commands.frame import CommandGroup, Invocation, with_settings
 from dicom_node.commands.models import models
 from dicom_node.commands.viewer import viewer
 from dicom_node.errors import CommandError
@@ -18,7 +18,7 @@ from dicom_node.settings import Settings, load_settings, site_file
 DISCLAIMER = "Research software, not a medical device: its results are not for diagnostic use."
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=DISCLAIMER)
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=DISCLAIMER)
 @click.option(
     "--config", type=click.Path(path_type=Path), help="The site's settings file (default: ./triage-node.toml)."
 )
@@ -152,7 +152,7 @@ def submit(settings: Settings, path: Path, aet: str) -> None:
     """
     from dicom_node.dicom.part10 import find_dicom
     from dicom_node.outbox.dicom import send
-    from dicom_node.steps.deliver import is_stored, said
+    from dicom_node.steps.deliver import describe_answer, is_stored
 
     configure_logs("submit", quiet=True)
     files = find_dicom(path)
@@ -162,7 +162,7 @@ def submit(settings: Settings, path: Path, aet: str) -> None:
     with click.progressbar(send(files, own_node(settings), aet, 60.0), length=len(files), file=sys.stderr) as answers:
         refused = [answer for answer in answers if not is_stored(answer.status)]
     for answer in refused:
-        click.echo(f"{answer.path}: {said(answer)}", err=True)
+        click.echo(f"{answer.path}: {describe_answer(answer)}", err=True)
     click.echo(f"{len(files) - len(refused)} of {len(files)} objects stored")
     if refused:
         raise CommandError(f"{len(refused)} objects were not stored")

@@ -77,10 +77,10 @@ def install(settings: Settings, card: Path, studies: int, no_dry_run: bool) -> N
 
     configure_logs("models", quiet=True)
     store = open_store(settings, make=True)
-    made = store.install(card, partial(tested, settings), clock.utc_now(), current_user())
+    made = store.install(card, partial(run_self_test, settings), clock.utc_now(), current_user())
     click.echo(f"installed: {made.model_id}")
     if studies and not no_dry_run:
-        compare(settings, store, store.card(made), studies)
+        print_dry_run(settings, store, store.card(made), studies)
     click.echo(f"It answers from the moment you say so: triage-node models use {made.model_id}")
 
 
@@ -148,15 +148,15 @@ def points(settings: Settings, model: str | None, prevalence: float) -> None:
     click.echo(points_text(card, prevalence, used))
 
 
-def tested(settings: Settings, card: "ModelCard") -> None:
+def run_self_test(settings: Settings, card: "ModelCard") -> None:
     """Self-test of a model that is about to be installed; prints what it said."""
     from inference.engines.local import Engine
-    from inference.pipelines.registry import load_pipeline, question_of
+    from inference.pipelines.registry import load_pipeline, question_of_card
 
     who = card.identity
     click.echo(f"card and weights belong together: {who.name} {who.version} ({card.kind}), SHA-256 {who.sha256[:12]}…")
     device = Engine(settings.analyse.device, settings.analyse.threads or None).device
-    pipeline, self_test = load_pipeline(card, device), question_of(card.question).self_test
+    pipeline, self_test = load_pipeline(card, device), question_of_card(card).self_test
     if self_test is None:
         click.echo("there is no self-test for this question")
         return
@@ -169,7 +169,7 @@ def tested(settings: Settings, card: "ModelCard") -> None:
         click.echo("note: it suspects a finding in synthetic images that have none")
 
 
-def compare(settings: Settings, store: "ModelStore", card: "ModelCard", studies: int) -> None:
+def print_dry_run(settings: Settings, store: "ModelStore", card: "ModelCard", studies: int) -> None:
     """Dry run on stored studies; prints the table and what it means."""
     from dicom_node.commands.models_text import trials_text
     from dicom_node.models.store import open_engine

@@ -15,7 +15,7 @@ from inference.pipelines.haemorrhage.types import HaemorrhageType
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class SyntheticPatient:
     """A synthetic patient, and the urgency that is right for them."""
 
     title: str
@@ -27,14 +27,14 @@ class Patient:
 
 
 PATIENTS = (
-    Patient("a normal head", "LOW", 11),
-    Patient("a head with missing slices", "MEDIUM", 12, missing_slices=(13, 14)),
-    Patient("a subtle bleed", "HIGH", 13, HaemorrhageType.INTRAPARENCHYMAL, "subtle"),
-    Patient("a large bleed", "HIGH", 14, HaemorrhageType.SUBDURAL),
+    SyntheticPatient("a normal head", "LOW", 11),
+    SyntheticPatient("a head with missing slices", "MEDIUM", 12, missing_slices=(13, 14)),
+    SyntheticPatient("a subtle bleed", "HIGH", 13, HaemorrhageType.INTRAPARENCHYMAL, "subtle"),
+    SyntheticPatient("a large bleed", "HIGH", 14, HaemorrhageType.SUBDURAL),
 )
 
 
-def write_patient(patient: Patient, number: int, folder: Path) -> None:
+def write_patient(patient: SyntheticPatient, number: int, folder: Path) -> None:
     """Write the patient's head CT into a folder; the accession number is `number`."""
     write_series(synthetic_head(patient.seed, patient.bleed, patient.size), folder, number, patient.missing_slices)
 

@@ -39,7 +39,7 @@ class Known:
         return bool(self.analyses or self.jobs)
 
 
-def received(tx: Transaction, study_uid: str, now: datetime) -> None:
+def note_arrival(tx: Transaction, study_uid: str, now: datetime) -> None:
     """An image of the study has come: it is on the list, and waits from now on."""
     item = worklist.get(tx, study_uid)
     if item is None:
@@ -53,12 +53,12 @@ def refresh(tx: Transaction, study_uid: str, now: datetime) -> None:
     if item is None:
         return
     questions = gather(tx, study_uid)
-    before = {part.question: part for part in item.parts or parts_of_old(item)}
+    before = {part.question: part for part in item.parts}
     parts = [part_of(known, before.get(known.question), item.state) for known in questions]
     worklist.put(tx, with_parts(item, parts, before, now))
     for part in parts:
         if part.standing not in IN_PROGRESS:
-            quality.note(tx, study_uid, part.question)
+            quality.note_outcome(tx, study_uid, part.question)
 
 
 def gather(tx: Transaction, study_uid: str) -> list[Known]:
@@ -90,14 +90,6 @@ def gather(tx: Transaction, study_uid: str) -> list[Known]:
 def in_order(question: str) -> tuple[int, str]:
     """The order in which questions are shown: that of the registry."""
     return (QUESTIONS.index(question) if question in QUESTIONS else len(QUESTIONS), question)
-
-
-def parts_of_old(item: WorklistItem) -> tuple[Part, ...]:
-    """The row of a version of this program that knew one question only, as its part."""
-    if not item.version:
-        return ()
-    standing = Standing.POSITIVE if item.urgency is Urgency.HIGH else Standing.NEGATIVE
-    return (Part(QUESTIONS[0], standing, item.urgency, item.version, growth_lowered=item.grown),)
 
 
 def part_of(known: Known, before: Part | None, state: ItemState) -> Part:

@@ -102,7 +102,7 @@ def _folded(name: str) -> str:
     return "".join(each for each in unicodedata.normalize("NFKD", name).casefold() if each.isalnum())
 
 
-def compare(tx: Transaction, scan: Scan, analysis: Analysis) -> Growth | None:
+def growth_since_last_scan(tx: Transaction, scan: Scan, analysis: Analysis) -> Growth | None:
     """The change since the last scan before this one; None where no analysed scan is known to be earlier.
 
     None, too, for a question whose answers are not compared.
@@ -150,7 +150,7 @@ def of_study(tx: Transaction, study_uid: str, question: str) -> Growth | None:
     scan, analyses = scans.latest(tx, study_uid, question), results.analyses_of_study(tx, study_uid, question)
     if scan is None or not analyses or scan.version != analyses[-1].version:
         return None
-    return compare(tx, scan, analyses[-1])
+    return growth_since_last_scan(tx, scan, analyses[-1])
 
 
 def later_scans(tx: Transaction, scan: Scan) -> list[Scan]:
@@ -165,7 +165,7 @@ def as_reported(question: str, growth: Growth | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ShownChange:
     """What a study's page says of the last scan: plain sentences, and the earlier study while it is stored here."""
 
     sentences: tuple[str, ...]
@@ -173,12 +173,12 @@ class Comparison:
     grown: bool
 
 
-def comparison(tx: Transaction, study_uid: str, question: str) -> Comparison:
+def comparison(tx: Transaction, study_uid: str, question: str) -> ShownChange:
     """What stands now; what the report said, where the earlier scan has left the archive since."""
     found, scan = of_study(tx, study_uid, question), scans.latest(tx, study_uid, question)
     if found is None:
-        return Comparison(tuple(scan.compared.splitlines()) if scan else (), None, False)
-    return Comparison(tuple(sentences(found, vocabulary_of(question))), found.earlier_study_uid, found.grown)
+        return ShownChange(tuple(scan.compared.splitlines()) if scan else (), None, False)
+    return ShownChange(tuple(sentences(found, vocabulary_of(question))), found.earlier_study_uid, found.grown)
 
 
 def log_contradictions(tx: Transaction, scan: Scan) -> None:

@@ -8,7 +8,7 @@ from dicom_node.tables.quality import Outcome, monday_of
 from dicom_node.tables.rows import Row
 
 
-def note(tx: Transaction, study_uid: str, question: str) -> None:
+def note_outcome(tx: Transaction, study_uid: str, question: str) -> None:
     """Bring the row up to what the other tables say; none before the question has a result or a reason for none.
 
     The turnaround is that of the first flag, kept as it was then: images that come later change it no more.

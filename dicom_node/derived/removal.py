@@ -14,7 +14,7 @@ def is_finished(tx: Transaction, study_uid: str, destinations: Sequence[str]) ->
     return not under_way and not receiving and deliveries.waiting(tx, study_uid, destinations) == 0
 
 
-def forget(tx: Transaction, study_uid: str) -> None:
+def forget_study(tx: Transaction, study_uid: str) -> None:
     """Drop every row of a study."""
     for table in (deliveries, scans, results, jobs, worklist, quality, instances):
         table.forget_study(tx, study_uid)

@@ -6,19 +6,19 @@ import numpy as np
 from pydicom import encaps
 
 from dicom_node.dicom.checks import damage_raises
-from dicom_node.dicom.part10 import Header, chunks
+from dicom_node.dicom.part10 import StoredHeader, chunks
 from dicom_node.errors import DamagedFile, NoSuchValue
 from inference.input.elements import integer, text
 
 
-def stored_frame(path: Path, header: Header, index: int) -> bytes:
+def stored_frame(path: Path, header: StoredHeader, index: int) -> bytes:
     """A frame (from 0) as it lies in the file: compressed, or a plain stream (`header.is_plain`)."""
     if header.syntax.is_encapsulated:
         return _compressed_frame(path, header, index)
     return _plain_frame(path, header, index)
 
 
-def _compressed_frame(path: Path, header: Header, index: int) -> bytes:
+def _compressed_frame(path: Path, header: StoredHeader, index: int) -> bytes:
     """The fragments of the frame, joined."""
     if header.pixels is None:
         raise NoSuchValue("This instance has no pixels.")
@@ -30,7 +30,7 @@ def _compressed_frame(path: Path, header: Header, index: int) -> bytes:
         )
 
 
-def _plain_frame(path: Path, header: Header, index: int) -> bytes:
+def _plain_frame(path: Path, header: StoredHeader, index: int) -> bytes:
     """The frame's piece of the stream. Bits (PS3.5 8.1.1) are moved to begin at a byte of their own."""
     if header.pixels is None or header.pixels.length is None:
         raise DamagedFile("The pixels of this instance are not where they should be.")
@@ -46,7 +46,7 @@ def _plain_frame(path: Path, header: Header, index: int) -> bytes:
     return np.packbits(unpacked, bitorder="little").tobytes()
 
 
-def frame_bits(header: Header) -> int:
+def frame_bits(header: StoredHeader) -> int:
     """How many bits an uncompressed frame takes."""
     dataset = header.dataset
     halved = text(dataset, "PhotometricInterpretation") == "YBR_FULL_422"

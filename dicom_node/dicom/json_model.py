@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRBigEndian
 from pydicom.valuerep import PersonName
 
 from dicom_node.dicom.checks import UNREADABLE
-from dicom_node.dicom.part10 import Header
+from dicom_node.dicom.part10 import StoredHeader
 from dicom_node.errors import NoSuchValue
 
 Json = dict[str, Any]
@@ -26,7 +26,7 @@ CHARACTER_SET, GROUP_LENGTH = 0x00080005, 0x0000
 PLACE = re.compile(r"[0-9A-F]{8}(/\d{1,6}/[0-9A-F]{8})*")  # of an element: its tag, in sequences after tags and items
 
 
-def metadata(header: Header, bulk_url: str) -> Json:
+def metadata(header: StoredHeader, bulk_url: str) -> Json:
     """All elements of an instance; pixels and long binary values as links below `bulk_url`."""
     swap = header.syntax == ExplicitVRBigEndian
     found = dataset_json(header.dataset, lambda path: f"{bulk_url}/{path}", swap)
@@ -58,7 +58,7 @@ def dataset_json(
     return dict(sorted(found.items()))
 
 
-def value_at(header: Header, place: str) -> bytes:
+def value_at(header: StoredHeader, place: str) -> bytes:
     """The value that `metadata` gave as a link to this place. NoSuchValue when there is none, or no binary one."""
     current: Any = header.dataset
     steps = place.split("/")

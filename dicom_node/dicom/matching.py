@@ -42,7 +42,7 @@ class Matching(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class MatchingKey:
     """One matching key; `path` holds tags, more than one for an element within sequences."""
 
     path: tuple[int, ...]
@@ -55,29 +55,29 @@ def level_of(tag: int) -> str:
     return "study" if tag in STUDY_TAGS else "series" if tag in SERIES_TAGS else "instance"
 
 
-def condition_of(path: tuple[int, ...], value: str) -> Condition | None:
+def condition_of(path: tuple[int, ...], value: str) -> MatchingKey | None:
     """A key with its value; None where it matches everything."""
     vr = dictionary_VR(path[-1])
     if value.strip('" ') == "" or (vr in WITH_WILDCARDS and not value.strip("*")):
         return None
     if vr == "UI":
         uids = tuple(each.strip() for each in re.split(r"[,\\]", value) if each.strip())
-        return Condition(path, Matching.ANY_OF, uids)
+        return MatchingKey(path, Matching.ANY_OF, uids)
     if vr in RANGED and "-" in value:
         low, _, high = value.partition("-")
-        return Condition(path, Matching.RANGE, (_plain(vr, low), _plain(vr, high)))
+        return MatchingKey(path, Matching.RANGE, (_plain(vr, low), _plain(vr, high)))
     if vr in WITH_WILDCARDS and ("*" in value or "?" in value):
-        return Condition(path, Matching.WILDCARD, (value,))
-    return Condition(path, Matching.ANY_OF, (_plain(vr, value),))
+        return MatchingKey(path, Matching.WILDCARD, (value,))
+    return MatchingKey(path, Matching.ANY_OF, (_plain(vr, value),))
 
 
-def matches(condition: Condition, dataset: Dataset) -> bool:
+def matches(condition: MatchingKey, dataset: Dataset) -> bool:
     """Whether a data set has an element that matches; in sequences one item is enough (PS3.4 C.2.2.2.6)."""
     tag, *deeper = condition.path
     try:
         found: Any = dataset[tag].value if tag in dataset else None
         if deeper:
-            inner = Condition(tuple(deeper), condition.matching, condition.values)
+            inner = MatchingKey(tuple(deeper), condition.matching, condition.values)
             return any(matches(inner, item) for item in found or ())
         several = found if isinstance(found, MultiValue) else [] if found is None else [found]
         return any(_value_matches(condition, str(each).strip(), dictionary_VR(tag)) for each in several)
@@ -85,12 +85,12 @@ def matches(condition: Condition, dataset: Dataset) -> bool:
         return False
 
 
-def all_match(conditions: Sequence[Condition], dataset: Dataset) -> bool:
+def all_match(conditions: Sequence[MatchingKey], dataset: Dataset) -> bool:
     """Whether every condition holds."""
     return all(matches(condition, dataset) for condition in conditions)
 
 
-def _value_matches(condition: Condition, value: str, vr: str) -> bool:
+def _value_matches(condition: MatchingKey, value: str, vr: str) -> bool:
     if condition.matching is Matching.RANGE:
         low, high = condition.values
         value = _plain(vr, value)

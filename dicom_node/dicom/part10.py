@@ -46,7 +46,7 @@ class PixelElement:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Header:
+class StoredHeader:
     """A data set without its pixels; `pixels` None when it has none."""
 
     dataset: FileDataset
@@ -71,7 +71,7 @@ def find_dicom(path: Path) -> Sequence[Path]:
     return [file for file in candidates if _is_part10(file)]
 
 
-def read_header(path: Path, tags: Sequence[int] | None = None) -> Header:
+def read_header(path: Path, tags: Sequence[int] | None = None) -> StoredHeader:
     """Read a file up to its pixels, or only these elements of it. DamagedFile when it cannot be read, or Gone."""
     with damage_raises(DamagedFile, "The stored file cannot be read"), path.open("rb") as file:
         return _read_header(file, tags)
@@ -125,7 +125,7 @@ def _has_prefix(part10: bytes) -> bool:
     return part10[PREFIX_END - len(PREFIX) : PREFIX_END] == PREFIX
 
 
-def _read_header(file: BinaryIO, tags: Sequence[int] | None) -> Header:
+def _read_header(file: BinaryIO, tags: Sequence[int] | None) -> StoredHeader:
     seen: list[tuple[int, str | None, int]] = []
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
@@ -137,11 +137,11 @@ def _read_header(file: BinaryIO, tags: Sequence[int] | None) -> Header:
     dataset = read_partial(file, at_pixels, specific_tags=wanted)
     syntax = UID(dataset.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
     if not seen:
-        return Header(dataset, syntax, None)
+        return StoredHeader(dataset, syntax, None)
     tag, vr, length = seen[0]
     head = 12 if vr in LONG_FORM else 8  # no VR: implicit
     known = None if length == UNDEFINED_LENGTH else length
-    return Header(dataset, syntax, PixelElement(tag, vr or "OW", file.tell() + head, known))
+    return StoredHeader(dataset, syntax, PixelElement(tag, vr or "OW", file.tell() + head, known))
 
 
 @lru_cache(maxsize=256)

@@ -47,7 +47,7 @@ def frame_bytes(path: Path, index: int) -> bytes:
 
 
 @damage_raises(CannotDecode, NOT_DECODED)
-def picture(path: Path, index: int, look: Look) -> bytes:
+def render_frame(path: Path, index: int, look: Look) -> bytes:
     """A frame (from 0) as JPEG or PNG, as large as it is or as fits the box."""
     header = dcmread(path, stop_before_pixels=True)
     values = _shown(header, _values(path, header, index), index, look.window)

@@ -12,7 +12,7 @@ from dicom_node.tables.models import InstalledModel
 from inference.errors import ModelError
 from inference.models.card import ModelCard, load_card
 from inference.models.weights import read_weights
-from inference.pipelines.registry import question_of
+from inference.pipelines.registry import question_of_card
 
 BUILT_IN = "built-in"
 CARD = "card.toml"
@@ -61,7 +61,7 @@ def copy_model(card: ModelCard, source: Path, draft: Path) -> ModelCard:
 
 def companions(card: ModelCard) -> tuple[Path, ...]:
     """The files beside a card's weights that belong to them; ModelError where one is damaged."""
-    of_question = question_of(card.question).companions
+    of_question = question_of_card(card).companions
     return of_question(card) if of_question else ()
 
 

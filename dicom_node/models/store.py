@@ -148,15 +148,19 @@ class ModelStore:
         return made
 
     def use(self, model: InstalledModel | None, pipeline: str, sensitivity: float, now: datetime, by: str) -> None:
-        """Let a model answer for a pipeline from the next study on. ModelError where its files are not whole or it
-        lacks the operating point that the settings ask for; UnknownPipelineError for a pipeline that is none."""
-        study_threshold(self.check(model, pipeline), sensitivity)
+        """Let a model answer for a pipeline from the next study on. ModelError where its files are not whole, it lacks
+        the operating point that the settings ask for or answers another question; UnknownPipelineError for a pipeline
+        that is none."""
+        card = self.check(model, pipeline)
+        study_threshold(card, sensitivity)
         with self._writable().write() as tx:
             if model is not None and models.get(tx, model.model_id) is None:
                 raise CommandError(f"{title(model)} was removed meanwhile")
             known = questions_of_pipelines(tx)
             if pipeline not in known:
                 raise UnknownPipelineError(f"there is no pipeline '{pipeline}'; there is: {', '.join(sorted(known))}")
+            if card.question != known[pipeline]:
+                raise ModelError(f"{title(model)} answers {card.question!r}, and {pipeline} asks {known[pipeline]!r}")
             models.put_in_use(tx, InUse(pipeline, model.model_id if model else None, now, by))
 
     def remove(self, model: InstalledModel | None, routed: Collection[str]) -> None:

@@ -90,7 +90,7 @@ def perform(database: Database, archive: Archive, settings: Settings, engine: En
             replaced = predecessors(tx, job.study_uid, job.question)
             analysis = analysis_of(job, version, examined.result, 0.0, now)
             scan = growth.scan_of(examined.headers, analysis)
-            compared = growth.compare(tx, scan, analysis)
+            compared = growth.growth_since_last_scan(tx, scan, analysis)
             earlier_report = report_of(tx, job.question, compared)
             growth.log_contradictions(tx, scan)
         context = ReportContext(
@@ -126,7 +126,7 @@ def finish(
     with database.write() as tx:
         if results.next_version(tx, job.study_uid, job.question) != analysis.version:
             return False
-        if growth.as_reported(job.question, growth.compare(tx, scan, analysis)) != scan.compared:
+        if growth.as_reported(job.question, growth.growth_since_last_scan(tx, scan, analysis)) != scan.compared:
             return False
         newer = [other for other in candidates.analyses_of(tx, job.study_uid) if other.job_id > job.job_id]
         overtaken = any(other.state is JobState.DONE and other.question == job.question for other in newer)
@@ -179,7 +179,7 @@ def explain(database: Database, archive: Archive, settings: Settings, job: Job, 
     made: list[ResultObject] = []
     if part is not None and part.standing in (Standing.NOT_ANALYSED, Standing.FAILED):
         headers, options = without_pixels(read_series(paths)), report_options(settings.report)
-        reason = headlines.reason(part)
+        reason = headlines.say_reason(part)
         built = build_not_analysed(headers, reason, job.question, now.astimezone(), version, replaced, options)
         made = store(archive, job, version, built)
     with database.write() as tx:

@@ -62,12 +62,12 @@ def deliver_study(
                     deliveries.sent(tx, delivery, warning, now)
                     stored += 1
                 else:
-                    deliveries.put_off(tx, delivery, said(answer), again_at, settings.attempts)
+                    deliveries.postpone(tx, delivery, describe_answer(answer), again_at, settings.attempts)
     except (PeerError, OSError) as error:
         trouble = str(error)
     for delivery in waiting.values():
         with database.write() as tx:
-            deliveries.put_off(tx, delivery, trouble, again_at, settings.attempts)
+            deliveries.postpone(tx, delivery, trouble, again_at, settings.attempts)
     if stored < len(batch):
         first = batch[0]
         log.warning(
@@ -81,7 +81,7 @@ def is_stored(status: int | None) -> bool:
     return status is not None and (status == 0x0000 or status in WARNINGS or status & 0xF000 == 0xB000)
 
 
-def said(answer: SendStatus) -> str:
+def describe_answer(answer: SendStatus) -> str:
     """An answer in words."""
     return answer.detail if answer.status is None else f"refused with 0x{answer.status:04X} {answer.detail}".strip()
 

@@ -7,6 +7,7 @@ pixels or geometry differ does the series re-open, otherwise (another syntax, co
 import hashlib
 import threading
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -53,8 +54,8 @@ class Receiver:
         if any(version.sha256 == digest and version.path.exists() for version in known):
             return
         self._archive.put(path, header, incoming.data)
-        now, sent = clock.utc_now(), (incoming.calling_aet, incoming.called_aet)
-        record(self._database, self._decoders, described, path, digest, *sent, now)
+        file = StoredFile(path, digest, incoming.calling_aet, incoming.called_aet, clock.utc_now())
+        record(self._database, self._decoders, described, file)
 
     def ended(self, association: int, in_good_order: bool) -> None:
         """An association is over; series that no other one is sending are released."""
@@ -67,54 +68,61 @@ class Receiver:
                     instances.mark_released(tx, series_uid)
 
 
-def record(
-    database: Database,
-    decoders: Decoders,
-    described: Described,
-    path: Path,
-    digest: str,
-    calling_aet: str,
-    called_aet: str,
-    now: datetime,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that is durable in the archive: the SHA-256 of its data set as sent, who sent it to whom, and when."""
+
+    path: Path
+    sha256: str
+    calling_aet: str
+    called_aet: str
+    received_at: datetime
+
+
+def record(database: Database, decoders: Decoders, described: Described, file: StoredFile) -> None:
     """Write the rows of a stored file, in one transaction. Nothing changes when these bytes are known already."""
-    study_uid, series_uid, sop_uid = described.study.study_uid, described.series_uid, described.sop_uid
+    study_uid, sop_uid = described.study.study_uid, described.sop_uid
     with database.read() as tx:
         known = instances.versions(tx, sop_uid)
-    changed = not known or not same_image(known[-1].path, path, decoders)
+    changed = not known or not same_image(known[-1].path, file.path, decoders)
     with database.write() as tx:
         if (standing := instances.versions(tx, sop_uid)) != known:  # another association was quicker with this image
             changed, known = True, standing
-        if any(version.sha256 == digest for version in known):
+        if any(version.sha256 == file.sha256 for version in known):
             return
-        instance = Instance(
-            sop_uid=sop_uid,
-            version=len(known) + 1,
-            study_uid=study_uid,
-            series_uid=series_uid,
-            sop_class_uid=described.sop_class_uid,
-            transfer_syntax_uid=described.transfer_syntax_uid,
-            modality=described.modality,
-            path=path,
-            bytes=path.stat().st_size,
-            sha256=digest,
-            received_at=now,
-            calling_aet=calling_aet,
-            called_aet=called_aet,
-        )
+        instance = instance_of(described, file, len(known) + 1)
         own = results.is_own(tx, sop_uid)
         if not own or instances.get_study(tx, study_uid) is None:
             instances.put_study(tx, described.study)
         if changed:
             instances.touch_series(tx, instance, clock.monotonic())
         instances.add_instance(tx, instance, described.geometry)
-        quality.note_equipment(tx, series_uid, study_uid, described.equipment)
+        quality.note_equipment(tx, described.series_uid, study_uid, described.equipment)
         if changed and not own and described.modality not in NOT_IMAGES:
-            flag.received(tx, study_uid, now)
+            flag.note_arrival(tx, study_uid, file.received_at)
     if known and changed:
         log.warning(
             "other pixels or geometry under a known SOP Instance UID", sop_uid=sop_uid, version=instance.version
         )
+
+
+def instance_of(described: Described, file: StoredFile, version: int) -> Instance:
+    """The row of a stored file."""
+    return Instance(
+        sop_uid=described.sop_uid,
+        version=version,
+        study_uid=described.study.study_uid,
+        series_uid=described.series_uid,
+        sop_class_uid=described.sop_class_uid,
+        transfer_syntax_uid=described.transfer_syntax_uid,
+        modality=described.modality,
+        path=file.path,
+        bytes=file.path.stat().st_size,
+        sha256=file.sha256,
+        received_at=file.received_at,
+        calling_aet=file.calling_aet,
+        called_aet=file.called_aet,
+    )
 
 
 def reconcile(database: Database, archive: Archive, decoders: Decoders, now: datetime) -> tuple[int, int]:
@@ -127,7 +135,7 @@ def reconcile(database: Database, archive: Archive, decoders: Decoders, now: dat
         try:
             dataset = read_header(path.read_bytes())
             digest, sender = path.name.split(".")[-2], str(dataset.file_meta.get("SourceApplicationEntityTitle", ""))
-            record(database, decoders, describe(dataset), path, digest, sender, "", now)
+            record(database, decoders, describe(dataset), StoredFile(path, digest, sender, "", now))
             adopted += 1
         except Refused as error:
             log.error("a file in the archive cannot be read and is left alone", path=str(path), error=str(error))
@@ -137,5 +145,5 @@ def reconcile(database: Database, archive: Archive, decoders: Decoders, now: dat
     with database.write() as tx:
         for study_uid in {instances.forget_file(tx, path, clock.monotonic()) for path in lost}:
             if study_uid and not instances.of_study(tx, study_uid):
-                removal.forget(tx, study_uid)
+                removal.forget_study(tx, study_uid)
     return adopted, len(lost)

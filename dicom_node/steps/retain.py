@@ -30,7 +30,7 @@ def retain(database: Database, archive: Archive, keep_gb: float, destinations: S
                 continue
             excess -= archive.size_bytes(study_uid)
             archive.set_aside(study_uid)
-            removal.forget(tx, study_uid)
+            removal.forget_study(tx, study_uid)
         archive.clear_set_aside()
         removed += 1
         log.info("removed a finished study to keep the archive within its size", study_uid=study_uid)

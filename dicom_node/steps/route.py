@@ -40,8 +40,11 @@ def route_due(database: Database, rules: Rules, now: datetime, explain: bool = F
 
 
 def choose(tx: Transaction, series: Series, rules: Rules, now: datetime) -> list[Choice]:
-    """Decide for one series, question by question, and leave a choice each, and a job where it is to be analysed."""
-    known = questions_of_pipelines(tx)
+    """Decide for one series, question by question, and leave a choice each, and a job where it is to be analysed.
+
+    What stands for a question stays when the series is only considered again for another one.
+    """
+    known, settled = questions_of_pipelines(tx), settled_questions(tx, series)
     try:
         features = series_features(tx, series)
     except UNREADABLE as error:
@@ -49,7 +52,8 @@ def choose(tx: Transaction, series: Series, rules: Rules, now: datetime) -> list
         features, decided = NOTHING, dict.fromkeys(rules.decide(NOTHING, known), DAMAGED)
     else:
         decided = rules.decide(features, known)
-    choices = [judge(series, question, rule, rule.reason_for(features)) for question, rule in decided.items()]
+    undecided = {question: rule for question, rule in decided.items() if question not in settled}
+    choices = [judge(series, question, rule, rule.reason_for(features)) for question, rule in undecided.items()]
     choices = [against_others(choice, standing_job(tx, choice)) for choice in choices]
     for choice in choices:
         jobs.put_choice(tx, choice)
@@ -63,6 +67,13 @@ def choose(tx: Transaction, series: Series, rules: Rules, now: datetime) -> list
             reason=choice.reason,
         )
     return choices
+
+
+def settled_questions(tx: Transaction, series: Series) -> set[str]:
+    """The questions for which this content of the series was decided, and not because another series was preferred."""
+    choices = [each for each in jobs.choices_of_study(tx, series.study_uid) if each.series_uid == series.series_uid]
+    now = [each for each in choices if each.revision == series.revision]
+    return {each.question for each in now if each.kind is not ChoiceKind.NOT_NEEDED}
 
 
 def judge(series: Series, question: str, rule: Rule, reason: str) -> Choice:

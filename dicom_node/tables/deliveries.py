@@ -44,7 +44,7 @@ def sent(tx: Transaction, delivery: Delivery, detail: str | None, now: datetime)
     )
 
 
-def put_off(tx: Transaction, delivery: Delivery, error: str, next_at: float, limit: int) -> None:
+def postpone(tx: Transaction, delivery: Delivery, error: str, next_at: float, limit: int) -> None:
     """An attempt failed: due again at `next_at`, or failed after `limit` attempts."""
     tx.run(
         "UPDATE deliveries SET attempts = attempts + 1, error = :error, next_at = :next_at,"

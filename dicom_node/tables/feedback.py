@@ -30,7 +30,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class Opinion:
     """What a reader says, as it came from the form. `right_types` are names of types, in the order of every list."""
 
     verdict: Verdict
@@ -70,7 +70,13 @@ class Feedback:
 
 
 def add(
-    tx: Transaction, study_uid: str, question: str, version: int, result_made_at: datetime, given: Given, now: datetime
+    tx: Transaction,
+    study_uid: str,
+    question: str,
+    version: int,
+    result_made_at: datetime,
+    given: Opinion,
+    now: datetime,
 ) -> Feedback | None:
     """Keep what was said of a result; None, and nothing is kept, when there is no such result."""
     return tx.one(

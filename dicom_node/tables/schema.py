@@ -259,12 +259,36 @@ END;
 )
 
 # 10: results, choices, jobs, feedback and quality are kept for each question. What stands here was haemorrhage's:
-# it was the only question. The row of a study keeps what its questions say as parts; a headline is of a version before.
+# it was the only question. The row of a study keeps what its questions say as parts; the headline, which was its only
+# words, is shown until the study's next change.
 _migration(
     "questions",
     """
 ALTER TABLE models ADD COLUMN question TEXT NOT NULL DEFAULT 'haemorrhage';
 ALTER TABLE worklist ADD COLUMN parts TEXT NOT NULL DEFAULT '[]';
+UPDATE worklist AS w SET parts = json_array(json_object(
+    'question', 'haemorrhage', 'urgency', urgency, 'version', version,
+    'growth_lowered', json(iif(grown, 'true', 'false')),
+    'standing', CASE
+        WHEN version AND urgency = 'HIGH' THEN iif((SELECT suspected FROM analyses a
+            WHERE a.study_uid = w.study_uid AND a.version = w.version), 'positive', 'lowered')
+        WHEN version THEN 'negative'
+        WHEN state = 'waiting' THEN 'receiving'
+        WHEN EXISTS (SELECT 1 FROM jobs j WHERE j.study_uid = w.study_uid AND j.state = 'failed'
+            AND j.pipeline <> 'not analysed') THEN 'failed'
+        ELSE 'not_analysed' END,
+    'probability', (SELECT probability FROM analyses a WHERE a.study_uid = w.study_uid AND a.version = w.version),
+    'raised_by', coalesce((SELECT max(version) FROM analyses a WHERE a.study_uid = w.study_uid
+        AND a.version < w.version AND suspected), 0),
+    'job_id', iif(version OR state = 'waiting', 0, coalesce((SELECT max(job_id) FROM jobs j
+        WHERE j.study_uid = w.study_uid AND j.state = 'failed' AND j.pipeline <> 'not analysed'), 0)),
+    'reason', iif(version, '', coalesce(
+        (SELECT error FROM jobs j WHERE j.study_uid = w.study_uid AND j.state = 'failed'
+            AND j.pipeline <> 'not analysed' AND w.state <> 'waiting' ORDER BY job_id DESC LIMIT 1),
+        (SELECT reason FROM choices c WHERE c.study_uid = w.study_uid AND kind = 'declined'
+            ORDER BY rank, series_uid LIMIT 1), ''))))
+    WHERE version OR EXISTS (SELECT 1 FROM choices c WHERE c.study_uid = w.study_uid)
+        OR EXISTS (SELECT 1 FROM jobs j WHERE j.study_uid = w.study_uid);
 
 CREATE TABLE choices_by_question (
     series_uid TEXT NOT NULL REFERENCES series, study_uid TEXT NOT NULL, question TEXT NOT NULL,
@@ -349,5 +373,15 @@ CREATE TRIGGER quality_is_recounted AFTER UPDATE ON quality BEGIN
     INSERT INTO quality_sums VALUES (new.question, new.week, new.scanner_id, new.outcome, new.judged, 1)
         ON CONFLICT (question, week, scanner_id, outcome, judged) DO UPDATE SET studies = studies + 1;
 END;
+""",
+)
+
+# 11: whose head was scanned was kept with the first letter of the name only, by which two people are not told apart
+_migration(
+    "whole_names",
+    """
+UPDATE scans SET patient_name = (SELECT patient_name FROM studies s WHERE s.study_uid = scans.study_uid)
+    WHERE EXISTS (SELECT 1 FROM studies s WHERE s.study_uid = scans.study_uid
+        AND substr(s.patient_name, 1, length(scans.patient_name)) = scans.patient_name);
 """,
 )

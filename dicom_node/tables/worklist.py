@@ -131,7 +131,7 @@ class ReadingOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class FilterCounts:
     """How many studies each filter shows; `unseen` are suspected and not acknowledged."""
 
     unseen: int
@@ -208,7 +208,7 @@ def places_of(show: Show) -> tuple[int, ...]:
     return tuple(stage + kind for stage in (TO_READ, ACKNOWLEDGED, READ) for kind in KINDS.get(show, ()))
 
 
-def counts(tx: Transaction, order: ReadingOrder, reader: str) -> Counts:
+def counts(tx: Transaction, order: ReadingOrder, reader: str) -> FilterCounts:
     """How many studies are on the list, and how many of them each filter shows."""
     oldest = _text(order.now - order.leave_after)
     found = tx.rows(
@@ -218,7 +218,7 @@ def counts(tx: Transaction, order: ReadingOrder, reader: str) -> Counts:
     )
     by_place = {row["place"]: row["n"] for row in found}
     mine = "SELECT count(*) FROM worklist WHERE reader = :reader AND reader <> '' AND waiting_since > :oldest"
-    return Counts(
+    return FilterCounts(
         unseen=by_place.get(SUSPECTED, 0),
         to_read=sum(by_place.values()),
         suspected=by_place.get(SUSPECTED, 0) + by_place.get(ACKNOWLEDGED + SUSPECTED, 0),

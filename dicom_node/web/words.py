@@ -37,13 +37,13 @@ STATES = {
 def sign(row: WorklistRow) -> Sign:
     """What a row is, at a glance. A negative has no tick: it must not look like an all-clear."""
     item = row.item
-    standings = {part.standing for part in item.parts}
+    standings = {part.standing for part in item.parts if part.urgency is item.urgency}
     if item.urgency is Urgency.HIGH:
         lowered = Standing.LOWERED in standings and Standing.POSITIVE not in standings
         label = "Growth" if item.grown else "Please look" if lowered else "Suspected"
         return Sign("suspected", label, NOT_A_CLEARANCE if lowered else "")
     if item.urgency is Urgency.LOW:
-        return Sign("negative", "Not suspected", NOT_A_CLEARANCE)
+        return Sign("negative", "Not urgent" if Standing.POSITIVE in standings else "Not suspected", NOT_A_CLEARANCE)
     if item.state is ItemState.WAITING:
         note = f"{row.images} image{'' if row.images == 1 else 's'} so far" if row.images else ""
         return Sign("waiting", "In progress", note)
@@ -53,8 +53,8 @@ def sign(row: WorklistRow) -> Sign:
 
 
 def nothing_looked_for(item: WorklistItem) -> str:
-    """What must be said of a study without a result."""
-    nouns = dict.fromkeys(vocabulary_of(part.question).noun for part in item.parts)
+    """What must be said of a study that lacks a result."""
+    nouns = dict.fromkeys(vocabulary_of(part.question).noun for part in item.parts if not part.has_result)
     return f"No {' or '.join(nouns) or 'finding'} was looked for: read as usual."
 
 

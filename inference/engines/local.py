@@ -16,7 +16,7 @@ from inference.errors import DeviceError, ModelError
 from inference.findings import ModelIdentity, Result
 from inference.models.card import ModelCard, study_threshold
 from inference.pipelines.base import Given, Pipeline, Question
-from inference.pipelines.registry import QUESTIONS, load_pipeline, question_of, shipped_card
+from inference.pipelines.registry import QUESTIONS, load_pipeline, question_of_card, shipped_card
 
 ADVICE = "install it again, or let another one answer (triage-node models use built-in)"
 
@@ -62,7 +62,7 @@ class Engine:
 
     def question(self, pipeline_name: str) -> Question:
         """The question that the pipeline answers: it says what the pipeline must be given."""
-        return question_of(self._models(pipeline_name).question)
+        return question_of_card(self._models(pipeline_name))
 
     def model(self, pipeline_name: str) -> ModelIdentity:
         """Which weights the pipeline uses."""

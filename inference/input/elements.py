@@ -11,6 +11,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.multival import MultiValue
 
 UNREADABLE = (
     InvalidDicomError,  # no DICM where it should stand
@@ -42,7 +43,7 @@ def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
     found = value(ds, keyword)
     if found is None:
         return ()
-    several = [found] if isinstance(found, str | bytes) or not hasattr(found, "__iter__") else found
+    several = found if isinstance(found, MultiValue | list | tuple) else [found]  # a name can be iterated, too
     return tuple(str(each).strip() for each in several)
 
 

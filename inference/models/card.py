@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from inference.errors import ModelError
 from inference.findings import ModelIdentity
 
-OWN = "haemorrhage"  # the question, and the kind of network, of a card that names none: cards before 0.5 did not
+OWN = "haemorrhage"  # the question of a card that names none: cards before 0.5 did not
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -55,8 +55,9 @@ class VolumeError:
 class ModelCard:
     """What a card says.
 
-    `question` is what the model answers, `kind` whose networks these are: the question's own, or a foreign format. From
-    `threshold` on a study is suspected. `tables` is the whole card as it was read; `place` is the card's own file.
+    `question` is what the model answers, `kind` whose networks these are: the question's own, by its name, or a foreign
+    format. From `threshold` on a study is suspected. `tables` is the whole card as it was read; `place` is the card's
+    own file.
     """
 
     identity: ModelIdentity
@@ -133,8 +134,8 @@ class _Card(_Table):
     sha256: str
     weights: str
     question: str = OWN
-    kind: str = OWN
-    networks: int = 1
+    kind: str = ""
+    networks: Annotated[int, Field(ge=1)] = 1
     decision: _Decision
     words: _Words
     figures: tuple[Figure, ...] = ()
@@ -162,7 +163,7 @@ def _model_card(card: _Card, tables: Mapping[str, Any], folder: Traversable, pla
     return ModelCard(
         identity=ModelIdentity(card.name, card.version, card.sha256),
         question=card.question,
-        kind=card.kind,
+        kind=card.kind or card.question,
         threshold=card.decision.study_threshold,
         networks=card.networks,
         figures=card.figures,

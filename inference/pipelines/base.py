@@ -48,7 +48,7 @@ class Pipeline(Protocol[Needed]):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class TestedImage:
     """A test image's probability without and with what the question looks for."""
 
     title: str
@@ -73,6 +73,6 @@ class Question:
     load: Callable[[ModelCard, "torch.device"], Pipeline[Any]]
     card: Callable[[], ModelCard]
     compare: Callable[[Mapping[str, Volume], Mapping[str, Volume]], tuple[Change, ...]] | None = None
-    self_test: Callable[[Pipeline[Any]], tuple[Comparison, ...]] | None = None
+    self_test: Callable[[Pipeline[Any]], tuple[TestedImage, ...]] | None = None
     companions: Callable[[ModelCard], tuple[Path, ...]] | None = None
     urgent: bool = True

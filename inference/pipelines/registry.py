@@ -8,7 +8,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from inference.errors import UnknownPipelineError
+from inference.errors import ModelError, UnknownPipelineError
 from inference.models.card import ModelCard
 from inference.pipelines.base import Pipeline, Question
 
@@ -27,6 +27,14 @@ def question_of(name: str) -> Question:
     return _load_question(name)
 
 
+def question_of_card(card: ModelCard) -> Question:
+    """The question that a card's model answers; ModelError where there is none of that name."""
+    if card.question not in QUESTIONS:
+        known = ", ".join(QUESTIONS)
+        raise ModelError(f"{card.place}: there is no question {card.question!r}; there is: {known}")
+    return question_of(card.question)
+
+
 @cache
 def _load_question(name: str) -> Question:
     question: Question = import_module(f"inference.pipelines.{name}.question").QUESTION
@@ -41,8 +49,8 @@ def shipped_card(pipeline_name: str) -> ModelCard:
 def load_pipeline(card: ModelCard, device: "torch.device", threshold: float | None = None) -> Pipeline[Any]:
     """The pipeline that runs a card's model, with its weights; a given threshold takes the place of the card's own.
 
-    ModelError where the weights are missing, damaged or not the card's.
+    ModelError where the weights are missing, damaged or not the card's, or there is no such question.
     """
     if threshold is not None:
         card = replace(card, threshold=threshold)
-    return question_of(card.question).load(card, device)
+    return question_of_card(card).load(card, device)

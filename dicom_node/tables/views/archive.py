@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_node.dicom.matching import MODALITIES_IN_STUDY, MODALITY, PATIENT_NAME, Condition, Matching
+from dicom_node.dicom.matching import MODALITIES_IN_STUDY, MODALITY, PATIENT_NAME, Matching, MatchingKey
 from dicom_node.entities import Study
 from dicom_node.tables.database import Transaction
 
@@ -75,7 +75,7 @@ SELECT sop_uid, sop_class_uid, study_uid, series_uid, CASE kind WHEN 'SC' THEN {
     version FROM results r WHERE {{scope}}"""
 
 
-def is_column(condition: Condition) -> bool:
+def is_column(condition: MatchingKey) -> bool:
     """Whether the database answers for this key."""
     return len(condition.path) == 1 and condition.path[0] in COLUMNS
 
@@ -95,7 +95,7 @@ def objects(
     )
 
 
-def find_studies(tx: Transaction, conditions: Sequence[Condition], limit: int, offset: int) -> list[StoredStudy]:
+def find_studies(tx: Transaction, conditions: Sequence[MatchingKey], limit: int, offset: int) -> list[StoredStudy]:
     """Studies for which all conditions hold, the newest study date first.
 
     Every condition must be on a column of studies or on the modalities in the study.
@@ -117,7 +117,7 @@ def find_studies(tx: Transaction, conditions: Sequence[Condition], limit: int, o
 
 
 def find_series(
-    tx: Transaction, conditions: Sequence[Condition], limit: int, offset: int, study_uid: str | None = None
+    tx: Transaction, conditions: Sequence[MatchingKey], limit: int, offset: int, study_uid: str | None = None
 ) -> list[StoredSeries]:
     """Series for which all conditions hold, of one study or of all."""
     return tx.all(
@@ -133,7 +133,7 @@ def find_series(
 
 
 def find_objects(
-    tx: Transaction, conditions: Sequence[Condition], limit: int, offset: int, study_uid: str | None = None
+    tx: Transaction, conditions: Sequence[MatchingKey], limit: int, offset: int, study_uid: str | None = None
 ) -> list[StoredObject]:
     """Instances for which all conditions hold, of one study or of all."""
     return tx.all(
@@ -153,7 +153,7 @@ def study_row(tx: Transaction, study_uid: str) -> StoredStudy | None:
     return _with_counts(tx, study) if study else None
 
 
-def _joined(conditions: Sequence[Condition], study_uid: str | None) -> str:
+def _joined(conditions: Sequence[MatchingKey], study_uid: str | None) -> str:
     """Objects with their studies. What is asked of the study narrows the objects before they are joined."""
     terms = [_holds(COLUMNS[each.path[0]], each, f"c{number}")[0] for number, each in enumerate(conditions)]
     of_study = [term for term, each in zip(terms, conditions, strict=True) if each.path[0] in STUDY_COLUMNS]
@@ -179,7 +179,7 @@ def _with_counts(tx: Transaction, study: Study) -> StoredStudy:
     )
 
 
-def _where(conditions: Sequence[Condition]) -> tuple[str, dict[str, str]]:
+def _where(conditions: Sequence[MatchingKey]) -> tuple[str, dict[str, str]]:
     terms, values = ["TRUE"], dict[str, str]()
     for number, condition in enumerate(conditions):
         term, more = _holds(COLUMNS[condition.path[0]], condition, f"c{number}")
@@ -188,7 +188,7 @@ def _where(conditions: Sequence[Condition]) -> tuple[str, dict[str, str]]:
     return " AND ".join(terms), values
 
 
-def _holds(column: str, condition: Condition, name: str) -> tuple[str, dict[str, str]]:
+def _holds(column: str, condition: MatchingKey, name: str) -> tuple[str, dict[str, str]]:
     """A condition in SQL. Names match in any case and in any of their component groups (PS3.4 C.2.2.2.1)."""
     values = {f"{name}_{i}": value for i, value in enumerate(condition.values)}
     if condition.matching is Matching.RANGE:

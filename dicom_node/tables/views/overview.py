@@ -36,8 +36,7 @@ class WorklistRow:
     def picture(self) -> Pictured | None:
         """The picture that belongs to what the row says: that of the first of its results which has one."""
         shown = {(part.question, part.version) for part in self.item.parts if part.has_result}
-        old = not self.item.parts and self.item.version
-        return next((e for e in self.pictures if (e.question, e.version) in shown or e.version == old), None)
+        return next((each for each in self.pictures if (each.question, each.version) in shown), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +141,7 @@ def made(tx: Transaction, study_uid: str) -> list[MadeAt]:
     )
 
 
-def picture(tx: Transaction, study_uid: str, question: str | None, version: int | None) -> ResultObject | None:
+def latest_picture(tx: Transaction, study_uid: str, question: str | None, version: int | None) -> ResultObject | None:
     """The picture (SC) of one result, or of the latest that has one."""
     return tx.one(
         ResultObject,

@@ -11,13 +11,13 @@ from starlette.responses import Response, StreamingResponse
 
 from dicom_node.dicom import json_model, part10
 from dicom_node.dicom.frames import stored_frame
-from dicom_node.dicom.part10 import Header
+from dicom_node.dicom.part10 import StoredHeader
 from dicom_node.dicom.pixels import frame_bytes
 from dicom_node.errors import NoSuchValue
 from dicom_node.tables.views.archive import StoredObject
 from dicom_node.web.dicomweb import multipart, negotiate
 from dicom_node.web.dicomweb.context import Service, object_url, resource_object, service_of
-from dicom_node.web.dicomweb.multipart import Part
+from dicom_node.web.dicomweb.multipart import MessagePart
 from dicom_node.web.dicomweb.negotiate import ANY, Accepted
 
 OCTETS = "application/octet-stream"
@@ -41,7 +41,7 @@ def retrieve_frames(request: Request) -> Response:
     return frames_response(request, found, header, numbers, f"{object_url(request, found)}/frames/")
 
 
-def frame_numbers(text: str, header: Header) -> list[int]:
+def frame_numbers(text: str, header: StoredHeader) -> list[int]:
     """The frames of a list "1,3", from 1. 400 when it is none, NoSuchValue when the instance has no such frame."""
     if not re.fullmatch(r"[1-9]\d{0,6}(,[1-9]\d{0,6})*", text) or text.count(",") >= MOST_FRAMES:
         raise HTTPException(400, "Frames are a list of numbers from 1, with commas between them.")
@@ -52,7 +52,7 @@ def frame_numbers(text: str, header: Header) -> list[int]:
 
 
 def frames_response(
-    request: Request, found: StoredObject, header: Header, numbers: Sequence[int], url: str
+    request: Request, found: StoredObject, header: StoredHeader, numbers: Sequence[int], url: str
 ) -> Response:
     """Frames in the first form that the client takes; 406 when there is none."""
     service = service_of(request)
@@ -68,17 +68,17 @@ def frames_response(
         content_type = f"{media_type}; transfer-syntax={syntax}"
         if not wish.multipart and wish.media_type != "*/*":
             return Response(next(content), media_type=content_type)
-        parts = (Part(content_type, f"{url}{n}", [each]) for n, each in zip(numbers, content, strict=True))
+        parts = (MessagePart(content_type, f"{url}{n}", [each]) for n, each in zip(numbers, content, strict=True))
         return multipart.response(media_type, parts)
     raise negotiate.not_acceptable(f'multipart/related; type="{OCTETS}"', f"as stored: {stored_type} {header.syntax}")
 
 
-def stored_media_type(header: Header) -> str:
+def stored_media_type(header: StoredHeader) -> str:
     """The media type of the frames as they are stored."""
     return IMAGE_TYPES.get(header.syntax.removeprefix("1.2.840.10008.1.2"), OCTETS)
 
 
-def media_type_for(wish: Accepted, header: Header, stored_type: str) -> str | None:
+def media_type_for(wish: Accepted, header: StoredHeader, stored_type: str) -> str | None:
     """In which media type a wish can be met, None when it cannot."""
     if wish.takes(OCTETS) and wish.transfer_syntax in ("", ANY, ExplicitVRLittleEndian):
         return OCTETS
@@ -88,7 +88,7 @@ def media_type_for(wish: Accepted, header: Header, stored_type: str) -> str | No
     return OCTETS if wish.takes(OCTETS) and wish.transfer_syntax == header.syntax else None
 
 
-def is_raw(wish: Accepted, header: Header, media_type: str) -> bool:
+def is_raw(wish: Accepted, header: StoredHeader, media_type: str) -> bool:
     """Whether frames leave as they are stored."""
     if not header.syntax.is_encapsulated:
         return header.is_plain
@@ -96,7 +96,7 @@ def is_raw(wish: Accepted, header: Header, media_type: str) -> bool:
 
 
 def frame_contents(
-    service: Service, found: StoredObject, header: Header, numbers: Sequence[int], raw: bool
+    service: Service, found: StoredObject, header: StoredHeader, numbers: Sequence[int], raw: bool
 ) -> Iterator[bytes]:
     """The frames one by one. The first is made at once, so that a failure still has its own status."""
 
@@ -125,7 +125,7 @@ def retrieve_bulk(request: Request) -> Response:
     return answer_with(negotiable[0], [value], url)
 
 
-def retrieve_pixels(request: Request, found: StoredObject, header: Header, url: str) -> Response:
+def retrieve_pixels(request: Request, found: StoredObject, header: StoredHeader, url: str) -> Response:
     """The pixel element: as one piece where it is uncompressed, otherwise its frames."""
     if header.pixels is None or not header.is_plain:
         return frames_response(request, found, header, range(1, header.frames + 1), f"{url}#")
@@ -139,5 +139,5 @@ def answer_with(wish: Accepted, content: Iterator[bytes] | list[bytes], url: str
     """One value, as a multipart message or by itself."""
     content_type = f"{OCTETS}; transfer-syntax={ExplicitVRLittleEndian}"
     if wish.multipart:
-        return multipart.response(OCTETS, [Part(content_type, url, content)])
+        return multipart.response(OCTETS, [MessagePart(content_type, url, content)])
     return StreamingResponse(iter(content), media_type=content_type)

@@ -15,7 +15,7 @@ LONGEST_PART = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MessagePart:
     """A part to be sent: its media type, where else it can be had, and its bytes a little at a time."""
 
     content_type: str
@@ -23,7 +23,7 @@ class Part:
     content: Iterable[bytes]
 
 
-def response(media_type: str, parts: Iterable[Part]) -> StreamingResponse:
+def response(media_type: str, parts: Iterable[MessagePart]) -> StreamingResponse:
     """A streamed message of parts of this type."""
     boundary = uuid.uuid4().hex
     return StreamingResponse(
@@ -31,7 +31,7 @@ def response(media_type: str, parts: Iterable[Part]) -> StreamingResponse:
     )
 
 
-def written(parts: Iterable[Part], boundary: str) -> Iterator[bytes]:
+def written(parts: Iterable[MessagePart], boundary: str) -> Iterator[bytes]:
     """The bytes of a message."""
     for part in parts:
         head = f"--{boundary}\r\nContent-Type: {part.content_type}\r\nContent-Location: {part.location}\r\n\r\n"

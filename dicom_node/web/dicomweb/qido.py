@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from dicom_node.dicom import json_model, matching, part10
 from dicom_node.dicom.json_model import Json, element_json
-from dicom_node.dicom.matching import SERIES_TAGS, STUDY_TAGS, Condition, all_match
+from dicom_node.dicom.matching import SERIES_TAGS, STUDY_TAGS, MatchingKey, all_match
 from dicom_node.errors import Gone
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.views import archive
@@ -46,8 +46,8 @@ Find = Callable[[int, int], list[T]]
 class Keys:
     """A query's conditions, by who answers for them."""
 
-    column: tuple[Condition, ...]
-    file: tuple[Condition, ...]
+    column: tuple[MatchingKey, ...]
+    file: tuple[MatchingKey, ...]
 
 
 def search_studies(request: Request) -> Response:
@@ -56,7 +56,7 @@ def search_studies(request: Request) -> Response:
     keys = split(query)
     with service_of(request).database.read() as tx:
         found = page(query, keys.file, lambda limit, offset: archive.find_studies(tx, keys.column, limit, offset))
-        return answer(request, query, found, [study_json(request, query, study) for study in found])
+        return respond_with(request, query, found, [study_json(request, query, study) for study in found])
 
 
 def search_series(request: Request) -> Response:
@@ -68,7 +68,7 @@ def search_series(request: Request) -> Response:
             query, keys.file, lambda limit, offset: archive.find_series(tx, keys.column, limit, offset, study_uid)
         )
         results = [series_json(request, query, tx, series, study_uid is None) for series in found]
-    return answer(request, query, found, [each for each in results if each])
+    return respond_with(request, query, found, [each for each in results if each])
 
 
 def search_instances(request: Request) -> Response:
@@ -77,14 +77,14 @@ def search_instances(request: Request) -> Response:
     study_uid, series_uid, keys = uid(request, "study"), uid(request, "series"), split(query)
     columns = keys.column
     if series_uid:
-        columns += (Condition((0x0020000E,), matching.Matching.ANY_OF, (series_uid,)),)
+        columns += (MatchingKey((0x0020000E,), matching.Matching.ANY_OF, (series_uid,)),)
     with service_of(request).database.read() as tx:
         found = page(
             query, keys.file, lambda limit, offset: archive.find_objects(tx, columns, limit, offset, study_uid)
         )
         wide = study_uid is None, series_uid is None
         results = [instance_json(request, query, tx, each, *wide) for each in found]
-    return answer(request, query, found, [each for each in results if each])
+    return respond_with(request, query, found, [each for each in results if each])
 
 
 def prepared(request: Request, level: str) -> Query:
@@ -96,14 +96,14 @@ def prepared(request: Request, level: str) -> Query:
 def split(query: Query) -> Keys:
     """Which keys the database answers."""
 
-    def by_column(condition: Condition) -> bool:
+    def by_column(condition: MatchingKey) -> bool:
         return archive.is_column(condition) or condition.path == (matching.MODALITIES_IN_STUDY,)
 
     conditions = query.conditions
     return Keys(tuple(c for c in conditions if by_column(c)), tuple(c for c in conditions if not by_column(c)))
 
 
-def page(query: Query, file_keys: Sequence[Condition], find: Find[T]) -> list[T]:
+def page(query: Query, file_keys: Sequence[MatchingKey], find: Find[T]) -> list[T]:
     """The results of one page and, where there is one, the result after it. 413 when too many files had to be read."""
     if not file_keys:
         return find(query.limit + 1, query.offset)
@@ -127,7 +127,7 @@ def header_of(path: Path) -> Dataset:
         return Dataset()
 
 
-def answer(request: Request, query: Query, found: Sequence[object], results: list[Json]) -> Response:
+def respond_with(request: Request, query: Query, found: Sequence[object], results: list[Json]) -> Response:
     """The results as DICOM JSON, 204 when there are none, with the warnings of PS3.18 8.3.4.2 and 8.3.4.4."""
     headers = {}
     if query.fuzzy:

@@ -7,7 +7,7 @@ from pydicom.datadict import dictionary_has_tag, tag_for_keyword
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
-from dicom_node.dicom.matching import LEVELS, MODALITIES_IN_STUDY, MODALITY, Condition, condition_of, level_of
+from dicom_node.dicom.matching import LEVELS, MODALITIES_IN_STUDY, MODALITY, MatchingKey, condition_of, level_of
 
 MOST_RESULTS = 5000
 CONTROLS = ("limit", "offset", "includefield", "fuzzymatching", "accept", "emptyvaluematching", "multiplevaluematching")
@@ -17,7 +17,7 @@ CONTROLS = ("limit", "offset", "includefield", "fuzzymatching", "accept", "empty
 class Query:
     """One search. `include` holds further tags to answer with, `include_all` every one of the level."""
 
-    conditions: tuple[Condition, ...]
+    conditions: tuple[MatchingKey, ...]
     include: frozenset[int]
     include_all: bool
     limit: int

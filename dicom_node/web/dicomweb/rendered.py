@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dicom_node.dicom import part10
-from dicom_node.dicom.pixels import Look, Window, picture
+from dicom_node.dicom.pixels import Look, Window, render_frame
 from dicom_node.tables.views.archive import StoredObject
 from dicom_node.web.dicomweb import negotiate
 from dicom_node.web.dicomweb.context import resource_objects, service_of
@@ -47,7 +47,7 @@ def show(request: Request, look: Look) -> Response:
         (index, *others) = (number - 1 for number in frame_numbers(frames, header))
         if others:
             raise HTTPException(406, "One frame at a time can be shown.")
-    shown = service_of(request).decoders.run(picture, found.path, index, look)
+    shown = service_of(request).decoders.run(render_frame, found.path, index, look)
     return Response(shown, media_type=look.media_type)
 
 

@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StoreOutcome:
     """What became of one part; `status` 0 means stored, UIDs are '' where they could not be read."""
 
     status: int
@@ -70,9 +70,9 @@ async def store_instances(request: Request) -> Response:
 
 async def store_parts(
     request: Request, service: Service, storing: Storing, boundary: str, study_uid: str | None
-) -> list[Outcome]:
+) -> list[StoreOutcome]:
     """Store each part as it comes."""
-    number, whole, outcomes = next(service.numbers), False, list[Outcome]()
+    number, whole, outcomes = next(service.numbers), False, list[StoreOutcome]()
     address = request.client.host if request.client else ""
     try:
         async for part in multipart.received(request.stream(), boundary):
@@ -83,7 +83,7 @@ async def store_parts(
     return outcomes
 
 
-def store_part(storing: Storing, part: bytes, study_uid: str | None, number: int, address: str) -> Outcome:
+def store_part(storing: Storing, part: bytes, study_uid: str | None, number: int, address: str) -> StoreOutcome:
     """Store one instance; a refusal is kept for the status page, as with C-STORE."""
     identity: dict[str, str] = {}
     status = 0
@@ -108,7 +108,7 @@ def store_part(storing: Storing, part: bytes, study_uid: str | None, number: int
         status = error.status if isinstance(error, Refused) else OUT_OF_RESOURCES
         log.warning("not stored", sop_uid=identity.get("sop_uid", ""), reason=str(error))
         storing.refused(CALLING_AET, storing.called_aet, address, f"object 0x{status:04X}: {error}")
-    return Outcome(status, **identity)
+    return StoreOutcome(status, **identity)
 
 
 def identify(part10: bytes) -> Iterator[tuple[str, str]]:
@@ -121,7 +121,7 @@ def identify(part10: bytes) -> Iterator[tuple[str, str]]:
         raise CannotUnderstand(f"the data set cannot be read: {error}") from error
 
 
-def report(base: str, outcomes: list[Outcome]) -> Json:
+def report(base: str, outcomes: list[StoreOutcome]) -> Json:
     """The Store Instances Response (PS3.18 Table 10.5.3-2)."""
     found: Json = {}
     studies = {outcome.study_uid for outcome in outcomes if outcome.status == 0}
@@ -139,7 +139,7 @@ def report(base: str, outcomes: list[Outcome]) -> Json:
     return found
 
 
-def reference(outcome: Outcome) -> Json:
+def reference(outcome: StoreOutcome) -> Json:
     """Which instance."""
     return {
         "00081150": element_json(0x00081150, outcome.sop_class_uid),
@@ -147,12 +147,12 @@ def reference(outcome: Outcome) -> Json:
     }
 
 
-def reason(outcome: Outcome) -> Json:
+def reason(outcome: StoreOutcome) -> Json:
     """Why it was not stored."""
     return {REASON: {"vr": "US", "Value": [outcome.status]}}
 
 
-def place(base: str, outcome: Outcome) -> Json:
+def place(base: str, outcome: StoreOutcome) -> Json:
     """Where it can be retrieved."""
     url = f"{base}/studies/{outcome.study_uid}/series/{outcome.series_uid}/instances/{outcome.sop_uid}"
     return {"00081190": element_json(0x00081190, url)}

@@ -18,7 +18,7 @@ from dicom_node.errors import CannotDecode, DamagedFile
 from dicom_node.tables.views.archive import StoredObject
 from dicom_node.web.dicomweb import multipart, negotiate
 from dicom_node.web.dicomweb.context import Service, object_url, resource_objects, service_of
-from dicom_node.web.dicomweb.multipart import Part
+from dicom_node.web.dicomweb.multipart import MessagePart
 from dicom_node.web.dicomweb.negotiate import ANY, Accepted
 
 DICOM = "application/dicom"
@@ -92,7 +92,7 @@ def syntax_of(found: StoredObject) -> str:
     return found.transfer_syntax_uid or str(part10.read_header(found.path, tags=()).syntax)
 
 
-def instance_part(service: Service, found: StoredObject, stored: bool, url: str, strict: bool = False) -> Part:
+def instance_part(service: Service, found: StoredObject, stored: bool, url: str, strict: bool = False) -> MessagePart:
     """A whole instance. What cannot be decoded is sent as stored and says so, unless `strict`."""
     if not stored:
         try:
@@ -102,8 +102,8 @@ def instance_part(service: Service, found: StoredObject, stored: bool, url: str,
                 raise
             log.warning("sent as stored: it cannot be decoded", path=str(found.path), error=str(error))
         else:
-            return Part(f"{DICOM}; transfer-syntax={ExplicitVRLittleEndian}", url, removed(made))
-    return Part(f"{DICOM}; transfer-syntax={syntax_of(found)}", url, part10.chunks(found.path))
+            return MessagePart(f"{DICOM}; transfer-syntax={ExplicitVRLittleEndian}", url, removed(made))
+    return MessagePart(f"{DICOM}; transfer-syntax={syntax_of(found)}", url, part10.chunks(found.path))
 
 
 def removed(path: Path) -> Iterator[bytes]:

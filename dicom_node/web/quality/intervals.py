@@ -18,7 +18,7 @@ LEAST_EXPECTED = 5  # flagged and not flagged studies to be expected in each of 
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class RateEstimate:
     """A figure with its 95 % interval and how many it stands on; a bound that so few cannot give is None."""
 
     value: float
@@ -39,7 +39,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RateChange:
     """A rate of late beside the rate before. `p` is None where there are too few studies to compare."""
 
     late: Rate
@@ -63,13 +63,13 @@ def rate(hits: int, count: int) -> Rate | None:
     return Rate(hits, count, share, low, high)
 
 
-def percentile(ascending: Sequence[float], share: float) -> Estimate | None:
+def percentile(ascending: Sequence[float], share: float) -> RateEstimate | None:
     """The nearest-rank percentile (0 < share < 1) with an interval that covers the true one in at least 95 %."""
     count = len(ascending)
     if count == 0:
         return None
     low, high = ranks(count, share)
-    return Estimate(
+    return RateEstimate(
         value=ascending[max(1, ceil(share * count - 1e-9)) - 1],
         low=ascending[low - 1] if low else None,
         high=ascending[high - 1] if high else None,
@@ -101,7 +101,7 @@ def _log_binomial(count: int, share: float, successes: int) -> float:
     return ways + successes * log(share) + (count - successes) * log(1 - share)
 
 
-def change(late_hits: int, late_count: int, before_hits: int, before_count: int) -> Change | None:
+def change(late_hits: int, late_count: int, before_hits: int, before_count: int) -> RateChange | None:
     """Compare two periods; None where one of them is empty.
 
     z = (late - before) / sqrt(pooled (1 - pooled) (1/n + 1/m)), p two-sided. `p` only where each period may expect at
@@ -112,6 +112,6 @@ def change(late_hits: int, late_count: int, before_hits: int, before_count: int)
         return None
     pooled = (late_hits + before_hits) / (late_count + before_count)
     if min(late_count, before_count) * min(pooled, 1 - pooled) < LEAST_EXPECTED:
-        return Change(late, before, None)
+        return RateChange(late, before, None)
     error = sqrt(pooled * (1 - pooled) * (1 / late_count + 1 / before_count))
-    return Change(late, before, erfc(abs(late.value - before.value) / error / sqrt(2)))
+    return RateChange(late, before, erfc(abs(late.value - before.value) / error / sqrt(2)))

@@ -9,10 +9,10 @@ from markupsafe import Markup
 from dicom_node.web import words
 from dicom_node.web.quality import charts
 from dicom_node.web.quality.charts import Axis, Caption, Line, Mark
-from dicom_node.web.quality.intervals import Change, Estimate, Rate
+from dicom_node.web.quality.intervals import Rate, RateChange, RateEstimate
 from dicom_node.web.quality.tallies import LATE, PERCENTILES, Tally
 
-Figure = Rate | Estimate
+Figure = Rate | RateEstimate
 PERCENT_STEPS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 MS_STEPS = tuple(1000 * s for s in (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 86400))
 
@@ -31,7 +31,7 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class MeasureGroup:
     """A week or a scanner; `tally` None where there was no study. `link` shows it alone."""
 
     name: str
@@ -54,7 +54,7 @@ class Said:
 class TableRow:
     """A group's row: for each line its figure, and how many they stand on."""
 
-    group: Group
+    group: MeasureGroup
     said: tuple[Said, ...]
     count: str
 
@@ -71,7 +71,7 @@ class Plot:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class MeasureSection:
     """One measure on the page: the whole period in words, then by week and by scanner; no plots of nothing."""
 
     measure: Measure
@@ -79,7 +79,7 @@ class Section:
     count: str
     plots: tuple[Plot, ...]
     legend: Markup
-    compared: Change | None
+    compared: RateChange | None
 
 
 def percent(share: float) -> str:
@@ -132,8 +132,12 @@ def count_text(figures: Sequence[Figure | None]) -> str:
 
 
 def section(
-    measure: Measure, total: Tally, weeks: Sequence[Group], scanners: Sequence[Group], compared: Change | None
-) -> Section:
+    measure: Measure,
+    total: Tally,
+    weeks: Sequence[MeasureGroup],
+    scanners: Sequence[MeasureGroup],
+    compared: RateChange | None,
+) -> MeasureSection:
     """A measure with its plots; none where nothing was counted."""
     figures = measure.figures(total)
     compared = compared if measure.key == "flag-rate" else None
@@ -143,7 +147,7 @@ def section(
             plot(measure, "week", weeks, compared),
             plot(measure, "scanner", scanners, None),
         )
-    return Section(
+    return MeasureSection(
         measure=measure,
         whole=said_of(measure, figures),
         count=f"{count_text(figures)} {measure.of_what}",
@@ -153,7 +157,7 @@ def section(
     )
 
 
-def plot(measure: Measure, kind: str, groups: Sequence[Group], compared: Change | None) -> Plot:
+def plot(measure: Measure, kind: str, groups: Sequence[MeasureGroup], compared: RateChange | None) -> Plot:
     """The measure by week or by scanner."""
     found = [measure.figures(group.tally) if group.tally else (None,) * len(measure.lines) for group in groups]
     lines = [
@@ -177,7 +181,7 @@ def plot(measure: Measure, kind: str, groups: Sequence[Group], compared: Change 
     return Plot(caption.title, kind == "week", head, rows, svg)
 
 
-def description(measure: Measure, kind: str, groups: Sequence[Group], figures: Sequence[Figure | None]) -> str:
+def description(measure: Measure, kind: str, groups: Sequence[MeasureGroup], figures: Sequence[Figure | None]) -> str:
     """What a reader sees in the plot, for one who does not see it."""
     known = [(group.name, figure) for group, figure in zip(groups, figures, strict=True) if figure]
     if not known:

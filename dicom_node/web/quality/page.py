@@ -16,8 +16,8 @@ from dicom_node.derived.flag import in_order
 from dicom_node.tables import models, quality
 from dicom_node.tables.database import Transaction
 from dicom_node.web.notices import Notice
-from dicom_node.web.quality.intervals import Change, Rate
-from dicom_node.web.quality.measures import MEASURES, Group, Section, percent, section
+from dicom_node.web.quality.intervals import Rate, RateChange
+from dicom_node.web.quality.measures import MEASURES, MeasureGroup, MeasureSection, percent, section
 from dicom_node.web.quality.tallies import BEFORE, LATE, Figures, Tally
 from dicom_node.web.site import render, site_of
 from inference.pipelines.registry import QUESTIONS
@@ -37,7 +37,7 @@ class QualityPage:
     names: dict[int, str]
     left_out: int
     total: Tally
-    sections: tuple[Section, ...]
+    sections: tuple[MeasureSection, ...]
     drift: tuple[Notice, ...]
 
 
@@ -91,12 +91,12 @@ def scanner_name(scanner: quality.Scanner) -> str:
     return ", ".join(part for part in (scanner.aet or "unnamed sender", model, made_by.station) if part)
 
 
-def week_groups(figures: Figures, this_week: date, weeks: int) -> list[Group]:
+def week_groups(figures: Figures, this_week: date, weeks: int) -> list[MeasureGroup]:
     """The weeks from the first with a study to the running one."""
     tallies = figures.by_week()
     first = min(tallies, default=this_week)
     every = [this_week - timedelta(weeks=back) for back in range(weeks - 1, -1, -1)]
-    return [Group(day.isoformat(), "", False, tallies.get(day), day) for day in every if day >= first]
+    return [MeasureGroup(day.isoformat(), "", False, tallies.get(day), day) for day in every if day >= first]
 
 
 def scanner_groups(
@@ -105,11 +105,11 @@ def scanner_groups(
     question: str,
     weeks: int,
     chosen: quality.Scanner | None,
-) -> list[Group]:
+) -> list[MeasureGroup]:
     """The scanners with the most studies, each with a link that shows it alone."""
     link = f"/quality?weeks={weeks}&question={question}&scanner="
     return [
-        Group(names[key], f"{link}{key}", chosen is not None and key == chosen.scanner_id, each)
+        MeasureGroup(names[key], f"{link}{key}", chosen is not None and key == chosen.scanner_id, each)
         for key, each in of_scanners[:MOST_SCANNERS]
     ]
 
@@ -133,7 +133,7 @@ def drift_notices(figures: Figures, names: dict[int, str], this_week: date, mode
     return notices
 
 
-def drift_notice(what: str, change: Change | None, comparisons: int, model: str) -> Notice:
+def drift_notice(what: str, change: RateChange | None, comparisons: int, model: str) -> Notice:
     """One comparison in words."""
     if change is None:
         periods = f"the last {LATE} weeks and the {BEFORE} before"

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from dicom_node.tables.feedback import Verdict
 from dicom_node.tables.quality import Count, Outcome, Turnarounds
-from dicom_node.web.quality.intervals import Change, Estimate, Rate, change, percentile, rate
+from dicom_node.web.quality.intervals import Rate, RateChange, RateEstimate, change, percentile, rate
 
 LATE, BEFORE = 4, 12  # weeks of the two periods that the drift is judged by
 PERCENTILES = (0.50, 0.90, 0.95)
@@ -63,7 +63,7 @@ class Tally:
         """Flagged studies with feedback of all flagged ones."""
         return rate(self.confirmed + self.false_alarms, self.flagged)
 
-    def turnaround(self, share: float) -> Estimate | None:
+    def turnaround(self, share: float) -> RateEstimate | None:
         """A percentile of the turnarounds, in ms."""
         return percentile(self.milliseconds, share)
 
@@ -98,7 +98,7 @@ class Figures:
         """Scanner by scanner."""
         return _grouped(self, lambda each: each.scanner_id)
 
-    def flag_rate_change(self, this_week: date) -> Change | None:
+    def flag_rate_change(self, this_week: date) -> RateChange | None:
         """The flag rate of the last four weeks, the running one included, beside that of the twelve before."""
         late_since = this_week - timedelta(weeks=LATE - 1)
         before_since = late_since - timedelta(weeks=BEFORE)

@@ -19,7 +19,7 @@ from dicom_node.derived import quality
 from dicom_node.entities import Analysis
 from dicom_node.tables import feedback, results
 from dicom_node.tables.database import Database, Transaction
-from dicom_node.tables.feedback import Given, Verdict
+from dicom_node.tables.feedback import Opinion, Verdict
 from dicom_node.web.reader.feedback_csv import csv_pages
 from dicom_node.web.site import A_YEAR_S, READER_COOKIE, plain_name, reader_of, site_of
 from inference.pipelines.registry import QUESTIONS
@@ -83,11 +83,11 @@ async def read_form(request: Request) -> dict[str, list[str]]:
     return parse_qs(body.decode("utf-8", "replace"), max_num_fields=50)
 
 
-def said_in(form: dict[str, list[str]], study_uid: str) -> tuple[About, Given]:
+def said_in(form: dict[str, list[str]], study_uid: str) -> tuple[About, Opinion]:
     """Which result is meant, and what is said of it."""
     first = {name: values[0].strip() for name, values in form.items()}
     question = first.get("question", QUESTIONS[0])
-    if question not in QUESTIONS:
+    if question not in QUESTIONS:  # it names a module: nothing that came from outside may
         raise HTTPException(400, "There is no such question. Please open the study again.")
     try:
         about = About(study_uid, question, int(first["version"]), datetime.fromisoformat(first["made"]))
@@ -103,7 +103,7 @@ def said_in(form: dict[str, list[str]], study_uid: str) -> tuple[About, Given]:
     types = form.get("type", []) if verdict in (Verdict.WRONG_TYPE, Verdict.MISSED) else []
     if unknown := set(types) - set(known):
         raise HTTPException(400, f"{sorted(unknown)[0]!r} is no type of {vocabulary_of(question).noun}.")
-    return about, Given(verdict, tuple(name for name in known if name in types), comment, reader)
+    return about, Opinion(verdict, tuple(name for name in known if name in types), comment, reader)
 
 
 def plain_text(text: str) -> str:
@@ -112,7 +112,7 @@ def plain_text(text: str) -> str:
     return "\n".join("".join(each if each.isprintable() else " " for each in line).rstrip() for line in lines).strip()
 
 
-def keep(database: Database, about: About, given: Given, now: datetime) -> None:
+def keep(database: Database, about: About, given: Opinion, now: datetime) -> None:
     """Check it against the result and keep it; saying the same again changes nothing."""
     with database.write() as tx:
         known = results.analyses_of_study(tx, about.study_uid, about.question)
@@ -126,10 +126,10 @@ def keep(database: Database, about: About, given: Given, now: datetime) -> None:
         if given.verdict is Verdict.WITHDRAWN and before is None:
             raise HTTPException(409, "There is no feedback under this name to withdraw.")
         feedback.add(tx, about.study_uid, about.question, about.version, about.made_at, given, now)
-        quality.note(tx, about.study_uid, about.question)
+        quality.note_outcome(tx, about.study_uid, about.question)
 
 
-def check(analysis: Analysis, given: Given) -> None:
+def check(analysis: Analysis, given: Opinion) -> None:
     """400 in words where the verdict makes no sense for this result."""
     if given.verdict not in (SAID_OF_SUSPECTED if analysis.suspected else SAID_OF_NEGATIVE):
         reason = (
@@ -145,11 +145,11 @@ def check(analysis: Analysis, given: Given) -> None:
             raise HTTPException(400, "These are the types that the result names. Do you agree with it?")
 
 
-def in_force(tx: Transaction, analysis: Analysis, reader: str) -> Given | None:
+def in_force(tx: Transaction, analysis: Analysis, reader: str) -> Opinion | None:
     """What this reader has said last of this result."""
     about = (analysis.question, analysis.version, analysis.made_at, reader)
     for each in feedback.of_study(tx, analysis.study_uid):
         if each.in_force and (each.question, each.version, each.result_made_at, each.reader) == about:
-            said = Given(each.verdict, each.right_types, each.comment, each.reader)
+            said = Opinion(each.verdict, each.right_types, each.comment, each.reader)
             return None if each.verdict is Verdict.WITHDRAWN else said
     return None

@@ -26,7 +26,7 @@ MOST_TELLING = (0.0, 232 / 1024, 0.5, 956 / 1024)  # of width and height: the la
 log = structlog.get_logger()
 
 
-def picture(request: Request) -> Response:
+def show_picture(request: Request) -> Response:
     """GET /studies/{study_uid}/picture.png; 304 when the browser has it, 404 in words when there is none."""
     capture, stamp = capture_of(request)
     headers = {"ETag": f'"{stamp}"', "Cache-Control": "private, no-cache"}
@@ -35,7 +35,7 @@ def picture(request: Request) -> Response:
     return Response(encoded(image_of(capture), "PNG", compress_level=2), media_type="image/png", headers=headers)
 
 
-def thumb(request: Request) -> Response:
+def show_thumb(request: Request) -> Response:
     """GET /studies/{study_uid}/thumb.jpg: the slice with the outlines; the browser keeps it for an hour."""
     capture, stamp = capture_of(request)
     headers = {"ETag": f'"{stamp}-small"', "Cache-Control": "private, max-age=3600"}
@@ -50,7 +50,7 @@ def capture_of(request: Request) -> tuple[Path, str]:
     if wanted and not (wanted.isascii() and wanted.isdigit() and len(wanted) < 10):
         raise HTTPException(404, "There is no result of that number.")
     with site.database.read() as tx:
-        made = overview.picture(
+        made = overview.latest_picture(
             tx, request.path_params["study_uid"], request.query_params.get("question"), int(wanted) if wanted else None
         )
     if made is None or not made.path.is_relative_to(site.archive.root):

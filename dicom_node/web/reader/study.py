@@ -12,6 +12,7 @@ from dicom_node.derived.flag import in_order
 from dicom_node.entities import Analysis, Choice, Delivery, Job
 from dicom_node.tables import deliveries, feedback, instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
+from dicom_node.tables.feedback import Feedback
 from dicom_node.tables.views import overview
 from dicom_node.web.refusals import NO_STUDY
 from dicom_node.web.site import render, site_of
@@ -28,8 +29,8 @@ class StudyPage:
     choices: tuple[Choice, ...]
     jobs: tuple[Job, ...]
     deliveries: tuple[Delivery, ...]
-    comparisons: dict[str, growth.Comparison]
-    feedback: tuple[feedback.Feedback, ...]
+    comparisons: dict[str, growth.ShownChange]
+    feedback: tuple[Feedback, ...]
 
     def latest(self, question: str) -> Analysis | None:
         """The question's latest result."""
@@ -38,6 +39,11 @@ class StudyPage:
     def of_series(self, series_uid: str) -> list[Choice]:
         """What was decided for a series, question by question."""
         return [choice for choice in self.choices if choice.series_uid == series_uid]
+
+    def feedback_on(self, analysis: Analysis) -> list[Feedback]:
+        """What was said of a result, the newest first."""
+        about = (analysis.question, analysis.version, analysis.made_at)
+        return [each for each in self.feedback if (each.question, each.version, each.result_made_at) == about]
 
 
 def show_study(request: Request) -> Response:

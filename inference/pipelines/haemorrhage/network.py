@@ -17,7 +17,7 @@ FILTERS = (32, 48, 64, 96, 128)
 STRIDES = (2, 2, 2, 2, 1)
 
 
-class Answer(NamedTuple):
+class NetworkOutput(NamedTuple):
     """`voxels` logits (n, 6, row / 2, column / 2); `planes` (n, 6) the classifier's log-odds of any haemorrhage, then
     of each type; `coarse` logits (n, 6, row / 4, column / 4) of the decoder's second-last step, for deep supervision.
     """
@@ -61,7 +61,7 @@ class HeadNetwork(DynUNet):
         self.classifier = PlaneClassifier(FILTERS[-1], CLASSES)
         self.coarse_block = torch.nn.Conv2d(FILTERS[1], CLASSES, 1)
 
-    def forward(self, inputs: torch.Tensor) -> Answer:
+    def forward(self, inputs: torch.Tensor) -> NetworkOutput:
         """The answer for features (n, CHANNELS, row, column); rows and columns are multiples of 16."""
         ways = [self.input_block(inputs)]
         for down in self.downsamples:
@@ -70,7 +70,7 @@ class HeadNetwork(DynUNet):
         steps = [bottom]
         for up, way in zip(self.upsamples, reversed(ways), strict=True):
             steps.append(up(steps[-1], way))
-        return Answer(self.output_block(steps[-1]), self.classifier(bottom), self.coarse_block(steps[-2]))
+        return NetworkOutput(self.output_block(steps[-1]), self.classifier(bottom), self.coarse_block(steps[-2]))
 
 
 def build_network() -> HeadNetwork:
@@ -78,7 +78,7 @@ def build_network() -> HeadNetwork:
     return HeadNetwork()
 
 
-def plane_scores(answer: Answer) -> torch.Tensor:
+def plane_scores(answer: NetworkOutput) -> torch.Tensor:
     """(n, 6) log-odds of planes: the mean of what their voxels and the classifier say."""
     return (plane_logits(answer.voxels.float()) + answer.planes.float()) / 2
 

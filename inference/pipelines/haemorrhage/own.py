@@ -16,7 +16,7 @@ from inference.pipelines.base import Given
 from inference.pipelines.haemorrhage.answer import Reading, answer
 from inference.pipelines.haemorrhage.decisions import Decisions, decisions_of
 from inference.pipelines.haemorrhage.head_grid import HeadGrid, features, triplets
-from inference.pipelines.haemorrhage.network import Answer, HeadNetwork, build_network, plane_scores
+from inference.pipelines.haemorrhage.network import HeadNetwork, NetworkOutput, build_network, plane_scores
 
 BATCH_PLANES = 16
 
@@ -65,9 +65,9 @@ class HaemorrhagePipeline:
             voxels.append(full.softmax(1).cpu())
         return Reading(torch.cat(voxels), torch.cat(planes).numpy().astype(np.float64))
 
-    def _ask(self, number: int, images: torch.Tensor, depths: torch.Tensor) -> Answer:
+    def _ask(self, number: int, images: torch.Tensor, depths: torch.Tensor) -> NetworkOutput:
         """What a network says of planes; those of odd numbers see them mirrored."""
         mirrored = number % 2 == 1
         seen = features(images.flip(-1) if mirrored else images, depths)
-        answer: Answer = self._networks[number](seen.contiguous(memory_format=torch.channels_last))
+        answer: NetworkOutput = self._networks[number](seen.contiguous(memory_format=torch.channels_last))
         return answer._replace(voxels=answer.voxels.flip(-1)) if mirrored else answer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from inference.errors import ModelError
 from inference.input.stack import build_stack
 from inference.models.card import ModelCard, load_card
-from inference.pipelines.base import Comparison, Given, Pipeline, Question
+from inference.pipelines.base import Given, Pipeline, Question, TestedImage
 from inference.pipelines.haemorrhage.growth import changes
 
 if TYPE_CHECKING:
@@ -34,11 +34,13 @@ def load(card: ModelCard, device: "torch.device") -> Pipeline[Given]:
     if card.kind in FOREIGN_KINDS:
         return ForeignPipeline(device, card)
     if card.kind == NAME:
+        if "networks" not in card.tables:
+            raise ModelError(f"{card.place}: the model card lacks 'networks'")
         return HaemorrhagePipeline(device, card)
     raise ModelError(f"{card.place}: there is no kind {card.kind!r}; there are: {', '.join((NAME, *FOREIGN_KINDS))}")
 
 
-def self_test(pipeline: Pipeline[Given]) -> tuple[Comparison, ...]:
+def self_test(pipeline: Pipeline[Given]) -> tuple[TestedImage, ...]:
     """Synthetic heads without and with a large bleed; ModelError with exactly what the model got wrong."""
     from inference.pipelines.haemorrhage.selftest import self_test as run_on_heads
 

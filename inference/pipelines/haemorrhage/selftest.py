@@ -13,7 +13,7 @@ import numpy as np
 from inference.errors import ModelError
 from inference.findings import NotAnalysable, Result
 from inference.input.stack import SliceStack
-from inference.pipelines.base import Comparison, Given
+from inference.pipelines.base import Given, TestedImage
 from inference.pipelines.haemorrhage.synthetic_head import SyntheticHead, synthetic_head
 from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
 
@@ -23,7 +23,7 @@ SAME = 1e-3
 Run = Callable[[Given], Result]
 
 
-def self_test(run: Run) -> tuple[Comparison, ...]:
+def self_test(run: Run) -> tuple[TestedImage, ...]:
     """Run a model on the heads and compare; ModelError with exactly what it got wrong."""
     told = []
     for seed, bleed in HEADS:
@@ -34,9 +34,9 @@ def self_test(run: Run) -> tuple[Comparison, ...]:
                 f"the self-test failed: a large {bleed} bleed is answered with {bleeding.probability:.3f}, "
                 f"the same head without it (seed {seed}) with {normal.probability:.3f}; it must be higher"
             )
-        told.append(Comparison(bleed.value, normal.probability, bleeding.probability))
+        told.append(TestedImage(bleed.value, normal.probability, bleeding.probability))
     again = answer(run, synthetic_head(*HEADS[-1]), f"the last head again, seed {HEADS[-1][0]}")
-    compare(bleeding, again)
+    check_same_answer(bleeding, again)
     return tuple(told)
 
 
@@ -77,7 +77,7 @@ def disorder(result: Result, stack: SliceStack) -> str:
     return ""
 
 
-def compare(first: Result, second: Result) -> None:
+def check_same_answer(first: Result, second: Result) -> None:
     """ModelError where a model says one thing now and another then."""
     was, now = ((result.probability, *result.slice_probabilities) for result in (first, second))
     furthest = max(abs(a - b) for a, b in zip(was, now, strict=True))

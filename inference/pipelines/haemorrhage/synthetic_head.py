@@ -92,6 +92,14 @@ def _ellipsoid(x: Field, y: Field, z: Field, centre: tuple[float, ...], radii: t
     return np.asarray((1 - np.sqrt(squares)) * min(radii), np.float32)
 
 
+def _within(x: Field, y: Field, z: Field, centre: tuple[float, ...], radii: tuple[float, ...]) -> Mask:
+    """The inside of an ellipsoid, looked for in no other planes than it reaches: most are small."""
+    inside = np.zeros(z.shape, bool)
+    planes = np.abs(z[:, 0, 0] - centre[2]) < radii[2]
+    inside[planes] = _ellipsoid(x[planes], y[planes], z[planes], centre, radii) > 0
+    return inside
+
+
 def _vault(x: Field, y: Field, z: Field, grow_mm: float) -> Field:
     """Skull-shaped shell: wider behind, rounder on top."""
     wide = (1 + 0.06 * np.clip(y / 80, -1, 1)).astype(np.float32)
@@ -113,23 +121,23 @@ def _brain(x: Field, y: Field, z: Field, hu: Field, rng: np.random.Generator) ->
     below = (_vault(x, y, z, thick * 0.6) > 0) & (z < floor - 6)
     hu[below] = _MUSCLE + 8 * _waves(hu.shape, 12, rng)[below]
     for centre, radii in (((-22, -55, 6), (13, 18, 16)), ((22, -55, 6), (13, 18, 16)), ((0, -60, 22), (9, 16, 14))):
-        hu[(_ellipsoid(x, y, z, centre, radii) > 0) & below] = _AIR
-    inside = (_vault(x, y, z, 0) > 0) & (z > floor)
+        hu[_within(x, y, z, centre, radii) & below] = _AIR
+    under_bone = _vault(x, y, z, 0)
+    inside = (under_bone > 0) & (z > floor)
     hu[inside] = _CSF
-    depth = np.minimum(_vault(x, y, z, 0), (z - floor) * 0.9).astype(np.float32)
+    depth = np.minimum(under_bone, (z - floor) * 0.9).astype(np.float32)
     folds = _waves(hu.shape, 11, rng)
     atrophy = rng.uniform(0.6, 2.2)
     brain = inside & (depth > atrophy * 0.7)
     grey = depth + 2.5 * folds < 5.5
-    nuclei = _ellipsoid(np.abs(x), y, z, (17, 2, 68), (11, 19, 15)) > 0
+    side = np.abs(x)
+    nuclei = _within(side, y, z, (17, 2, 68), (11, 19, 15))
     matter = np.where(grey | nuclei, 37.0, 28.5) + rng.normal(0, 1)
     hu[brain] = matter[brain]
     sulci = brain & (depth < 13) & (np.abs(_waves(hu.shape, 14, rng)) < 0.045 * atrophy) & (depth > 1.2)
-    fissure = brain & (np.abs(x) < 0.9 + 0.3 * atrophy) & ((z > 85) | (np.abs(y) > 35)) & (z > 40)
-    cisterns = (_ellipsoid(x, y, z, (0, -8, 33), (15, 11, 8)) > 0) | (
-        _ellipsoid(np.abs(x), y, z, (14, 16, 48), (10, 5, 9)) > 0
-    )
-    sylvian = (_ellipsoid(np.abs(x), y, z, (52, -8, 62), (12, 16, 2.5 + atrophy)) > 0) & (depth > 2)
+    fissure = brain & (side < 0.9 + 0.3 * atrophy) & ((z > 85) | (np.abs(y) > 35)) & (z > 40)
+    cisterns = _within(x, y, z, (0, -8, 33), (15, 11, 8)) | _within(side, y, z, (14, 16, 48), (10, 5, 9))
+    sylvian = _within(side, y, z, (52, -8, 62), (12, 16, 2.5 + atrophy)) & (depth > 2)
     csf = inside & (sulci | fissure | (cisterns & brain) | sylvian)
     hu[csf] = _CSF + 4
     return _Shapes(x, y, z, hu, inside, depth, _ventricles(x, y, z, inside, rng), csf)
@@ -138,14 +146,13 @@ def _brain(x: Field, y: Field, z: Field, hu: Field, rng: np.random.Generator) ->
 def _ventricles(x: Field, y: Field, z: Field, inside: Mask, rng: np.random.Generator) -> Mask:
     size = rng.uniform(0.75, 1.3)
     side = np.abs(x).astype(np.float32)
-    parts = [
-        _ellipsoid((side - 0.12 * np.abs(y)).astype(np.float32), y, z, (7.5, -14, 78), (5 * size, 22, 8 * size)),
-        _ellipsoid((side - 0.2 * np.clip(y, 0, 60)).astype(np.float32), y, z, (9, 18, 82), (5 * size, 24, 8 * size)),
-        _ellipsoid(side, y, z, (24, 40, 70), (6 * size, 16, 7 * size)),
-        _ellipsoid(x, y, z, (0, 2, 62), (2.2 * size, 12, 10)),
-        _ellipsoid(x, y, z, (0, 38, 24), (7 * size, 5 * size, 9)),
-    ]
-    return np.asarray((np.max(parts, axis=0) > 0) & inside)
+    leaning, spread = side - 0.12 * np.abs(y), side - 0.2 * np.clip(y, 0, 60)
+    drawn = _within(leaning.astype(np.float32), y, z, (7.5, -14, 78), (5 * size, 22, 8 * size))
+    drawn |= _within(spread.astype(np.float32), y, z, (9, 18, 82), (5 * size, 24, 8 * size))
+    drawn |= _within(side, y, z, (24, 40, 70), (6 * size, 16, 7 * size))
+    drawn |= _within(x, y, z, (0, 2, 62), (2.2 * size, 12, 10))
+    drawn |= _within(x, y, z, (0, 38, 24), (7 * size, 5 * size, 9))
+    return drawn & inside
 
 
 def _finish_normal(s: _Shapes, rng: np.random.Generator) -> None:
@@ -156,9 +163,9 @@ def _finish_normal(s: _Shapes, rng: np.random.Generator) -> None:
     sinus = s.brain & (np.hypot(s.x, np.minimum(s.depth, 20) * 1.2) < 5) & (s.z > 40) & ((s.y > 20) | (s.z > 115))
     s.hu[sinus] = rng.uniform(44, 56)
     if rng.random() < 0.5:
-        s.hu[_ellipsoid(s.x, s.y, s.z, (0, 24, 60), (2.5, 2.5, 3)) > 0] = rng.uniform(90, 250)
+        s.hu[_within(s.x, s.y, s.z, (0, 24, 60), (2.5, 2.5, 3))] = rng.uniform(90, 250)
     if rng.random() < 0.4:
-        s.hu[_ellipsoid(np.abs(s.x), s.y, s.z, (25, 40, 70), (3, 4, 3)) > 0] = rng.uniform(80, 250)
+        s.hu[_within(np.abs(s.x), s.y, s.z, (25, 40, 70), (3, 4, 3))] = rng.uniform(80, 250)
 
 
 def _place(s: _Shapes, rng: np.random.Generator, depth_mm: float) -> tuple[float, float, float]:
@@ -186,7 +193,7 @@ def _bleed(s: _Shapes, bleed: HaemorrhageType, large: bool, rng: np.random.Gener
         middle = np.array([0.0, 0.0, 60.0])
         outward = (np.array(place) - middle) / np.linalg.norm(np.array(place) - middle)
         centre = np.array(place) + outward * (radius - height)
-        return np.asarray(s.brain & (_ellipsoid(s.x, s.y, s.z, tuple(centre), (radius,) * 3) > 0))
+        return np.asarray(s.brain & _within(s.x, s.y, s.z, tuple(centre), (radius,) * 3))
     spread = 1.0 if large else 0.65
     offsets = ((s.x - place[0]) / 55, (s.y - place[1]) / 75, (s.z - place[2]) / 45)
     away = np.asarray(sum((o / spread) ** 2 for o in offsets))

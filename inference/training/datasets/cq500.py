@@ -17,8 +17,8 @@ from pathlib import Path
 from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import DatasetError, Entry, LabelledStudy, Truth, knowing
 from inference.training.datasets.digest import digest_of
-from inference.training.datasets.series import Series, first_stack
-from inference.training.datasets.table import Row, read_header, read_rows
+from inference.training.datasets.series import DatasetSeries, first_stack
+from inference.training.datasets.table import TableRow, read_header, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,8 @@ class Cq500:
         return digest_of([self.root / "reads.csv"])
 
     @cached_property
-    def _reads(self) -> dict[int, Row]:
-        reads: dict[int, Row] = {}
+    def _reads(self) -> dict[int, TableRow]:
+        reads: dict[int, TableRow] = {}
         for row in read_rows(self.root / "reads.csv", COLUMNS):
             found = NAME.fullmatch(row.text("name"))
             if found is None:
@@ -92,7 +92,7 @@ def open_cq500(path: Path) -> Cq500:
     return Cq500(path)
 
 
-def majority(row: Row, finding: str) -> bool:
+def majority(row: TableRow, finding: str) -> bool:
     """Whether at least two of the three readers saw it."""
     votes = [row.flag(f"{reader}:{finding}") for reader in READERS]
     if None in votes:
@@ -100,7 +100,7 @@ def majority(row: Row, finding: str) -> bool:
     return sum(bool(vote) for vote in votes) >= 2
 
 
-def series_in(folder: Path) -> list[Series]:
+def series_in(folder: Path) -> list[DatasetSeries]:
     """The series of a study's folder: each folder that holds images, at any depth, named by its own name."""
 
     def refuse(error: OSError) -> None:
@@ -111,7 +111,7 @@ def series_in(folder: Path) -> list[Series]:
         images = tuple(Path(where) / name for name in sorted(names) if name.lower().endswith(".dcm"))
         if images:
             name = Path(where).name
-            found.append(Series(name, name.removeprefix("CT "), images))
+            found.append(DatasetSeries(name, name.removeprefix("CT "), images))
     return found
 
 

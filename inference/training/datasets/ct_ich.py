@@ -27,7 +27,7 @@ from inference.input.stack import SliceStack
 from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import UNKNOWN, UNTYPED, DatasetError, Entry, LabelledStudy, Truth
 from inference.training.datasets.digest import digest_of
-from inference.training.datasets.table import Row, read_header, read_rows
+from inference.training.datasets.table import TableRow, read_header, read_rows
 
 SPACING_MM = 0.488
 SLICE_MM = 5.0
@@ -157,14 +157,14 @@ class CtIch:
         return Patient(number, age_years, hu, labels, imaged, self._outlines(number, len(rows)))
 
     @cached_property
-    def _slices(self) -> dict[int, list[Row]]:
-        slices: dict[int, list[Row]] = {}
+    def _slices(self) -> dict[int, list[TableRow]]:
+        slices: dict[int, list[TableRow]] = {}
         for row in read_rows(self.root / self.layout.slices, self.layout.columns):
             slices.setdefault(row.count(self.layout.patient), []).append(row)
         return slices
 
     @cached_property
-    def _people(self) -> dict[int, Row]:
+    def _people(self) -> dict[int, TableRow]:
         if not self.layout.people:
             return {}
         rows = read_rows(self.root / self.layout.people, ("patient", "age_years"))
@@ -254,7 +254,7 @@ def stack_of(hu: NDArray[np.float32], spacing_mm: float = SPACING_MM, slice_mm: 
     )
 
 
-def _stated(row: Row, column: str) -> bool:
+def _stated(row: TableRow, column: str) -> bool:
     found = row.flag(column)
     if found is None:
         raise DatasetError(f"{row.where}: {column} is empty; expected 0 or 1.")

@@ -26,8 +26,8 @@ from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import DatasetError, Entry, LabelledStudy, Truth, knowing
 from inference.training.datasets.digest import digest_of
 from inference.training.datasets.headers import Header, read_headers
-from inference.training.datasets.series import Series, first_stack, words_of
-from inference.training.datasets.table import Row, read_header, read_rows
+from inference.training.datasets.series import DatasetSeries, first_stack, words_of
+from inference.training.datasets.table import TableRow, read_header, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class _Study:
     """The files and the rows of one study; `wrong` says why they cannot be brought together."""
 
     headers: list[Header] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[TableRow] = field(default_factory=list)
     wrong: str = ""
 
 
@@ -60,7 +60,7 @@ class _Labels:
 
     where: str
     whole: _Said | None
-    slices: Mapping[str, tuple[Row, _Said]]
+    slices: Mapping[str, tuple[TableRow, _Said]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +150,7 @@ class DicomCsv:
                 studies.setdefault(_folder(header), set()).add(header.study_uid)
         return studies
 
-    def _series(self, study: _Study) -> list[Series]:
+    def _series(self, study: _Study) -> list[DatasetSeries]:
         """The series that may be read: the one named, or those with labelled slices, or all of CT."""
         wanted = {row.text("series_uid"): row for row in study.rows if row.text("series_uid")}
         if len(wanted) > 1:
@@ -174,10 +174,12 @@ class DicomCsv:
         chosen = set(wanted) or labelled or set(files)
         return [self._named(uid, headers) for uid, headers in files.items() if uid in chosen]
 
-    def _named(self, uid: str, headers: Sequence[Header]) -> Series:
+    def _named(self, uid: str, headers: Sequence[Header]) -> DatasetSeries:
         first = headers[0]
         words = words_of(first.series_description, first.kernel, first.contrast)
-        return Series(f"{first.series_description} {uid}".strip(), words, tuple(self.root / h.path for h in headers))
+        return DatasetSeries(
+            f"{first.series_description} {uid}".strip(), words, tuple(self.root / h.path for h in headers)
+        )
 
 
 def open_dicom_csv(path: Path, index: Path | None = None) -> DicomCsv:
@@ -214,7 +216,7 @@ def _patient(study_id: str, study: _Study) -> str:
     return next((name for name in (*named, *recorded) if name), study_id)
 
 
-def _said(row: Row) -> _Said:
+def _said(row: TableRow) -> _Said:
     types = tuple(row.flag(kind) for kind in TYPES)
     flags = [row.flag(spelling) for spelling in SPELLINGS]
     haemorrhage = next((flag for flag in flags if flag is not None), None)
@@ -227,15 +229,15 @@ def _said(row: Row) -> _Said:
     return _Said(haemorrhage, types)
 
 
-def _merged(one: _Said | None, other: _Said, row: Row) -> _Said:
+def _merged(one: _Said | None, other: _Said, row: TableRow) -> _Said:
     if one is not None and one != other:
         raise DatasetError(f"{row.where}: contradicts an earlier row of the same study or slice.")
     return other
 
 
-def _labels_of(rows: Sequence[Row]) -> _Labels:
+def _labels_of(rows: Sequence[TableRow]) -> _Labels:
     whole: _Said | None = None
-    slices: dict[str, tuple[Row, _Said]] = {}
+    slices: dict[str, tuple[TableRow, _Said]] = {}
     for row in rows:
         sop_uid = row.text("sop_uid")
         if sop_uid:

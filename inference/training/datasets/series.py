@@ -32,7 +32,7 @@ SHARP_KERNEL = re.compile(r"bone|edge|^[bhju]r?[6-9]\d", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class DatasetSeries:
     """The files of one series; `words` are all that is said of it."""
 
     name: str
@@ -45,7 +45,7 @@ class Series:
         return UNSUITED.search(PLAIN.sub(" ", self.words)) is None
 
 
-def by_preference(series: Sequence[Series]) -> list[Series]:
+def by_preference(series: Sequence[DatasetSeries]) -> list[DatasetSeries]:
     """The suited ones, or all where none is, the one with the most images first."""
     suited = [each for each in series if each.is_suited]
     return sorted(suited or series, key=lambda each: (-len(each.paths), each.name))
@@ -91,7 +91,7 @@ def _refuse_undecodable(path: Path, ds: Dataset) -> None:
         raise DatasetError(f"{path}: is damaged or cannot be decoded. {error}") from error
 
 
-def first_stack(study: str, series: Sequence[Series]) -> tuple[str, SliceStack]:
+def first_stack(study: str, series: Sequence[DatasetSeries]) -> tuple[str, SliceStack]:
     """Name and stack of the best series that is one; NotAnalysable with the reason of each where none is.
 
     DatasetError where a file of a series that would be read is damaged.

@@ -12,7 +12,7 @@ from inference.training.datasets.base import DatasetError
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One row of a table; cells are read by the lower-case name of their column."""
 
     path: Path
@@ -58,7 +58,7 @@ def read_header(path: Path) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in next(_lines(path), []))
 
 
-def read_rows(path: Path, required: Sequence[str]) -> Iterator[Row]:
+def read_rows(path: Path, required: Sequence[str]) -> Iterator[TableRow]:
     """Every row that is not blank, one at a time; DatasetError where a column or all rows are missing."""
     lines = _lines(path)
     columns = {name.strip().lower(): place for place, name in enumerate(next(lines, []))}
@@ -73,7 +73,7 @@ def read_rows(path: Path, required: Sequence[str]) -> Iterator[Row]:
         if len(cells) != len(columns):
             raise DatasetError(f"{path}, row {number}: has {len(cells)} cells; expected {len(columns)}.")
         empty = False
-        yield Row(path, number, columns, cells)
+        yield TableRow(path, number, columns, cells)
     if empty:
         raise DatasetError(f"{path}: holds no labels; expected a row below the column names.")
 

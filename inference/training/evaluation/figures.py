@@ -4,7 +4,7 @@ import datetime
 from dataclasses import dataclass
 
 from inference.training.evaluation.metrics import Estimate, Level
-from inference.training.evaluation.records import Outcome, RunKey
+from inference.training.evaluation.records import AnswerOutcome, RunKey
 
 RESEARCH = "Research use only, not a medical device."
 
@@ -80,7 +80,7 @@ class Unanalysed:
     """A study without an answer; `haemorrhage` is None where its labels could not be had either."""
 
     study_id: str
-    outcome: Outcome
+    outcome: AnswerOutcome
     reason: str
     haemorrhage: bool | None
 

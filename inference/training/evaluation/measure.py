@@ -24,13 +24,13 @@ from inference.training.datasets.base import (
 )
 from inference.training.evaluation.pictures import draw_study
 from inference.training.evaluation.records import (
-    Answer,
+    AnswerOutcome,
     Folder,
     KnownTruth,
-    Outcome,
     Outline,
     Overlap,
     SliceTruth,
+    StudyAnswer,
     StudyRecord,
 )
 
@@ -110,11 +110,11 @@ def _slice_truth(truth: Truth, extents_mm: NDArray[np.float64]) -> tuple[SliceTr
     )
 
 
-def answer_of(result: Result, slice_threshold: float) -> Answer:
+def answer_of(result: Result, slice_threshold: float) -> StudyAnswer:
     """The result without its masks."""
     by_name = {finding.name: finding for finding in result.findings}
     findings = [by_name[name] for name in TYPES]
-    return Answer(
+    return StudyAnswer(
         probability=result.probability,
         threshold=result.threshold,
         suspected=result.suspected,
@@ -130,15 +130,15 @@ def answer_of(result: Result, slice_threshold: float) -> Answer:
 
 def measure(dataset: Dataset, entry: Entry, analyst: Analyst, folder: Folder) -> StudyRecord:
     """Reads, analyses and compares one study, and draws it if the answer is wrong; never raises for a bad study."""
-    blank = StudyRecord(entry.study_id, entry.patient_id, Outcome.ERROR)
+    blank = StudyRecord(entry.study_id, entry.patient_id, AnswerOutcome.ERROR)
     began = time.perf_counter()
     try:
         study = dataset.load(entry)
         truth = truth_of(study)
     except NoStack as reason:
-        return replace(blank, outcome=Outcome.NOT_ANALYSED, reason=str(reason), truth=_told(reason.truth))
+        return replace(blank, outcome=AnswerOutcome.NOT_ANALYSED, reason=str(reason), truth=_told(reason.truth))
     except NotAnalysable as reason:
-        return replace(blank, outcome=Outcome.NOT_ANALYSED, reason=str(reason))
+        return replace(blank, outcome=AnswerOutcome.NOT_ANALYSED, reason=str(reason))
     except DAMAGED as error:
         known = _told(error.truth) if isinstance(error, DatasetError) else None
         return replace(blank, reason=_words(error), truth=known)
@@ -148,10 +148,10 @@ def measure(dataset: Dataset, entry: Entry, analyst: Analyst, folder: Folder) ->
     try:
         return _analysed(read, study, analyst, folder.picture_path(entry))
     except NotAnalysable as reason:
-        return replace(read, outcome=Outcome.NOT_ANALYSED, reason=str(reason))
+        return replace(read, outcome=AnswerOutcome.NOT_ANALYSED, reason=str(reason))
     except _Failed as failure:
         log.warning("%s: the analysis failed", entry.study_id, exc_info=failure.error)
-        return replace(read, outcome=Outcome.FAILED, reason=_words(failure.error))
+        return replace(read, outcome=AnswerOutcome.FAILED, reason=_words(failure.error))
     except DAMAGED as error:
         return replace(read, reason=_words(error))
 
@@ -178,7 +178,9 @@ def _analysed(read: StudyRecord, study: LabelledStudy, analyst: Analyst, path: P
     if result.suspected != study.truth.haemorrhage:
         draw_study(study, result, predicted).save(path, optimize=True)
         picture = path.name
-    return replace(read, outcome=Outcome.ANALYSED, answer=answer, outline=outline, analyse_s=analyse_s, picture=picture)
+    return replace(
+        read, outcome=AnswerOutcome.ANALYSED, answer=answer, outline=outline, analyse_s=analyse_s, picture=picture
+    )
 
 
 def _words(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from inference.findings import volume_text
 from inference.training.evaluation.figures import Evaluation, Mistake
 from inference.training.evaluation.metrics import Estimate, Level
 from inference.training.evaluation.plots import all_plots
-from inference.training.evaluation.records import Outcome
+from inference.training.evaluation.records import AnswerOutcome
 
 MOST_EMBEDDED = 100
 MOST_LISTED = 300
@@ -185,8 +185,8 @@ def render(evaluation: Evaluation, studies: Path, worst: int) -> str:
         missed=shown(evaluation.false_negatives[:MOST_EMBEDDED], studies, "Missed study"),
         more_missed=shown(evaluation.false_negatives[MOST_EMBEDDED:], studies, "Missed study", embed=False),
         alarms=shown(evaluation.false_positives[:worst], studies, "False alarm in study"),
-        errors=[each for each in evaluation.not_analysed if each.outcome is Outcome.ERROR],
-        failed=[each for each in evaluation.not_analysed if each.outcome is Outcome.FAILED],
-        declined=[each for each in evaluation.not_analysed if each.outcome is Outcome.NOT_ANALYSED],
+        errors=[each for each in evaluation.not_analysed if each.outcome is AnswerOutcome.ERROR],
+        failed=[each for each in evaluation.not_analysed if each.outcome is AnswerOutcome.FAILED],
+        declined=[each for each in evaluation.not_analysed if each.outcome is AnswerOutcome.NOT_ANALYSED],
         most_listed=MOST_LISTED,
     )

@@ -21,7 +21,7 @@ from inference.training.datasets.base import Entry
 SCHEMA = 2
 
 
-class Outcome(StrEnum):
+class AnswerOutcome(StrEnum):
     """How a study ended; `reason` of its record says why it was not analysed.
 
     NOT_ANALYSED: these images cannot be analysed. ERROR: files or labels are damaged. FAILED: the analyst broke down.
@@ -35,7 +35,7 @@ class Outcome(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether another run would end alike: what was damaged or broke down may have been mended."""
-        return self not in (Outcome.ERROR, Outcome.FAILED)
+        return self not in (AnswerOutcome.ERROR, AnswerOutcome.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class KnownTruth:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StudyAnswer:
     """What the analyst said; tuples of five are in the order of HaemorrhageType, volumes over the whole stack."""
 
     probability: float
@@ -129,10 +129,10 @@ class StudyRecord:
 
     study_id: str
     patient_id: str
-    outcome: Outcome
+    outcome: AnswerOutcome
     reason: str = ""
     truth: KnownTruth | None = None
-    answer: Answer | None = None
+    answer: StudyAnswer | None = None
     outline: Outline | None = None
     read_s: float = 0.0
     analyse_s: float = 0.0
@@ -142,20 +142,20 @@ class StudyRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class JudgedStudy:
     """An analysed study with both its sides."""
 
     record: StudyRecord
     truth: KnownTruth
-    answer: Answer
+    answer: StudyAnswer
 
 
-def cases_of(records: Sequence[StudyRecord]) -> list[Case]:
+def cases_of(records: Sequence[StudyRecord]) -> list[JudgedStudy]:
     """The analysed studies."""
     return [
-        Case(record, record.truth, record.answer)
+        JudgedStudy(record, record.truth, record.answer)
         for record in records
-        if record.outcome is Outcome.ANALYSED and record.truth is not None and record.answer is not None
+        if record.outcome is AnswerOutcome.ANALYSED and record.truth is not None and record.answer is not None
     ]
 
 

@@ -17,7 +17,7 @@ from inference.training.evaluation.figures import Evaluation
 from inference.training.evaluation.measure import Analyst, measure
 from inference.training.evaluation.page import render, summary_lines
 from inference.training.evaluation.pictures import contact_sheet
-from inference.training.evaluation.records import Folder, Outcome, RunKey, StudyRecord, write_whole
+from inference.training.evaluation.records import AnswerOutcome, Folder, RunKey, StudyRecord, write_whole
 from inference.training.evaluation.source import code_digest
 from inference.training.evaluation.summary import summarise
 
@@ -25,17 +25,17 @@ WORST_FALSE_ALARMS = 12
 MOST_MISSED = 100
 
 NO_ANSWER = {
-    Outcome.ERROR: "cannot be used",
-    Outcome.FAILED: "analysis failed",
-    Outcome.NOT_ANALYSED: "not analysed",
-    Outcome.ANALYSED: "no truth",
+    AnswerOutcome.ERROR: "cannot be used",
+    AnswerOutcome.FAILED: "analysis failed",
+    AnswerOutcome.NOT_ANALYSED: "not analysed",
+    AnswerOutcome.ANALYSED: "no truth",
 }
 
 _EVALUATION = TypeAdapter(Evaluation)
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class EvaluationOptions:
     """What the caller decides. `limit` takes only the first studies; `prevalences` are for predicted PPV and NPV."""
 
     date: datetime.date
@@ -45,7 +45,9 @@ class Options:
     seed: int = 1
 
 
-def evaluate(dataset: Dataset, analyst: Analyst, out: Path, options: Options, say: Callable[[str], None]) -> Evaluation:
+def evaluate(
+    dataset: Dataset, analyst: Analyst, out: Path, options: EvaluationOptions, say: Callable[[str], None]
+) -> Evaluation:
     """Runs what is not done yet and writes everything; `say` gets lines of progress and the summary.
 
     DatasetError where the data set itself cannot be read; a bad study is recorded and does not stop the others.

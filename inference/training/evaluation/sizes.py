@@ -6,7 +6,7 @@ import numpy as np
 
 from inference.training.evaluation.figures import Outlines, SizeBin, VolumePair
 from inference.training.evaluation.metrics import BOOTSTRAP, FEW_PATIENTS, NAN, WILSON, Estimate
-from inference.training.evaluation.records import Case, KnownTruth, Overlap, StudyRecord
+from inference.training.evaluation.records import JudgedStudy, KnownTruth, Overlap, StudyRecord
 from inference.training.evaluation.statistics import Floats, Resampling, interval, wilson
 
 VOLUMES_ML = (0.0, 1.0, 3.0, 10.0, 30.0)
@@ -43,7 +43,7 @@ def volume_ml(record: StudyRecord) -> float | None:
 
 
 def size_bins(
-    cases: Sequence[Case], sizes: Sequence[float | None], edges: Sequence[float], unit: str
+    cases: Sequence[JudgedStudy], sizes: Sequence[float | None], edges: Sequence[float], unit: str
 ) -> tuple[SizeBin, ...]:
     """Sensitivity by size with Wilson's intervals; empty where no size is known."""
     known = [(c, s) for c, s in zip(cases, sizes, strict=True) if c.truth.haemorrhage and s is not None]
@@ -68,7 +68,7 @@ def _bin_label(low: float, high: float, unit: str) -> str:
     return f"≥ {low:g} {unit}" if np.isinf(high) else f"{low:g} to {high:g} {unit}"
 
 
-def outlines(cases: Sequence[Case], sampling: Resampling) -> Outlines | None:
+def outlines(cases: Sequence[JudgedStudy], sampling: Resampling) -> Outlines | None:
     """None where no study with blood was outlined."""
     drawn = [(case, case.record.outline) for case in cases if case.record.outline is not None]
     bleeding = [(case, outline) for case, outline in drawn if outline.any_type.true_voxels]

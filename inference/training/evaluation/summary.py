@@ -29,10 +29,10 @@ from inference.training.evaluation.metrics import (
     proportion,
 )
 from inference.training.evaluation.records import (
-    Answer,
-    Case,
-    Outcome,
+    AnswerOutcome,
+    JudgedStudy,
     RunKey,
+    StudyAnswer,
     StudyRecord,
     cases_of,
 )
@@ -52,7 +52,7 @@ TYPES = tuple(kind.value for kind in HaemorrhageType)
 AGES_YEARS = (("Under 18 years", 0.0, 18.0), ("18 to 64 years", 18.0, 65.0), ("65 years and more", 65.0, float("inf")))
 
 
-def study_units(cases: Sequence[Case]) -> Units:
+def study_units(cases: Sequence[JudgedStudy]) -> Units:
     """One unit per study."""
     return Units(
         [case.record.patient_id for case in cases],
@@ -62,7 +62,7 @@ def study_units(cases: Sequence[Case]) -> Units:
     )
 
 
-def slice_units(cases: Sequence[Case]) -> Units:
+def slice_units(cases: Sequence[JudgedStudy]) -> Units:
     """One unit per slice that a reader judged."""
     patients, scores, decided, truth = [], [], [], []
     for case in cases:
@@ -75,7 +75,7 @@ def slice_units(cases: Sequence[Case]) -> Units:
     return Units(patients, np.array(scores, float), np.array(decided, bool), np.array(truth, bool))
 
 
-def type_figures(cases: Sequence[Case], index: int, sampling: Resampling) -> TypeFigures:
+def type_figures(cases: Sequence[JudgedStudy], index: int, sampling: Resampling) -> TypeFigures:
     """Of the studies whose readers said whether this type is there."""
     told = [case for case in cases if case.truth.types[index] is not None]
     units = Units(
@@ -105,7 +105,7 @@ def type_figures(cases: Sequence[Case], index: int, sampling: Resampling) -> Typ
     )
 
 
-def age_groups(cases: Sequence[Case], sampling: Resampling) -> tuple[AgeGroup, ...]:
+def age_groups(cases: Sequence[JudgedStudy], sampling: Resampling) -> tuple[AgeGroup, ...]:
     """Children, adults and the old, as far as ages are known; a group without studies is left out."""
     groups = []
     for label, low, high in AGES_YEARS:
@@ -134,11 +134,11 @@ def worst_case(study: Level, missing: Sequence[Unanalysed]) -> WorstCase:
     return WorstCase(made[0], made[1])
 
 
-def _named(answer: Answer) -> tuple[str, ...]:
+def _named(answer: StudyAnswer) -> tuple[str, ...]:
     return tuple(name for name, present in zip(TYPES, answer.types_present, strict=True) if present)
 
 
-def mistake(case: Case) -> Mistake:
+def mistake(case: JudgedStudy) -> Mistake:
     """A wrong answer as it is listed."""
     marked = [s for s in case.truth.slices or () if s.judged and s.labels[0]]
     return Mistake(
@@ -156,7 +156,7 @@ def mistake(case: Case) -> Mistake:
     )
 
 
-def study_line(case: Case) -> StudyLine:
+def study_line(case: JudgedStudy) -> StudyLine:
     """An analysed study as it is listed."""
     answer = case.answer
     return StudyLine(
@@ -175,7 +175,7 @@ def study_line(case: Case) -> StudyLine:
 
 
 def _timings(records: Sequence[StudyRecord]) -> Timings | None:
-    done = [record for record in records if record.outcome is Outcome.ANALYSED]
+    done = [record for record in records if record.outcome is AnswerOutcome.ANALYSED]
     if not done:
         return None
     analyse = np.array([record.analyse_s for record in done])
@@ -196,11 +196,11 @@ def _counts(records: Sequence[StudyRecord]) -> Counts:
     return Counts(
         len(records),
         len({record.patient_id for record in records}),
-        outcomes[Outcome.ANALYSED],
-        len({record.patient_id for record in records if record.outcome is Outcome.ANALYSED}),
-        outcomes[Outcome.NOT_ANALYSED],
-        outcomes[Outcome.ERROR],
-        outcomes[Outcome.FAILED],
+        outcomes[AnswerOutcome.ANALYSED],
+        len({record.patient_id for record in records if record.outcome is AnswerOutcome.ANALYSED}),
+        outcomes[AnswerOutcome.NOT_ANALYSED],
+        outcomes[AnswerOutcome.ERROR],
+        outcomes[AnswerOutcome.FAILED],
     )
 
 
@@ -221,7 +221,7 @@ def summarise(
     missing = tuple(
         Unanalysed(r.study_id, r.outcome, r.reason, None if r.truth is None else r.truth.haemorrhage)
         for r in records
-        if r.outcome is not Outcome.ANALYSED
+        if r.outcome is not AnswerOutcome.ANALYSED
     )
     wrong = [case for case in cases if case.answer.suspected != case.truth.haemorrhage]
     wrong.sort(key=lambda case: -abs(case.answer.probability - case.answer.threshold))

@@ -12,14 +12,13 @@ from inference.models.card import Figure, ModelCard, load_card
 from inference.pipelines.haemorrhage.network import HeadNetwork
 from inference.training.datasets.base import Dataset
 from inference.training.evaluation.metrics import Estimate
-from inference.training.evaluation.run import Options as EvaluationOptions
-from inference.training.evaluation.run import evaluate
+from inference.training.evaluation.run import EvaluationOptions, evaluate
 from inference.training.release.decide import SENSITIVITY, decide, folds_of, operating_points
 from inference.training.release.export import Before, Made, Words, export
-from inference.training.release.run import Options, checkpoint_path
+from inference.training.release.run import TrainingOptions, checkpoint_path
 from inference.training.release.unseen import Unseen
 from inference.training.release.volumes import draw_heads, volume_error
-from inference.training.rounds.cases import Case
+from inference.training.rounds.cases import TrainingCase
 from inference.training.rounds.checkpoint import made_of
 from inference.training.rounds.predict import predict_cases
 
@@ -78,7 +77,7 @@ def measured(card: ModelCard, datasets: Sequence[Dataset], out: Path, date: date
     return figures
 
 
-def children_words(cases: Sequence[Case]) -> str:
+def children_words(cases: Sequence[TrainingCase]) -> str:
     """What a child's result says."""
     young = [case.told for case in cases if case.told.age_years is not None and case.told.age_years < ADULT_YEARS]
     bleeding = sum(told.haemorrhage for told in young)
@@ -89,7 +88,7 @@ def children_words(cases: Sequence[Case]) -> str:
     )
 
 
-def data_words(cases: Sequence[Case]) -> tuple[str, str, tuple[str, ...]]:
+def data_words(cases: Sequence[TrainingCase]) -> tuple[str, str, tuple[str, ...]]:
     """What the card says of data, licence and limits."""
     people = {name: len({c.told.person for c in cases if c.told.dataset == name}) for name in _names(cases)}
     said = [
@@ -102,11 +101,11 @@ def data_words(cases: Sequence[Case]) -> tuple[str, str, tuple[str, ...]]:
     return data, "Apache-2.0; attribution of CT-ICH as under data.", CT_ICH_LIMITS + LIMITS
 
 
-def _names(cases: Sequence[Case]) -> list[str]:
+def _names(cases: Sequence[TrainingCase]) -> list[str]:
     return list(dict.fromkeys(case.told.dataset for case in cases))
 
 
-def words(options: Options, release: Release, cases: Sequence[Case]) -> Words:
+def words(options: TrainingOptions, release: Release, cases: Sequence[TrainingCase]) -> Words:
     """The card's words for this run."""
     last = len(options.rounds) - 1
     made = [made_of(checkpoint_path(options.out, last, number)) for number in range(options.folds)]
@@ -138,11 +137,11 @@ def words(options: Options, release: Release, cases: Sequence[Case]) -> Words:
 
 
 def conclude(
-    options: Options,
+    options: TrainingOptions,
     release: Release,
     networks: Sequence[HeadNetwork],
     where: Mapping[str, int],
-    cases: Sequence[Case],
+    cases: Sequence[TrainingCase],
     datasets: Sequence[Dataset],
 ) -> Path:
     """Writes weights, card and folds into `out`, with figures measured on the data sets; the card's path."""

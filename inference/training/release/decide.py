@@ -15,7 +15,7 @@ from inference.pipelines.haemorrhage.decisions import Decisions, Platt
 from inference.pipelines.haemorrhage.folds import Fold
 from inference.training.evaluation.statistics import wilson
 from inference.training.rounds.data import TYPES
-from inference.training.rounds.predict import Floats, Prediction
+from inference.training.rounds.predict import Floats, FoldPrediction
 
 VOXEL_THRESHOLD = 0.5
 MINIMUM_ML = 0.1
@@ -57,17 +57,17 @@ def choose_threshold(scores: Floats, truth: NDArray[np.bool_], sensitivity: floa
     return float((lowest_kept + below.max()) / 2) if len(below) else float(lowest_kept)
 
 
-def study_scores(predictions: Sequence[Prediction]) -> Floats:
+def study_scores(predictions: Sequence[FoldPrediction]) -> Floats:
     """(study,) what the study's calibration is of."""
     return np.array([noisy_or(p.planes[:, 0]) for p in predictions])
 
 
-def study_truth(predictions: Sequence[Prediction]) -> NDArray[np.bool_]:
+def study_truth(predictions: Sequence[FoldPrediction]) -> NDArray[np.bool_]:
     """(study,) whether there is haemorrhage."""
     return np.array([p.told.haemorrhage for p in predictions], bool)
 
 
-def calibrate_types(predictions: Sequence[Prediction]) -> tuple[tuple[Platt, ...], tuple[float, ...]]:
+def calibrate_types(predictions: Sequence[FoldPrediction]) -> tuple[tuple[Platt, ...], tuple[float, ...]]:
     """Per type: calibration, and the threshold that keeps TYPE_SENSITIVITY of the studies that have it."""
     calibrations, thresholds = [], []
     for t in range(len(TYPES)):
@@ -81,7 +81,7 @@ def calibrate_types(predictions: Sequence[Prediction]) -> tuple[tuple[Platt, ...
     return tuple(calibrations), tuple(thresholds)
 
 
-def calibrate_slices(predictions: Sequence[Prediction]) -> tuple[Platt, float]:
+def calibrate_slices(predictions: Sequence[FoldPrediction]) -> tuple[Platt, float]:
     """Calibration of a slice from its plane and its study, and the threshold for SLICE_SENSITIVITY.
 
     Without a single plane that somebody marked, a plane is calibrated as the study is.
@@ -99,7 +99,7 @@ def calibrate_slices(predictions: Sequence[Prediction]) -> tuple[Platt, float]:
     return platt, choose_threshold(np.array([platt(*row) for row in inputs]), marked, SLICE_SENSITIVITY)
 
 
-def decide(predictions: Sequence[Prediction]) -> Decisions:
+def decide(predictions: Sequence[FoldPrediction]) -> Decisions:
     """Calibration and operating point, fitted on these out-of-fold predictions."""
     scores, truth = study_scores(predictions), study_truth(predictions)
     study = fit_platt(scores[:, None], truth)
@@ -117,7 +117,7 @@ def decide(predictions: Sequence[Prediction]) -> Decisions:
     )
 
 
-def folds_of(predictions: Sequence[Prediction], where: Mapping[str, int]) -> tuple[Fold, ...]:
+def folds_of(predictions: Sequence[FoldPrediction], where: Mapping[str, int]) -> tuple[Fold, ...]:
     """Each fold's people, with the decisions fitted on the people of all other folds."""
     folds = []
     for fold in sorted(set(where.values())):
@@ -127,7 +127,7 @@ def folds_of(predictions: Sequence[Prediction], where: Mapping[str, int]) -> tup
     return tuple(folds)
 
 
-def operating_points(predictions: Sequence[Prediction], where: Mapping[str, int]) -> tuple[OperatingPoint, ...]:
+def operating_points(predictions: Sequence[FoldPrediction], where: Mapping[str, int]) -> tuple[OperatingPoint, ...]:
     """For each of AIMS the threshold of all predictions, and what a threshold chosen in the same way without the fold's
     own people brought there: proportions with Wilson's interval."""
     truth, scores = study_truth(predictions), study_scores(predictions)

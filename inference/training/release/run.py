@@ -23,7 +23,7 @@ from inference.pipelines.haemorrhage.folds import load_folds
 from inference.pipelines.haemorrhage.network import HeadNetwork, build_network
 from inference.training.datasets.base import Dataset, DatasetError
 from inference.training.rounds.bank import Bank, edition
-from inference.training.rounds.cases import Case, gather, pack, signature_of, unpack
+from inference.training.rounds.cases import TrainingCase, gather, pack, signature_of, unpack
 from inference.training.rounds.checkpoint import read_averaged, trained_steps
 from inference.training.rounds.data import TrainingHead
 from inference.training.rounds.folds import assign_folds
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class TrainingOptions:
     """What the command line decides. `start` is the card that is fine-tuned, if any; `minutes` end the training.
 
     `shared` is where the packed heads and the bank lie, if not in `out`.
@@ -67,7 +67,7 @@ def checkpoint_path(out: Path, round_: int, fold: int) -> Path:
     return out / f"round{round_ + 1}_fold{fold}.safetensors"
 
 
-def prepare(datasets: Sequence[Dataset], out: Path) -> list[Case]:
+def prepare(datasets: Sequence[Dataset], out: Path) -> list[TrainingCase]:
     """The cases of the data sets, packed in `out`; read anew only where data or program have changed."""
     out.mkdir(parents=True, exist_ok=True)
     signature = signature_of(datasets)
@@ -81,7 +81,7 @@ def prepare(datasets: Sequence[Dataset], out: Path) -> list[Case]:
     return cases
 
 
-def fold_of(options: Options, cases: Sequence[Case]) -> dict[str, int]:
+def fold_of(options: TrainingOptions, cases: Sequence[TrainingCase]) -> dict[str, int]:
     """{person: the fold that leaves the person out}; people whom the start has seen keep the fold that never did."""
     known: Mapping[str, int] = {}
     if options.start is not None:
@@ -102,7 +102,7 @@ def fold_of(options: Options, cases: Sequence[Case]) -> dict[str, int]:
     return where
 
 
-def fold_named(options: Options, where: Mapping[str, int], number: int, round_: int) -> FoldTraining:
+def fold_named(options: TrainingOptions, where: Mapping[str, int], number: int, round_: int) -> FoldTraining:
     """What makes this fold's network of a round what it is."""
     left_out = tuple(sorted(person for person, fold in where.items() if fold == number))
     device = f"{options.device}, {threads_of(options, number)} threads"
@@ -110,7 +110,9 @@ def fold_named(options: Options, where: Mapping[str, int], number: int, round_: 
     return FoldTraining(options.rounds[round_], number, left_out, edition(), device, start)
 
 
-def starting_network(options: Options, where: Mapping[str, int], number: int, round_: int) -> HeadNetwork | None:
+def starting_network(
+    options: TrainingOptions, where: Mapping[str, int], number: int, round_: int
+) -> HeadNetwork | None:
     """What a fold's round begins with; None for fresh weights. CheckpointError while the round before is not done."""
     if round_ > 0:
         before = fold_named(options, where, number, round_ - 1)
@@ -127,7 +129,7 @@ def fingerprint(network: HeadNetwork) -> str:
     return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()[:16]
 
 
-def threads_of(options: Options, fold: int) -> int:
+def threads_of(options: TrainingOptions, fold: int) -> int:
     """CPU threads for a fold: those of the last turn share what the folds that are missing there leave."""
     last_turn = options.folds % options.jobs
     if last_turn and fold >= options.folds - last_turn:
@@ -135,7 +137,7 @@ def threads_of(options: Options, fold: int) -> int:
     return options.threads
 
 
-def train_fold(options: Options, where: Mapping[str, int], number: int, until: float) -> bool:
+def train_fold(options: TrainingOptions, where: Mapping[str, int], number: int, until: float) -> bool:
     """Trains a fold's rounds in this process; whether all of them are finished."""
     torch.set_num_threads(threads_of(options, number))
     rounds = range(len(options.rounds))
@@ -148,14 +150,14 @@ def train_fold(options: Options, where: Mapping[str, int], number: int, until: f
     return all(done[round_] or _train_round(options, where, number, round_, heads, until) for round_ in rounds)
 
 
-def _finished(options: Options, where: Mapping[str, int], number: int, round_: int) -> bool:
+def _finished(options: TrainingOptions, where: Mapping[str, int], number: int, round_: int) -> bool:
     path = checkpoint_path(options.out, round_, number)
     if not path.exists():
         return False
     return trained_steps(path, fold_named(options, where, number, round_)) >= options.rounds[round_].steps
 
 
-def sides(cases: Iterable[Case]) -> tuple[dict[str, TrainingHead], list[TrainingHead]]:
+def sides(cases: Iterable[TrainingCase]) -> tuple[dict[str, TrainingHead], list[TrainingHead]]:
     """Heads without haemorrhage by study, and heads with."""
     normals = {case.told.study: case.head for case in cases if not case.told.haemorrhage}
     return normals, [case.head for case in cases if case.told.haemorrhage]
@@ -167,7 +169,7 @@ def drawn_by(network: HeadNetwork, heads: Iterable[TrainingHead]) -> list[Traini
 
 
 def pool_of(
-    options: Options,
+    options: TrainingOptions,
     recipe: Recipe,
     normals: Mapping[str, TrainingHead],
     positives: Sequence[TrainingHead],
@@ -196,7 +198,12 @@ def teller(folder: Path) -> Callable[[Progress], None]:
 
 
 def _train_round(
-    options: Options, where: Mapping[str, int], number: int, round_: int, cases: Mapping[str, Case], until: float
+    options: TrainingOptions,
+    where: Mapping[str, int],
+    number: int,
+    round_: int,
+    cases: Mapping[str, TrainingCase],
+    until: float,
 ) -> bool:
     recipe, fold = options.rounds[round_], fold_named(options, where, number, round_)
     start = starting_network(options, where, number, round_)
@@ -208,7 +215,7 @@ def _train_round(
     return train(pool, fold, checkpoint, start, until, teller(options.out / "log"))
 
 
-def train_all(options: Options, where: Mapping[str, int]) -> bool:
+def train_all(options: TrainingOptions, where: Mapping[str, int]) -> bool:
     """Trains what is not trained yet, folds side by side; whether everything is finished. The page is kept up."""
     until = time.monotonic() + options.minutes * 60
     context = multiprocessing.get_context("spawn")
@@ -229,7 +236,7 @@ def log_to_console() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
 
-def networks_of(options: Options, where: Mapping[str, int]) -> list[HeadNetwork]:
+def networks_of(options: TrainingOptions, where: Mapping[str, int]) -> list[HeadNetwork]:
     """The averaged network of every fold's last round."""
     last = len(options.rounds) - 1
     return [

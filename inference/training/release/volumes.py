@@ -13,11 +13,11 @@ from inference.pipelines.haemorrhage.head_grid import GRID_MM
 from inference.pipelines.haemorrhage.network import HeadNetwork
 from inference.training.release.decide import VOXEL_THRESHOLD
 from inference.training.rounds.bank import SPACING_MM
-from inference.training.rounds.cases import Case
+from inference.training.rounds.cases import TrainingCase
 from inference.training.rounds.data import TrainingHead
 from inference.training.rounds.propagate import voxel_probabilities
 from inference.training.simulate.anatomy import anatomy
-from inference.training.simulate.scene import Plan, Scene, random_plan, simulate
+from inference.training.simulate.scene import Scene, ScenePlan, random_plan, simulate
 
 SEED = 31_000
 PER_CARRIER = 3
@@ -32,7 +32,7 @@ class Drawn:
     drawn_ml: float
 
 
-def draw_heads(networks: Sequence[HeadNetwork], where: Mapping[str, int], cases: Sequence[Case]) -> list[Drawn]:
+def draw_heads(networks: Sequence[HeadNetwork], where: Mapping[str, int], cases: Sequence[TrainingCase]) -> list[Drawn]:
     """PER_CARRIER bleeding heads of every normal case, each read by the network that never saw the case."""
     drawn = []
     for place, case in enumerate(cases):
@@ -43,7 +43,7 @@ def draw_heads(networks: Sequence[HeadNetwork], where: Mapping[str, int], cases:
         rng = np.random.default_rng([SEED, place])
         plans = (plan for _ in range(100) if (plan := random_plan(rng)).bleeds)
         for plan, _ in zip(plans, range(PER_CARRIER), strict=False):
-            scene = simulate(body, Plan(plan.bleeds, plan.mimics), rng)
+            scene = simulate(body, ScenePlan(plan.bleeds, plan.mimics), rng)
             if sum(scene.volumes_ml) >= SMALLEST_ML:
                 drawn.append(_drawn(scene, networks[where[case.told.person]]))
     return drawn

@@ -48,7 +48,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Case:
+class TrainingCase:
     """A study's head on the grid, and what is known of it."""
 
     told: Told
@@ -60,7 +60,7 @@ def signature_of(datasets: Sequence[Dataset]) -> str:
     return json.dumps([edition(), *([each.name, each.labels_digest()] for each in datasets)])
 
 
-def gather(datasets: Sequence[Dataset]) -> list[Case]:
+def gather(datasets: Sequence[Dataset]) -> list[TrainingCase]:
     """Every study that can be used; others are logged with the reason. DatasetError where none can."""
     cases = []
     for dataset in datasets:
@@ -71,7 +71,7 @@ def gather(datasets: Sequence[Dataset]) -> list[Case]:
                 told = Told(
                     dataset.name, entry.patient_id, entry.study_id, truth.haemorrhage, truth.types, truth.age_years
                 )
-                cases.append(Case(told, training_head(study)))
+                cases.append(TrainingCase(told, training_head(study)))
             except (DatasetError, NotAnalysable) as reason:
                 log.warning("%s %s is left out: %s", dataset.name, entry.study_id, reason)
     if not cases:
@@ -79,7 +79,7 @@ def gather(datasets: Sequence[Dataset]) -> list[Case]:
     return cases
 
 
-def pack(cases: Sequence[Case], signature: str, path: Path) -> None:
+def pack(cases: Sequence[TrainingCase], signature: str, path: Path) -> None:
     """Replaces the file as a whole."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for number, case in enumerate(cases):
@@ -96,7 +96,7 @@ def pack(cases: Sequence[Case], signature: str, path: Path) -> None:
     draft.replace(path)
 
 
-def unpack(path: Path, signature: str | None = None) -> list[Case]:
+def unpack(path: Path, signature: str | None = None) -> list[TrainingCase]:
     """The cases of a packed file; DatasetError where it is none, or not the one with this signature."""
     try:
         with np.load(path, allow_pickle=False) as kept:
@@ -104,7 +104,7 @@ def unpack(path: Path, signature: str | None = None) -> list[Case]:
             if signature not in (None, about["signature"]):
                 raise DatasetError(f"{path}: was packed from other data, or by another version of this program")
             return [
-                Case(
+                TrainingCase(
                     Told(**{**told, "types": tuple(told["types"])}),
                     TrainingHead(
                         image=kept[f"{n}.image"].astype(np.float16),

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from inference.training.rounds.cases import Case
+from inference.training.rounds.cases import TrainingCase
 
 
-def stratum_of(cases: Sequence[Case]) -> int:
+def stratum_of(cases: Sequence[TrainingCase]) -> int:
     """A patient's most frequent type on labelled planes, from 1; 0 without haemorrhage; 6 where types are unknown."""
     counts = sum((case.head.labels == 1).sum(0) for case in cases)
     if not any(case.told.haemorrhage for case in cases):
@@ -17,10 +17,10 @@ def stratum_of(cases: Sequence[Case]) -> int:
 
 
 def assign_folds(
-    cases: Sequence[Case], folds: int, seed: int, known: Mapping[str, int] | None = None
+    cases: Sequence[TrainingCase], folds: int, seed: int, known: Mapping[str, int] | None = None
 ) -> dict[str, int]:
     """{person: fold}: those of one stratum are dealt out in turn; who is `known` keeps the fold named there."""
-    people: dict[str, list[Case]] = {}
+    people: dict[str, list[TrainingCase]] = {}
     for case in cases:
         people.setdefault(case.told.person, []).append(case)
     kept = {person: fold for person, fold in (known or {}).items() if person in people}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from inference.pipelines.haemorrhage.head_grid import features, triplets
 from inference.pipelines.haemorrhage.network import HeadNetwork, plane_scores
 from inference.training.datasets.base import UNKNOWN
-from inference.training.rounds.cases import Case, Told
+from inference.training.rounds.cases import Told, TrainingCase
 from inference.training.rounds.data import TrainingHead
 
 Floats = NDArray[np.float64]
@@ -18,7 +18,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prediction:
+class FoldPrediction:
     """A study's out-of-fold answer and the truth: `planes` (plane, 6) log-odds; `labels` (plane, 6) of TrainingHead."""
 
     told: Told
@@ -44,9 +44,11 @@ def predict(networks: Sequence[HeadNetwork], head: TrainingHead) -> Floats:
     return torch.cat(planes).numpy().astype(np.float64)
 
 
-def predict_cases(networks: Sequence[HeadNetwork], folds: Sequence[int], cases: Sequence[Case]) -> list[Prediction]:
+def predict_cases(
+    networks: Sequence[HeadNetwork], folds: Sequence[int], cases: Sequence[TrainingCase]
+) -> list[FoldPrediction]:
     """Each case by the network of its own fold."""
     return [
-        Prediction(case.told, predict([networks[fold]], case.head), case.head.labels)
+        FoldPrediction(case.told, predict([networks[fold]], case.head), case.head.labels)
         for case, fold in zip(cases, folds, strict=True)
     ]

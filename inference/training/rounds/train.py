@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as nnf
 
 from inference.pipelines.haemorrhage.head_grid import features
-from inference.pipelines.haemorrhage.network import Answer, HeadNetwork, build_network, plane_logits
+from inference.pipelines.haemorrhage.network import HeadNetwork, NetworkOutput, build_network, plane_logits
 from inference.training.datasets.base import UNKNOWN, UNTYPED
 from inference.training.rounds.augment import Batch
 from inference.training.rounds.checkpoint import State, load_checkpoint, save_checkpoint
@@ -52,7 +52,7 @@ class Losses(NamedTuple):
     planes: torch.Tensor
 
 
-def loss_of(answer: Answer, batch: Batch, recipe: Recipe) -> Losses:
+def loss_of(answer: NetworkOutput, batch: Batch, recipe: Recipe) -> Losses:
     """Where voxels are known, `voxel_loss` of the answer and of its coarse step; of every judged plane, cross-entropy
     of the pooled log-odds and of the classifier's."""
     target = batch.voxels.long()

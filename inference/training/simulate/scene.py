@@ -21,7 +21,7 @@ from inference.training.simulate.mass import held_by_bone
 from inference.training.simulate.mimics import Mimic, add_mimic
 from inference.training.simulate.skull import child_brain, child_skull, fracture, scalp_swelling
 
-__all__ = ["DRAWN_ML", "UNSURE", "Plan", "Scene", "Wish", "bleed_into", "random_plan", "shown_types", "simulate"]
+__all__ = ["DRAWN_ML", "UNSURE", "Scene", "ScenePlan", "Wish", "bleed_into", "random_plan", "shown_types", "simulate"]
 
 FILLED = 0.45
 TOUCHED = 0.12
@@ -40,7 +40,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ScenePlan:
     """What a simulated head shall show; no acquisition = as the carrier was scanned."""
 
     bleeds: tuple[Wish, ...] = ()
@@ -110,7 +110,7 @@ FRACTURE_OVER = {HaemorrhageType.EPIDURAL: 0.5, HaemorrhageType.INTRAPARENCHYMAL
 SWELLING_OVER = {HaemorrhageType.EPIDURAL: 0.6, HaemorrhageType.SUBDURAL: 0.25, HaemorrhageType.INTRAPARENCHYMAL: 0.3}
 
 
-def random_plan(rng: np.random.Generator) -> Plan:
+def random_plan(rng: np.random.Generator) -> ScenePlan:
     """Half the heads without a bleed, most others with one, some with more; mimics and acquisition at random."""
     bleeds: tuple[Wish, ...] = ()
     if rng.random() < BLEEDING_SHARE:
@@ -121,7 +121,7 @@ def random_plan(rng: np.random.Generator) -> Plan:
     how = random_acquisition(rng) if rng.random() < 0.7 else None
     if Mimic.CHILD_HEAD in mimics:
         how = replace(how or Acquisition(seed=int(rng.integers(2**31))), scale=float(rng.uniform(*CHILD_SCALE)))
-    return Plan(bleeds, mimics, how)
+    return ScenePlan(bleeds, mimics, how)
 
 
 def _volume_ml(kind: HaemorrhageType, rng: np.random.Generator) -> float:
@@ -129,7 +129,7 @@ def _volume_ml(kind: HaemorrhageType, rng: np.random.Generator) -> float:
     return float(np.exp(rng.uniform(low, high)))
 
 
-def simulate(body: Anatomy, plan: Plan, rng: np.random.Generator) -> Scene:
+def simulate(body: Anatomy, plan: ScenePlan, rng: np.random.Generator) -> Scene:
     """The planned head; a bleed or mimic that finds no place in this anatomy is left out."""
     child = Mimic.CHILD_HEAD in plan.mimics
     hu = _or(child_brain(body.hu, body, rng), body.hu) if child else body.hu.copy()

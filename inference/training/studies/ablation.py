@@ -16,26 +16,26 @@ from numpy.typing import NDArray
 
 from inference.pipelines.haemorrhage.answer import noisy_or, smoothed
 from inference.pipelines.haemorrhage.head_grid import features, triplets
-from inference.pipelines.haemorrhage.network import Answer, HeadNetwork, plane_logits, plane_scores
+from inference.pipelines.haemorrhage.network import HeadNetwork, NetworkOutput, plane_logits, plane_scores
 from inference.training.datasets.base import UNKNOWN
 from inference.training.evaluation.statistics import Resampling, auc_statistic, interval
 from inference.training.release.decide import fit_platt
-from inference.training.rounds.cases import Case
+from inference.training.rounds.cases import TrainingCase
 from inference.training.rounds.recipe import Recipe
 
 Floats = NDArray[np.float64]
-Score = Callable[[Answer], torch.Tensor]
+Score = Callable[[NetworkOutput], torch.Tensor]
 BATCH = 16
 ROUNDS = 2000
 HIGHEST = 8
 WHOLE = "the whole method"
 
 
-def _pooled(answer: Answer) -> torch.Tensor:
+def _pooled(answer: NetworkOutput) -> torch.Tensor:
     return plane_logits(answer.voxels.float())
 
 
-def _classified(answer: Answer) -> torch.Tensor:
+def _classified(answer: NetworkOutput) -> torch.Tensor:
     return answer.planes.float()
 
 
@@ -65,7 +65,7 @@ def variants(whole: Recipe) -> Mapping[str, Variant]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class AblationOutcome:
     """A variant's out-of-fold scores: (plane, 6) of every case in order, not smoothed. `studies` (case,) are the
     studies' scores where they are not the noisy-or of the planes."""
 
@@ -86,7 +86,7 @@ class Outcome:
 
 
 @torch.inference_mode()
-def read(network: HeadNetwork, case: Case, variant: Variant, mirrored: bool = False) -> Floats:
+def read(network: HeadNetwork, case: TrainingCase, variant: Variant, mirrored: bool = False) -> Floats:
     """(plane, 6) what a variant's network says of a case's planes, or of its mirror image's."""
     three, depth = triplets(torch.from_numpy(case.head.image.astype(np.float32))), torch.from_numpy(case.head.depth_mm)
     three = three.flip(-1) if mirrored else three
@@ -98,13 +98,13 @@ def read(network: HeadNetwork, case: Case, variant: Variant, mirrored: bool = Fa
     return torch.cat(found).numpy().astype(np.float64)
 
 
-def mean_of(name: str, outcomes: Sequence[Outcome], smooth: bool = True) -> Outcome:
+def mean_of(name: str, outcomes: Sequence[AblationOutcome], smooth: bool = True) -> AblationOutcome:
     """The average of several variants' scores."""
     pairs = zip(*(each.planes for each in outcomes), strict=True)
-    return Outcome(name, tuple(np.mean(each, axis=0) for each in pairs), smooth)
+    return AblationOutcome(name, tuple(np.mean(each, axis=0) for each in pairs), smooth)
 
 
-def aggregated(whole: Outcome, folds: Sequence[int], cases: Sequence[Case]) -> list[Outcome]:
+def aggregated(whole: AblationOutcome, folds: Sequence[int], cases: Sequence[TrainingCase]) -> list[AblationOutcome]:
     """Other ways from planes to a study; the learned one is fitted on the other folds' predictions."""
     highest = np.array([np.sort(each[:, 0])[-HIGHEST:][::-1] for each in whole.planes])
     truth, fold = np.array([case.told.haemorrhage for case in cases]), np.array(folds)
@@ -123,7 +123,7 @@ def aggregated(whole: Outcome, folds: Sequence[int], cases: Sequence[Case]) -> l
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AblationRow:
     """A line of the table: AUC by slice and by study, and what is lost of each against the whole method."""
 
     name: str
@@ -133,7 +133,7 @@ class Row:
     study_lost: tuple[float, float, float]
 
 
-def table(outcomes: Sequence[Outcome], cases: Sequence[Case], seed: int = 1) -> list[Row]:
+def table(outcomes: Sequence[AblationOutcome], cases: Sequence[TrainingCase], seed: int = 1) -> list[AblationRow]:
     """One row for each outcome; the first is what the others are compared with, paired over resampled patients."""
     people = [case.told.person for case in cases]
     sampling = Resampling.of(people, ROUNDS, seed)
@@ -142,11 +142,11 @@ def table(outcomes: Sequence[Outcome], cases: Sequence[Case], seed: int = 1) -> 
     for each in outcomes:
         slices, studies = _aucs(each, cases, sampling)
         losses = [_lost(of_whole, own) for of_whole, own in zip(whole, (slices, studies), strict=True)]
-        rows.append(Row(each.name, float(slices[0]), losses[0], float(studies[0]), losses[1]))
+        rows.append(AblationRow(each.name, float(slices[0]), losses[0], float(studies[0]), losses[1]))
     return rows
 
 
-def _aucs(one: Outcome, cases: Sequence[Case], sampling: Resampling) -> tuple[Floats, Floats]:
+def _aucs(one: AblationOutcome, cases: Sequence[TrainingCase], sampling: Resampling) -> tuple[Floats, Floats]:
     """(round + 1,) of slices and of studies."""
     people = [case.told.person for case in cases]
     judged = [case.head.labels[:, 0] != UNKNOWN for case in cases]
@@ -165,7 +165,7 @@ def _lost(whole: Floats, own: Floats) -> tuple[float, float, float]:
     return float(lost[0]), *interval(lost[1:])
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[AblationRow]) -> str:
     """The table for a reader."""
     lines = [
         "| variant | slice AUC | lost (95 %) | study AUC | lost (95 %) |",

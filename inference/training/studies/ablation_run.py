@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from inference.training.release.run import (
-    Options,
+    TrainingOptions,
     drawn_by,
     fingerprint,
     heads_path,
@@ -27,26 +27,26 @@ from inference.training.release.run import (
     teller,
 )
 from inference.training.rounds.bank import edition
-from inference.training.rounds.cases import Case, unpack
+from inference.training.rounds.cases import TrainingCase, unpack
 from inference.training.rounds.checkpoint import read_averaged
 from inference.training.rounds.recipe import FoldTraining, Recipe
 from inference.training.rounds.train import train
-from inference.training.studies.ablation import WHOLE, Floats, Outcome, aggregated, mean_of, read, variants
+from inference.training.studies.ablation import WHOLE, AblationOutcome, Floats, aggregated, mean_of, read, variants
 
 MIRRORED = "its mirror image read, too"
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class AblationPlan:
     """What an ablation does: how the variants are trained (one round, from `options.start`), and which folds count."""
 
-    options: Options
+    options: TrainingOptions
     whole: Recipe
     folds: tuple[int, ...]
 
 
-def run_ablation(plan: Plan, where: Mapping[str, int], cases: Sequence[Case]) -> list[Outcome]:
+def run_ablation(plan: AblationPlan, where: Mapping[str, int], cases: Sequence[TrainingCase]) -> list[AblationOutcome]:
     """Everything that the table compares, the whole method first; only cases of the plan's folds may be given."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(plan.options.jobs, mp_context=context, initializer=log_to_console) as executor:
@@ -65,7 +65,7 @@ def run_ablation(plan: Plan, where: Mapping[str, int], cases: Sequence[Case]) ->
     ]
 
 
-def ablate_fold(plan: Plan, where: Mapping[str, int], number: int) -> None:
+def ablate_fold(plan: AblationPlan, where: Mapping[str, int], number: int) -> None:
     """Trains and asks every variant of a fold that has not answered yet."""
     options, made = plan.options, variants(plan.whole)
     todo = [(i, each) for i, each in enumerate(made.values()) if not _answers(options.out, i, number).exists()]
@@ -102,9 +102,11 @@ def _keep(path: Path, planes: Mapping[str, Floats]) -> None:
     draft.replace(path)
 
 
-def _collected(plan: Plan, name: str, place: int, where: Mapping[str, int], cases: Sequence[Case]) -> Outcome:
+def _collected(
+    plan: AblationPlan, name: str, place: int, where: Mapping[str, int], cases: Sequence[TrainingCase]
+) -> AblationOutcome:
     planes: dict[str, Floats] = {}
     for fold in plan.folds:
         with np.load(_answers(plan.options.out, place, fold), allow_pickle=False) as kept:
             planes |= {str(study): kept[str(i)] for i, study in enumerate(kept["studies"])}
-    return Outcome(name, tuple(planes[case.told.study] for case in cases))
+    return AblationOutcome(name, tuple(planes[case.told.study] for case in cases))

@@ -18,7 +18,7 @@ from inference.training.simulate.acquisition import random_acquisition
 from inference.training.simulate.anatomy import Anatomy, anatomy
 from inference.training.simulate.fields import Field
 from inference.training.simulate.mimics import Mimic
-from inference.training.simulate.scene import DRAWN_ML, UNSURE, Plan, Scene, Wish, simulate
+from inference.training.simulate.scene import DRAWN_ML, UNSURE, Scene, ScenePlan, Wish, simulate
 
 ACROSS = 8
 REAL_SHOWN = 3
@@ -30,7 +30,7 @@ TITLE_PIXELS = 26
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tile:
+class SheetTile:
     """One picture and its caption; `image` uint8 (row, column, 3)."""
 
     image: NDArray[np.uint8]
@@ -38,11 +38,11 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SheetRow:
     """A titled row of the sheet."""
 
     title: str
-    tiles: tuple[Tile, ...]
+    tiles: tuple[SheetTile, ...]
 
 
 def grey(plane: Field) -> NDArray[np.uint8]:
@@ -59,7 +59,7 @@ def outlined(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.ui
     return out
 
 
-def real_row(kind: HaemorrhageType, heads: Mapping[int, TrainingHead]) -> list[Tile]:
+def real_row(kind: HaemorrhageType, heads: Mapping[int, TrainingHead]) -> list[SheetTile]:
     """Slices of patients whom readers gave this type, the patients with most such slices first."""
     shown = {n: np.flatnonzero(head.labels[:, 1 + TYPES.index(kind)] == 1) for n, head in heads.items()}
     ranked = sorted((n for n in shown if len(shown[n])), key=lambda n: (-len(shown[n]), n))
@@ -67,7 +67,7 @@ def real_row(kind: HaemorrhageType, heads: Mapping[int, TrainingHead]) -> list[T
     for number in ranked[:REAL_SHOWN]:
         planes = shown[number]
         plane = heads[number].image[planes[len(planes) // 2]]
-        tiles.append(Tile(grey(plane), f"real, patient {number:03d}"))
+        tiles.append(SheetTile(grey(plane), f"real, patient {number:03d}"))
     return tiles
 
 
@@ -77,43 +77,45 @@ def _telling(scene: Scene, kind: HaemorrhageType) -> int:
     return int(counts.argmax()) if counts.any() else len(scene.hu) // 2
 
 
-def simulated_rows(kind: HaemorrhageType, bodies: Sequence[Anatomy], count: int, seed: int) -> list[tuple[Tile, Tile]]:
+def simulated_rows(
+    kind: HaemorrhageType, bodies: Sequence[Anatomy], count: int, seed: int
+) -> list[tuple[SheetTile, SheetTile]]:
     """Pictures without and with the edge, from the smallest to the largest volume."""
     low, high = np.log(DRAWN_ML[kind])
     pairs = []
     for i in range(count):
         wanted_ml = float(np.exp(low + (high - low) * (i + 0.5) / count))
         rng = np.random.default_rng([seed, TYPES.index(kind), i])
-        scene = simulate(bodies[i % len(bodies)], Plan((Wish(kind, wanted_ml),)), rng)
+        scene = simulate(bodies[i % len(bodies)], ScenePlan((Wish(kind, wanted_ml),)), rng)
         plane, t = _telling(scene, kind), TYPES.index(kind)
         image = grey(scene.hu[plane])
         caption = f"simulated, {scene.volumes_ml[t]:.1f} ml"
         core = np.isin(scene.voxels[plane], (1 + t, UNSURE))
-        pairs.append((Tile(image, caption), Tile(outlined(image, core), "its edge")))
+        pairs.append((SheetTile(image, caption), SheetTile(outlined(image, core), "its edge")))
     return pairs
 
 
-def mimic_tiles(bodies: Sequence[Anatomy], seed: int) -> list[Tile]:
+def mimic_tiles(bodies: Sequence[Anatomy], seed: int) -> list[SheetTile]:
     """One head for each mimic, at the plane that it changed most within the skull or near it."""
     tiles = []
     for i, mimic in enumerate(Mimic):
         body = bodies[i % len(bodies)]
-        scene = simulate(body, Plan(mimics=(mimic,)), np.random.default_rng([seed, 100 + i]))
+        scene = simulate(body, ScenePlan(mimics=(mimic,)), np.random.default_rng([seed, 100 + i]))
         change = np.clip(np.abs(scene.hu - body.hu), 0, 60).sum((1, 2))
         plane = int(change.argmax()) if change.any() else len(change) // 2
-        tiles.append(Tile(grey(scene.hu[plane]), mimic.value.replace("_", " ")))
+        tiles.append(SheetTile(grey(scene.hu[plane]), mimic.value.replace("_", " ")))
     return tiles
 
 
-def acquisition_tiles(body: Anatomy, count: int, seed: int) -> list[Tile]:
+def acquisition_tiles(body: Anatomy, count: int, seed: int) -> list[SheetTile]:
     """The same head and bleed as other scanners might have seen it."""
     tiles = []
     for i in range(count):
         how = random_acquisition(np.random.default_rng([seed, 200 + i]))
-        plan = Plan((Wish(HaemorrhageType.INTRAPARENCHYMAL, 12.0),), acquisition=how)
+        plan = ScenePlan((Wish(HaemorrhageType.INTRAPARENCHYMAL, 12.0),), acquisition=how)
         scene = simulate(body, plan, np.random.default_rng([seed, 300]))
         plane = _telling(scene, HaemorrhageType.INTRAPARENCHYMAL)
-        tiles.append(Tile(grey(scene.hu[plane]), f"tilt {how.tilt_deg:.0f}°, every {scene.plane_mm:.1f} mm"))
+        tiles.append(SheetTile(grey(scene.hu[plane]), f"tilt {how.tilt_deg:.0f}°, every {scene.plane_mm:.1f} mm"))
     return tiles
 
 
@@ -126,18 +128,18 @@ def contact_sheet(heads: Mapping[int, TrainingHead], seed: int) -> Image.Image:
     for kind in HaemorrhageType:
         real = real_row(kind, heads)
         made = simulated_rows(kind, bodies, ACROSS - len(real), seed)
-        blank = Tile(np.zeros_like(grey(normals[0].image[0])), "")
-        rows.append(Row(kind.value.capitalize(), (*real, *(plain for plain, _ in made))))
-        rows.append(Row("", (*(blank for _ in real), *(edged for _, edged in made))))
+        blank = SheetTile(np.zeros_like(grey(normals[0].image[0])), "")
+        rows.append(SheetRow(kind.value.capitalize(), (*real, *(plain for plain, _ in made))))
+        rows.append(SheetRow("", (*(blank for _ in real), *(edged for _, edged in made))))
     mimics = mimic_tiles(bodies, seed)
     for start in range(0, len(mimics), ACROSS):
         title = "What must not be taken for blood" if start == 0 else ""
-        rows.append(Row(title, tuple(mimics[start : start + ACROSS])))
-    rows.append(Row("One bleed, other acquisitions", tuple(acquisition_tiles(bodies[0], ACROSS, seed))))
+        rows.append(SheetRow(title, tuple(mimics[start : start + ACROSS])))
+    rows.append(SheetRow("One bleed, other acquisitions", tuple(acquisition_tiles(bodies[0], ACROSS, seed))))
     return draw(rows)
 
 
-def draw(rows: Sequence[Row]) -> Image.Image:
+def draw(rows: Sequence[SheetRow]) -> Image.Image:
     """Rows of tiles with their captions."""
     height, width = rows[0].tiles[0].image.shape[:2]
     gap = 4

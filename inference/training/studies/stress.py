@@ -25,7 +25,7 @@ from inference.training.simulate.acquisition import thin
 from inference.training.simulate.anatomy import Anatomy, anatomy
 from inference.training.simulate.fields import Field, Spacing
 from inference.training.simulate.mimics import Mimic
-from inference.training.simulate.scene import DRAWN_ML, Plan, Scene, Wish, simulate
+from inference.training.simulate.scene import DRAWN_ML, Scene, ScenePlan, Wish, simulate
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +38,11 @@ MARGIN = 24
 PLAIN, MIMIC, DETECTION = "plain", "mimic", "detection"
 
 Ask = Callable[[int, SliceStack], Result]
-AnswerAll = Callable[[Sequence["Case"]], Iterable["Answer | None"]]
+AnswerAll = Callable[[Sequence["StressCase"]], Iterable["HeadAnswer | None"]]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HeadAnswer:
     """What the model said of one simulated head; `stress` is PLAIN, MIMIC or DETECTION.
 
     `located`: the drawn haemorrhage meets the true one; `typed`: the true type is among those present.
@@ -64,7 +64,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class StressCase:
     """One simulated head to be made: a bleed of `wanted_ml`, or (0 ml) a mimic, or neither."""
 
     stress: str
@@ -80,27 +80,27 @@ class Case:
         return f"{self.stress}/{self.what}/{self.wanted_ml:g}/{self.slice_mm:g}/{self.carrier}/{self.number}"
 
 
-def plain_cases(carriers: Sequence[int], slice_mm: float) -> Iterator[Case]:
+def plain_cases(carriers: Sequence[int], slice_mm: float) -> Iterator[StressCase]:
     """Each carrier as it is."""
     for carrier in carriers:
-        yield Case(PLAIN, "nothing", 0.0, slice_mm, carrier)
+        yield StressCase(PLAIN, "nothing", 0.0, slice_mm, carrier)
 
 
-def mimic_cases(carriers: Sequence[int], count: int) -> Iterator[Case]:
+def mimic_cases(carriers: Sequence[int], count: int) -> Iterator[StressCase]:
     """Each mimic in `count` carriers, in turn."""
     for place, mimic in enumerate(MIMICS):
         for i in range(min(count, len(carriers))):
-            yield Case(MIMIC, mimic.value, 0.0, SPACING_MM[0], carriers[(place * count + i) % len(carriers)])
+            yield StressCase(MIMIC, mimic.value, 0.0, SPACING_MM[0], carriers[(place * count + i) % len(carriers)])
 
 
-def detection_cases(carriers: Sequence[int], slice_mm: float, per_cell: int) -> Iterator[Case]:
+def detection_cases(carriers: Sequence[int], slice_mm: float, per_cell: int) -> Iterator[StressCase]:
     """Type x volume at one slice thickness, `per_cell` of each, carriers in turn."""
     turn = 0
     for kind in HaemorrhageType:
         low, high = DRAWN_ML[kind]
         for wanted in [ml for ml in STEPS_ML if low <= ml <= high]:
             for number in range(per_cell):
-                yield Case(DETECTION, kind.value, wanted, slice_mm, carriers[turn % len(carriers)], number)
+                yield StressCase(DETECTION, kind.value, wanted, slice_mm, carriers[turn % len(carriers)], number)
                 turn += 1
 
 
@@ -117,7 +117,7 @@ class Stress:
     heads: Mapping[int, TrainingHead]
     ask: Ask
 
-    def answer(self, case: Case) -> Answer | None:
+    def answer(self, case: StressCase) -> HeadAnswer | None:
         """The model's answer; None where the carrier's anatomy has no place for what is wanted."""
         rng = np.random.default_rng([SEED, *case.key.encode()])
         body = self._body(case, rng)
@@ -132,7 +132,7 @@ class Stress:
             return _answer(case, scene, body, None, str(reason))
         return _answer(case, scene, body, result, "")
 
-    def _body(self, case: Case, rng: np.random.Generator) -> Anatomy:
+    def _body(self, case: StressCase, rng: np.random.Generator) -> Anatomy:
         head = self.heads[case.carrier]
         hu, inside, spacing = head.image.astype(np.float32), head.inside, SPACING_MM
         if case.slice_mm != spacing[0]:
@@ -141,13 +141,13 @@ class Stress:
         return anatomy(hu, inside, spacing)
 
 
-def _plan(case: Case) -> Plan:
+def _plan(case: StressCase) -> ScenePlan:
     if case.stress == DETECTION:
-        return Plan((Wish(HaemorrhageType(case.what), case.wanted_ml),))
-    return Plan(mimics=(Mimic(case.what),)) if case.stress == MIMIC else Plan()
+        return ScenePlan((Wish(HaemorrhageType(case.what), case.wanted_ml),))
+    return ScenePlan(mimics=(Mimic(case.what),)) if case.stress == MIMIC else ScenePlan()
 
 
-def _answer(case: Case, scene: Scene, body: Anatomy, result: Result | None, reason: str) -> Answer:
+def _answer(case: StressCase, scene: Scene, body: Anatomy, result: Result | None, reason: str) -> HeadAnswer:
     located = typed = False
     thickest = 0.0
     if case.stress == DETECTION:
@@ -159,7 +159,7 @@ def _answer(case: Case, scene: Scene, body: Anatomy, result: Result | None, reas
             drawn = _drawn(result, true.shape)
             located = bool((drawn & true).any())
             typed = result.findings[t].present
-    return Answer(
+    return HeadAnswer(
         stress=case.stress,
         what=case.what,
         wanted_ml=case.wanted_ml,
@@ -190,7 +190,7 @@ def _drawn(result: Result, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return drawn[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
-def run_stress(answer_all: AnswerAll, carriers: Sequence[int], per_cell: int, kept: Path) -> list[Answer]:
+def run_stress(answer_all: AnswerAll, carriers: Sequence[int], per_cell: int, kept: Path) -> list[HeadAnswer]:
     """Every answer of both sets; what `kept` (one JSON object per line) already holds is not asked again."""
     answers = []
     for slice_mm in SLICES_MM:
@@ -206,7 +206,7 @@ def run_stress(answer_all: AnswerAll, carriers: Sequence[int], per_cell: int, ke
     return answers
 
 
-def _ask(answer_all: AnswerAll, cases: Sequence[Case], kept: Path) -> list[Answer]:
+def _ask(answer_all: AnswerAll, cases: Sequence[StressCase], kept: Path) -> list[HeadAnswer]:
     known = read_answers(kept)
     todo = [case for case in cases if case.key not in known]
     with kept.open("a", encoding="utf-8") as lines:
@@ -220,9 +220,9 @@ def _ask(answer_all: AnswerAll, cases: Sequence[Case], kept: Path) -> list[Answe
     return [answer for case in cases if (answer := known[case.key]) is not None]
 
 
-def read_answers(kept: Path) -> dict[str, Answer | None]:
+def read_answers(kept: Path) -> dict[str, HeadAnswer | None]:
     """The answers of an earlier run by key; a last line that was cut off is dropped."""
-    known: dict[str, Answer | None] = {}
+    known: dict[str, HeadAnswer | None] = {}
     if not kept.exists():
         return known
     whole = kept.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -231,5 +231,5 @@ def read_answers(kept: Path) -> dict[str, Answer | None]:
         kept.write_text("".join(whole), encoding="utf-8")
     for line in whole:
         content = json.loads(line)
-        known[content["key"]] = Answer(**content["answer"]) if content["answer"] else None
+        known[content["key"]] = HeadAnswer(**content["answer"]) if content["answer"] else None
     return known

@@ -10,12 +10,12 @@ from inference.findings import ModelIdentity
 from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.evaluation.statistics import wilson
 from inference.training.simulate.mimics import Mimic
-from inference.training.studies.stress import DETECTION, MIMIC, PLAIN, SLICES_MM, STEPS_ML, Answer
+from inference.training.studies.stress import DETECTION, MIMIC, PLAIN, SLICES_MM, STEPS_ML, HeadAnswer
 
 THICKNESS_MM = ((0.0, 4.0), (4.0, 7.0), (7.0, 12.0), (12.0, float("inf")))
 
 
-def share(answers: Sequence[Answer], hit: Callable[[Answer], bool]) -> str:
+def share(answers: Sequence[HeadAnswer], hit: Callable[[HeadAnswer], bool]) -> str:
     """Hits of all, with the interval where there are any."""
     if not answers:
         return "–"
@@ -34,7 +34,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
     ]
 
 
-def detection_table(answers: Sequence[Answer], slice_mm: float) -> list[str]:
+def detection_table(answers: Sequence[HeadAnswer], slice_mm: float) -> list[str]:
     """Flagged of all, by type and volume."""
     chosen = [a for a in answers if a.stress == DETECTION and a.slice_mm == slice_mm]
     rows = []
@@ -47,7 +47,7 @@ def detection_table(answers: Sequence[Answer], slice_mm: float) -> list[str]:
     return _table(["", *(f"{ml:g} ml" for ml in STEPS_ML), "flagged and drawn where it is", "type right"], rows)
 
 
-def thickness_table(answers: Sequence[Answer]) -> list[str]:
+def thickness_table(answers: Sequence[HeadAnswer]) -> list[str]:
     """Flagged of all, by how thick the blood is within the plane."""
     rows = []
     for kind in (HaemorrhageType.EPIDURAL, HaemorrhageType.SUBDURAL):
@@ -58,7 +58,7 @@ def thickness_table(answers: Sequence[Answer]) -> list[str]:
     return _table(["", *titles], rows)
 
 
-def mimic_table(answers: Sequence[Answer]) -> list[str]:
+def mimic_table(answers: Sequence[HeadAnswer]) -> list[str]:
     """False alarms of all, by mimic, in heads that are not flagged without it."""
     rows = []
     for mimic in Mimic:
@@ -68,13 +68,13 @@ def mimic_table(answers: Sequence[Answer]) -> list[str]:
     return _table(["", "false alarms", "not analysed"], rows)
 
 
-def _flagged_as_they_are(plain: Sequence[Answer], slice_mm: float) -> str:
+def _flagged_as_they_are(plain: Sequence[HeadAnswer], slice_mm: float) -> str:
     own = [answer for answer in plain if answer.slice_mm == slice_mm]
     flagged = share(own, lambda a: a.suspected)
     return f"Normal heads flagged as they are, slices of {slice_mm:g} mm: {flagged}. These carry nothing below."
 
 
-def stress_text(answers: Sequence[Answer], model: ModelIdentity, method: str) -> str:
+def stress_text(answers: Sequence[HeadAnswer], model: ModelIdentity, method: str) -> str:
     """Both sets' tables as a Markdown page."""
     plain = [a for a in answers if a.stress == PLAIN]
     lines = [
