@@ -48,6 +48,7 @@ def copy_model(card: ModelCard, source: Path, draft: Path) -> ModelCard:
     weights = Path(str(card.weights))
     if not weights.is_file():
         raise ModelError(f"{weights}: the weights are not there")
+    read_weights(card)  # of other weights no companion is right either
     for file, name in ((source, CARD), *((each, each.name) for each in (weights, *companions(card)))):
         shutil.copyfile(file, draft / name)
         with (draft / name).open("rb") as copied:
