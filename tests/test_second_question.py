@@ -19,7 +19,6 @@ from pydicom.dataset import Dataset
 from series import Core, core, head, read_all
 from web_support import Node, serving
 
-import reports.vocabulary
 from dicom_node import clock, headlines
 from dicom_node.commands.analyse_files import analyse_files
 from dicom_node.commands.listing import worklist as worklist_entries
@@ -40,26 +39,14 @@ from dicom_node.tables.feedback import Opinion, Verdict
 from dicom_node.tables.views import overview
 from dicom_node.tables.worklist import Part, Standing
 from dicom_node.web import words
-from inference import pipelines
 from inference.engines.local import Engine
 from inference.findings import NotAnalysable, Result
-from inference.pipelines import registry
 from inference.pipelines.base import Given as Images
 
 HERE = Path(__file__).parent / "second_question"
 BOTH = ["haemorrhage", "skull_present"]
 LONG_AFTER = 1e12
-
-
-@pytest.fixture(scope="module", autouse=True)
-def second_question() -> Iterator[None]:
-    """The question as if its folder and its words lay in the package, and its line in the registry."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipelines, "__path__", [*pipelines.__path__, str(HERE / "pipelines")])
-        patch.setattr(reports.vocabulary, "__path__", [*reports.vocabulary.__path__, str(HERE / "vocabulary")])
-        registry.QUESTIONS.append("skull_present")
-        yield
-        registry.QUESTIONS.remove("skull_present")
+pytestmark = pytest.mark.usefixtures("second_question")
 
 
 @pytest.fixture(scope="module")
