@@ -187,13 +187,13 @@ def raised_at_once(story: Story, before: WorklistItem, after: WorklistItem) -> N
         answers = results.analyses_of_study(story.tx, story.uid, question)
         earlier = before.part(question)
         is_new = bool(answers) and (earlier is None or answers[-1].version > earlier.version)
-        if is_new and answers[-1].suspected and flag.question_of(question).urgent:
+        if is_new and answers[-1].suspected and question_of(question).urgent:
             assert after.urgency is Urgency.HIGH
             if earlier is None or earlier.urgency is not Urgency.HIGH:
                 assert (after.state, after.flagged_at) == (ItemState.UNREAD, story.now)
     suspected = [
         each for each in results.analyses_of_study(story.tx, story.uid)
-        if each.suspected and flag.question_of(each.question).urgent
+        if each.suspected and question_of(each.question).urgent
     ]  # fmt: skip
     assert (after.flagged_at is not None) == bool(suspected)
 
