@@ -11,6 +11,10 @@ from loading import load
 from peers import chromium
 from playwright.sync_api import Browser
 
+import reports.vocabulary
+from inference import pipelines
+from inference.pipelines import registry
+
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # each takes its part of the cores, as do its own children
     threads = max(1, len(os.sched_getaffinity(0)) // int(workers))
     os.environ |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
@@ -18,13 +22,17 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # each takes its par
 settings.register_profile("unhurried", settings.default, deadline=None)  # a busy machine is no fault
 settings.load_profile("unhurried")
 
+SECOND = Path(__file__).parent / "second_question"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with long tests come first: begun last, one of them would leave the other workers idle at the end."""
-    long = {item.path for item in items if item.get_closest_marker("timeout")}
-    items.sort(key=lambda item: item.path not in long)
+    """Files with the longest tests come first: begun last, one of them would leave the other workers idle."""
+    longest: dict[Path, float] = {}
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        longest[item.path] = max(longest.get(item.path, 0), limit.args[0] if limit else 0)
+    items.sort(key=lambda item: -longest[item.path])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -56,3 +64,14 @@ def browser() -> Iterator[Browser]:
     """Chromium, one for each file: while it runs, Playwright's event loop takes its thread."""
     with chromium() as browser:
         yield browser
+
+
+@pytest.fixture(scope="module")
+def second_question() -> Iterator[None]:
+    """The question as if its folder and its words lay in the package, and its line in the registry."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipelines, "__path__", [*pipelines.__path__, str(SECOND / "pipelines")])
+        patch.setattr(reports.vocabulary, "__path__", [*reports.vocabulary.__path__, str(SECOND / "vocabulary")])
+        registry.QUESTIONS.append("skull_present")
+        yield
+        registry.QUESTIONS.remove("skull_present")

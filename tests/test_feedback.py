@@ -91,6 +91,7 @@ def test_who_when_and_which_result_and_model_are_kept(node: Node, client: TestCl
         "falx\nonly",
     )
     assert (one.reader, one.version, one.suspected, one.probability, one.threshold) == ("Dr. Weiß", 1, True, 0.93, 0.42)
+    assert one.question == QUESTION
     assert (one.model_name, one.model_version, one.model_sha256) == ("haemorrhage-unet", "0.1.0", SHA256)
     assert [finding.name for finding in one.findings if finding.present] == ["subdural"]
     assert before.replace(microsecond=0) <= one.given_at <= clock.utc_now()
@@ -232,6 +233,7 @@ def test_the_export_is_rfc_4180_in_utf_8(node: Node, client: TestClient) -> None
     assert raw.startswith(",".join(HEAD) + "\r\n") and raw.endswith("\r\n")
     assert '"say ""yes"",\nor — nö"' in raw
     first, second = table(raw)
+    assert HEAD[-1] == "question" and first["question"] == second["question"] == QUESTION
     assert (first["reader"], first["comment"]) == ("Ärztin, A.", 'say "yes",\nor — nö')
     assert (second["reader"], second["comment"]) == ("'@Ärztin", "'=1+1")
     assert (second["verdict"], second["right_types"], second["in_force"]) == ("wrong_type", "epidural; subdural", "yes")

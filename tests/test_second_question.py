@@ -19,7 +19,6 @@ from pydicom.dataset import Dataset
 from series import Core, core, head, read_all
 from web_support import Node, serving
 
-import reports.vocabulary
 from dicom_node import clock, headlines
 from dicom_node.commands.analyse_files import analyse_files
 from dicom_node.commands.listing import worklist as worklist_entries
@@ -40,26 +39,14 @@ from dicom_node.tables.feedback import Opinion, Verdict
 from dicom_node.tables.views import overview
 from dicom_node.tables.worklist import Part, Standing
 from dicom_node.web import words
-from inference import pipelines
 from inference.engines.local import Engine
 from inference.findings import NotAnalysable, Result
-from inference.pipelines import registry
 from inference.pipelines.base import Given as Images
 
 HERE = Path(__file__).parent / "second_question"
 BOTH = ["haemorrhage", "skull_present"]
 LONG_AFTER = 1e12
-
-
-@pytest.fixture(scope="module", autouse=True)
-def second_question() -> Iterator[None]:
-    """The question as if its folder and its words lay in the package, and its line in the registry."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipelines, "__path__", [*pipelines.__path__, str(HERE / "pipelines")])
-        patch.setattr(reports.vocabulary, "__path__", [*reports.vocabulary.__path__, str(HERE / "vocabulary")])
-        registry.QUESTIONS.append("skull_present")
-        yield
-        registry.QUESTIONS.remove("skull_present")
+pytestmark = pytest.mark.usefixtures("second_question")
 
 
 @pytest.fixture(scope="module")
@@ -178,8 +165,10 @@ def test_the_row_says_both_and_the_urgent_one_decides(node: Core, bleeding_head:
 
 def test_the_pages_show_both_side_by_side(node: Core, bleeding_head: list[Dataset]) -> None:
     uid = study_uid(bleeding_head)
-    with serving(Node(node.database, node.archive, node.settings)) as (address, _):
-        client = httpx2.Client(base_url=address, follow_redirects=True)
+    with (
+        serving(Node(node.database, node.archive, node.settings)) as (address, _),
+        httpx2.Client(base_url=address, follow_redirects=True) as client,
+    ):
         row, page = client.get("/rows").text, client.get(f"/studies/{uid}").text
         assert "Skull seen: skull" in row and "thumb.jpg?question=haemorrhage" in row
         for question in BOTH:

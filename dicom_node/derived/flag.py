@@ -175,10 +175,13 @@ def is_raised(part: Part, before: Part | None, item: WorklistItem) -> bool:
 
 
 def is_news(part: Part, before: Part | None, item: WorklistItem) -> bool:
-    """Whether a reader who has not acknowledged the study has not seen this yet; any reason why not analysed counts."""
+    """Whether a reader who has not acknowledged the study has not seen this yet.
+
+    Any reason why not analysed counts, if it was not said already while more images came.
+    """
     if item.state is ItemState.WAITING:
         return True
     if part.has_result:
         again = before is not None and before.version == part.version
         return not again and item.state not in (ItemState.ACKNOWLEDGED, ItemState.READ)
-    return before is None or (before.standing, before.reason) != (part.standing, part.reason)
+    return before is None or (before.reason, before.job_id) != (part.reason, part.job_id)
