@@ -7,6 +7,7 @@ import numpy as np
 from dicom_node import clock
 from dicom_node.tables import quality
 from dicom_node.tables.database import Database
+from inference.pipelines.registry import QUESTIONS
 
 WEEKS, SCANNERS = 26, 5
 FLAGGED, NOT_ANALYSED, JUDGED = 0.15, 0.05, 0.33
@@ -25,8 +26,9 @@ def fill(database: Database, count: int, chance: np.random.Generator) -> None:
             flagged = kinds[i] < FLAGGED
             outcome = quality.Outcome.FLAGGED if flagged else quality.Outcome.NEGATIVE
             tx.run(
-                "INSERT INTO quality VALUES (:uid, :week, :scanner, :outcome, :ms, :judged)",
+                "INSERT INTO quality VALUES (:uid, :question, :week, :scanner, :outcome, :ms, :judged)",
                 uid=f"1.2.826.0.1.{i}",
+                question=QUESTIONS[0],
                 week=(this_week - timedelta(weeks=int(weeks[i]))).isoformat(),
                 scanner=1001 + int(scanners[i]),
                 outcome=quality.Outcome.NOT_ANALYSED if kinds[i] > 1 - NOT_ANALYSED else outcome,

@@ -19,10 +19,12 @@ import numpy as np
 from web_support import SHA256, Node, make_node, serving
 
 from dicom_node import clock
+from dicom_node.derived import flag
 from dicom_node.entities import Analysis, FindingRow, ItemState, Study, Urgency
 from dicom_node.tables import instances, results, worklist
 from dicom_node.tables.database import Transaction
-from dicom_node.tables.worklist import WorklistItem
+from dicom_node.tables.worklist import Part, Standing, WorklistItem
+from inference.pipelines.registry import QUESTIONS
 
 FAMILIES = ("MÜLLER", "SMITH", "GARCÍA", "ROSSI", "KOWALSKI", "JANSEN", "NOVAK", "SILVA", "YILMAZ", "DUBOIS")
 GIVEN = ("ANNA", "JOHN", "MARIA", "LUCA", "EWA", "PIETER", "JANA", "PEDRO", "AYSE", "LOUIS")
@@ -93,24 +95,24 @@ def add_study(tx: Transaction, number: int, at: datetime, chance: random.Random)
     day = (at - timedelta(days=number % 365)).strftime("%Y%m%d")
     instances.put_study(tx, Study(uid, f"P{number:07}", name, "19560312", "F", accession(number), "CT HEAD", day))
     urgency, state = (Urgency.HIGH, Urgency.MEDIUM, *[Urgency.LOW] * 8)[number % 10], chance.choice(STATES)
-    headline, version = "Not analysed: contrast was given.", 0
+    part = Part(QUESTIONS[0], Standing.NOT_ANALYSED, urgency, reason="contrast was given.")
     if urgency is not Urgency.MEDIUM:
-        version, suspected = 1, urgency is Urgency.HIGH
-        headline = "Suspected intracranial haemorrhage: subdural 31 ml (probability 0.93)"
-        headline = headline if suspected else "No haemorrhage suspected (probability 0.06)"
-        results.add_analysis(tx, analysis_of(uid, suspected, at))
+        analysis = analysis_of(uid, urgency is Urgency.HIGH, at)
+        standing = Standing.POSITIVE if analysis.suspected else Standing.NEGATIVE
+        part = Part(QUESTIONS[0], standing, urgency, 1, analysis.probability, flag.present(analysis))
+        results.add_analysis(tx, analysis)
     reader = "" if state is ItemState.UNREAD else chance.choice(("Dr Bench", "Dr Other"))
     worklist.put(
         tx,
         WorklistItem(
             study_uid=uid,
             urgency=urgency,
-            headline=headline,
+            parts=(part,),
             state=state,
             received_at=at,
             waiting_since=at,
             flagged_at=at if urgency is Urgency.HIGH else None,
-            version=version,
+            version=part.version,
             reader=reader,
             acted_at=at if reader else None,
         ),
@@ -121,7 +123,7 @@ def analysis_of(study_uid: str, suspected: bool, at: datetime) -> Analysis:
     """A result as the worker leaves it."""
     return Analysis(
         study_uid=study_uid,
-        question="haemorrhage",
+        question=QUESTIONS[0],
         version=1,
         series_uid=f"{study_uid}.1",
         pipeline="haemorrhage",

@@ -157,6 +157,12 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Path]:
     return evaluate(dataset, analyst_of(dataset), out, OPTIONS, lambda line: None), out
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without plots, where only what is done again and what is counted matters: plots take most of a run."""
+    monkeypatch.setattr("inference.training.evaluation.page.all_plots", lambda evaluation: {})
+
+
 def resampling(patients: Sequence[str], rounds: int = 300) -> Resampling:
     return Resampling.of(patients, rounds, seed=1)
 
@@ -359,6 +365,7 @@ def test_json_holds_everything_under_stable_keys(done: tuple[Evaluation, Path]) 
     assert all(line["series_uid"] for line in content["studies"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
     dataset = ToyDataset(PLANS)
     with pytest.raises(KeyboardInterrupt):
@@ -375,6 +382,7 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
     assert (tmp_path / "evaluation.json").read_bytes() == resumed
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nothing_of_another_model_or_data_set_is_reused(tmp_path: Path) -> None:
     dataset, said = ToyDataset(PLANS), list[str]()
     evaluate(dataset, analyst_of(dataset), tmp_path, OPTIONS, said.append)
@@ -392,6 +400,7 @@ def test_nothing_of_another_model_or_data_set_is_reused(tmp_path: Path) -> None:
         assert why in said[0] and said[0].startswith("7 finished studies")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_errors_damaged_records_and_lost_pictures_are_done_again(tmp_path: Path) -> None:
     broken = ToyDataset([*PLANS, Plan("x", "p9", fails="x.dcm: is damaged")])
     evaluate(broken, analyst_of(broken), tmp_path, OPTIONS, lambda line: None)
@@ -403,6 +412,7 @@ def test_errors_damaged_records_and_lost_pictures_are_done_again(tmp_path: Path)
     assert found.counts.errors == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "error", [ModelError("no fold"), RuntimeError("CUDA error"), ValueError("bad shape"), TypeError("None")]
 )
@@ -424,6 +434,7 @@ def test_an_analyst_that_breaks_down_is_no_damaged_file(tmp_path: Path, error: E
     assert mended.loaded == ["x"]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("blood", "sides"), [((4, 5), (4, 4)), ((), (3, 5))])
 def test_a_study_without_a_stack_counts_on_its_own_side(
     tmp_path: Path, blood: tuple[int, ...], sides: tuple[int, int]
@@ -437,6 +448,7 @@ def test_a_study_without_a_stack_counts_on_its_own_side(
     assert dataset.loaded == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nothing_made_with_other_labels_or_code_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, said = ToyDataset(PLANS), list[str]()
     evaluate(dataset, analyst_of(dataset), tmp_path, OPTIONS, said.append)
@@ -520,6 +532,7 @@ def test_pictures_show_marked_slices_and_what_was_drawn(done: tuple[Evaluation, 
     assert chosen[1] == (6, 7, 8)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_readers_outline_is_drawn_on_what_was_missed(tmp_path: Path) -> None:
     dataset = ToyDataset([*PLANS, Plan("z", "p9", (4, 5), 0.2, outlined=True)])
     evaluate(dataset, analyst_of(dataset), tmp_path, OPTIONS, lambda line: None)

@@ -433,7 +433,7 @@ def test_from_the_card_to_the_next_study(head_queued: Core, tmp_path: Path) -> N
     assert [(each["id"], each["in_use"]) for each in listed] == [("built-in", []), (model.model_id, ["haemorrhage"])]
     assert set(listed[1]["study_auc"]) == {"name", "value", "low", "high"}
     points = say("models", "points", "--prevalence", "0.1")
-    assert "of 100 studies about 10 show a haemorrhage" in points and "is none of these points" in points
+    assert "of 100 studies about 10 show haemorrhage" in points and "is none of these points" in points
     assert "27.0" in points and "18.0" in points
     assert model.model_id in say("config", "check")
     assert "0..1" in say("models", "points", "--prevalence", "1.5", code=2)

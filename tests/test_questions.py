@@ -1,5 +1,7 @@
 """What every question of the registry must have, and a card of a question or kind that there is not."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +29,13 @@ def test_questions_share_neither_name_nor_number() -> None:
     numbers = [vocabulary_of(name).number for name in QUESTIONS]
     assert len(set(numbers)) == len(set(QUESTIONS)) == len(QUESTIONS)
     assert min(numbers) >= 0
+
+
+def test_questions_are_known_without_torch() -> None:
+    """Node and web ask for rules and words only, and do not wait for it."""
+    code = "import sys; from inference.pipelines.registry import QUESTIONS, question_of; "
+    code += "assert all(map(question_of, QUESTIONS)) and 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_is_no_question_is_named() -> None:

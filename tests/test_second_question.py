@@ -165,8 +165,10 @@ def test_the_row_says_both_and_the_urgent_one_decides(node: Core, bleeding_head:
 
 def test_the_pages_show_both_side_by_side(node: Core, bleeding_head: list[Dataset]) -> None:
     uid = study_uid(bleeding_head)
-    with serving(Node(node.database, node.archive, node.settings)) as (address, _):
-        client = httpx2.Client(base_url=address, follow_redirects=True)
+    with (
+        serving(Node(node.database, node.archive, node.settings)) as (address, _),
+        httpx2.Client(base_url=address, follow_redirects=True) as client,
+    ):
         row, page = client.get("/rows").text, client.get(f"/studies/{uid}").text
         assert "Skull seen: skull" in row and "thumb.jpg?question=haemorrhage" in row
         for question in BOTH:

@@ -257,11 +257,9 @@ def test_news_are_told_whatever_the_filter(node: Node, client: TestClient) -> No
     node.analysed(1, suspected=True, name="URGENT^Case")
     page = client.get("/?show=not-analysed").text
     assert keys(page) == [] and 'data-suspected="1"' in page and "<title>(1) suspected" in page
-    told = (
-        r'data-flagged="2\d{3}-[^"]+" data-title="([^"]+)" data-who="URGENT, Case" data-short="70 y F">Subdural 31 ml'
-    )
-    found = re.search(told, page)
-    assert found is not None and found[1] == "Suspected intracranial haemorrhage"
+    assert re.search(r'data-flagged="2\d{3}-[^"]+"', page)
+    assert 'data-who="URGENT, Case" data-short="70 y F">Subdural 31 ml' in page
+    assert 'data-title="Suspected intracranial haemorrhage"' in page
 
 
 def test_negative_and_not_analysed_say_so_in_words(node: Node, client: TestClient) -> None:

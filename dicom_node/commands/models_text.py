@@ -13,6 +13,7 @@ from dicom_node.tables.models import InstalledModel, InUse
 from inference.errors import ModelError
 from inference.models.card import Figure, ModelCard, OperatingPoint
 from inference.models.operating import predict
+from reports.vocabulary.terms import vocabulary_of
 
 MINUTES = "%Y-%m-%d %H:%M %Z"
 
@@ -101,7 +102,7 @@ def points_text(card: ModelCard, prevalence: float, threshold: float | None) -> 
     if threshold is not None and not any(marked):
         lines.append(f"In use is the card's own threshold, {threshold:g}, which is none of these points.")
     shown = next((p for p, used in zip(card.operating_points, marked, strict=True) if used), card.operating_points[0])
-    return "\n".join([*lines, point_in_words(shown, prevalence)])
+    return "\n".join([*lines, point_in_words(shown, prevalence, vocabulary_of(card.question).noun)])
 
 
 def _point_row(point: OperatingPoint, prevalence: float, used: bool) -> tuple[str, ...]:
@@ -118,11 +119,11 @@ def _point_row(point: OperatingPoint, prevalence: float, used: bool) -> tuple[st
     )
 
 
-def point_in_words(point: OperatingPoint, prevalence: float) -> str:
-    """What a reader will live with, as a sentence."""
+def point_in_words(point: OperatingPoint, prevalence: float, noun: str) -> str:
+    """What a reader will live with, as a sentence; `noun` is what is looked for."""
     expected, sick = predict(point, prevalence), 100 * prevalence
     told = (
-        f"With the aim {point.aim:g}: of 100 studies about {sick:.3g} show a haemorrhage; {expected.found_per_100:.1f} "
+        f"With the aim {point.aim:g}: of 100 studies about {sick:.3g} show {noun}; {expected.found_per_100:.1f} "
         f"of them are flagged, and {expected.false_alarms_per_100:.1f} others are flagged wrongly"
     )
     if math.isnan(expected.ppv.value):

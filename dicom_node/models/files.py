@@ -48,15 +48,21 @@ def copy_model(card: ModelCard, source: Path, draft: Path) -> ModelCard:
     weights = Path(str(card.weights))
     if not weights.is_file():
         raise ModelError(f"{weights}: the weights are not there")
-    for file, name in ((source, CARD), *((each, each.name) for each in (weights, *companions(card)))):
-        shutil.copyfile(file, draft / name)
-        with (draft / name).open("rb") as copied:
-            os.fsync(copied.fileno())
+    _copy(source, draft / CARD)
+    _copy(weights, draft / weights.name)
+    copied = load_card(draft / CARD)
+    read_weights(copied)
+    for each in companions(card):
+        _copy(each, draft / each.name)
+    companions(copied)
     sync_folder(draft)
-    card = load_card(draft / CARD)
-    read_weights(card)
-    companions(card)
-    return card
+    return copied
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    with target.open("rb") as copied:
+        os.fsync(copied.fileno())
 
 
 def companions(card: ModelCard) -> tuple[Path, ...]:

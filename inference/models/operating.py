@@ -11,7 +11,7 @@ from inference.models.card import Figure, OperatingPoint
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Of 100 studies: how many bleeds are found, how many other studies are flagged; PPV and NPV in 0..1.
+    """Of 100 studies: how many that show what is looked for are flagged, how many others; PPV and NPV in 0..1.
 
     NaN where there is no such value: a PPV where nothing is ever flagged, an NPV where everything is.
     """
@@ -23,7 +23,7 @@ class Prediction:
 
 
 def predict(point: OperatingPoint, prevalence: float) -> Prediction:
-    """What is to be expected of a point where `prevalence` (0..1) of the studies show a haemorrhage."""
+    """What is to be expected of a point where `prevalence` (0..1) of the studies show what is looked for."""
     if not 0 <= prevalence <= 1:
         raise ValueError(f"a prevalence lies in 0..1, not {prevalence}")
     sensitivity, specificity = point.sensitivity, point.specificity

@@ -42,7 +42,7 @@ class QualityPage:
 
 
 def show_quality(request: Request) -> Response:
-    """GET /quality?question=haemorrhage&weeks=26&scanner=3; the body alone when the page's own script asks."""
+    """GET /quality?question=haemorrhage&weeks=26&scanner=3."""
     asked = request.query_params
     weeks = next((period for period in PERIODS if str(period) == asked.get("weeks")), PERIODS[1])
     with site_of(request).database.read() as tx:
@@ -50,7 +50,7 @@ def show_quality(request: Request) -> Response:
         question = next((each for each in known if each == asked.get("question")), known[0])
         page = quality_page(tx, clock.utc_now(), question, weeks, asked.get("scanner", ""))
     context = {"page": page, "periods": PERIODS, "late": LATE, "before": BEFORE, "percent": percent, "known": known}
-    return render(request, "quality/quality_body.html" if "part" in asked else "quality/quality.html", context)
+    return render(request, "quality/quality.html", context)
 
 
 def quality_page(tx: Transaction, now: datetime, question: str, weeks: int, scanner: str) -> QualityPage:

@@ -1,6 +1,9 @@
 // Keys, buttons and menus of the worklist and of a study's page, and coming back to where the reader was.
 "use strict";
 
+const MOVED = "The list has just moved: please press again.";
+const PUT_BACK = "Only what is marked as read can be put back here; a read study is under Mine or All.";
+
 async function send(form) {
   const row = form.closest("tr");
   const who = row?.querySelector(".name")?.textContent;
@@ -36,7 +39,7 @@ function press(verb, none) {
   const button = within?.querySelector(`[data-do=${verb}]`);
   if (!within) toast("Choose a study first, with j and k.");
   else if (!button) toast(none);
-  else if (Date.now() < settledAt && isList) toast("The list has just moved: please press again.");
+  else if (Date.now() < settledAt && isList) toast(MOVED);
   else button.form.requestSubmit(button);
 }
 
@@ -61,14 +64,15 @@ const KEYS = {
   k: () => move(-1),
   a: () => press("acknowledge", "There is nothing to acknowledge here."),
   r: () => press("read", "Acknowledge it first, then mark it as read."),
-  u: () => press("unread", "Only what is marked as read can be put back here; a read study is under Mine or All."),
+  u: () => press("unread", PUT_BACK),
   d: () => follow("a.name"),
   "/": () => at("q")?.focus(),
   "?": () => at("help")?.showModal(),
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || document.querySelector("dialog[open]")) return;
+  const combined = event.ctrlKey || event.altKey || event.metaKey || event.isComposing;
+  if (combined || document.querySelector("dialog[open]")) return;
   if (event.key === "Escape") {
     leave(event);
     return;
@@ -86,7 +90,7 @@ document.addEventListener("click", (event) => {
   }
   if (!event.isTrusted || event.detail === 0 || Date.now() > settledAt || !event.target.closest("[data-do]")) return;
   event.preventDefault();
-  toast("The list has just moved: please press again.");
+  toast(MOVED);
 }, true);
 
 for (const kind of ["click", "auxclick"]) {
@@ -104,15 +108,15 @@ document.addEventListener("submit", (event) => {
 
 // Coming back from a study, the reader is where he was, with the same filter.
 addEventListener("pagehide", () => {
-  const key = live?.classList.contains("study-page") ? live.dataset.live.split("/")[2].split("?")[0] : null;
-  if (key) sessionStorage.setItem("came-from", key);
+  const study = live?.dataset.live?.match(/^\/studies\/([^?]+)/);
+  if (study) sessionStorage.setItem("came-from", study[1]);
   else if (isList && here() >= 0) sessionStorage.setItem("came-from", rowsOnPage()[here()].dataset.key);
 });
 
 function arrive() {
   const key = sessionStorage.getItem("came-from");
   const row = key && live.querySelector(`tr[data-key="${CSS.escape(key)}"]`);
-  if (row) row.focus();
+  row?.focus();
   sessionStorage.removeItem("came-from");
 }
 
@@ -123,5 +127,6 @@ if (isList) {
   at("help-button").addEventListener("click", () => at("help").showModal());
 } else {
   const list = sessionStorage.getItem("list");
-  for (const link of list ? document.querySelectorAll('.back a, .top nav a[href="/"]') : []) link.setAttribute("href", list);
+  const links = document.querySelectorAll('.back a, .top nav a[href="/"]');
+  if (list) links.forEach((link) => link.setAttribute("href", list));
 }

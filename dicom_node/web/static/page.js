@@ -18,7 +18,9 @@ let lost = false;
 let settledAt = 0;
 let serverAhead = 0; // ms that the server's clock is ahead of this one
 let source = null;
-let leaving = null; // the row that its reader has just acted on, and its looks before: what takes its place gets the focus
+let leaving = null; // the row that its reader has just acted on, and its looks before: its successor gets the focus
+
+const twoDigits = (number) => String(number).padStart(2, "0");
 
 function duration(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
@@ -26,14 +28,15 @@ function duration(seconds) {
   const hours = Math.floor(whole / 3600);
   if (whole < 60) return `${whole} s`;
   if (hours < 1) return `${minutes} min`;
-  return hours < 24 ? `${hours} h ${String(minutes).padStart(2, "0")} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+  if (hours < 24) return `${hours} h ${twoDigits(minutes)} min`;
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
 function localTime(moment, seconds = true) {
   const form = { hour: "2-digit", minute: "2-digit", hour12: false };
   const time = moment.toLocaleTimeString([], seconds ? { ...form, second: "2-digit" } : form);
   const today = moment.toDateString() === new Date().toDateString();
-  const day = `${moment.getFullYear()}-${String(moment.getMonth() + 1).padStart(2, "0")}-${String(moment.getDate()).padStart(2, "0")}`;
+  const day = [moment.getFullYear(), twoDigits(moment.getMonth() + 1), twoDigits(moment.getDate())].join("-");
   return today ? time : `${day} ${time}`;
 }
 
@@ -56,7 +59,7 @@ function rowsOnPage() {
   return [...live.querySelectorAll("tr[id]")];
 }
 
-// What is typed or ticked, opened, or told by a script is not the server's to take back; what has data-still it leaves alone.
+// What is typed, ticked, opened or told by a script is not the server's to take back, nor is what has data-still.
 const SENT = { value: "defaultValue", checked: "defaultChecked" };
 const KEEPING = {
   beforeNodeMorphed: (node) => !node.hasAttribute?.("data-still"),
@@ -85,8 +88,15 @@ function show(text) {
   dropBlanks(fresh);
   Idiomorph.morph(live, fresh, { callbacks: KEEPING });
   tick();
+  if (rowsOnPage().map((row) => row.id).join() !== before.join()) settledAt = Date.now() + SETTLE_MS;
+  refocus(focused, focusedRow, before);
+  for (const each of shown) each();
+  entitle();
+}
+
+// The focus stays where it was; a row that its reader has dealt with gives it to the one that takes its place.
+function refocus(focused, focusedRow, before) {
   const rows = rowsOnPage();
-  if (rows.map((row) => row.id).join() !== before.join()) settledAt = Date.now() + SETTLE_MS;
   const place = focusedRow && rows[Math.min(before.indexOf(focusedRow), rows.length - 1)];
   const left = leaving && (!leaving.row.isConnected || leaving.row.className !== leaving.looks);
   if (left && leaving.row.contains(focused) && place !== leaving.row) {
@@ -96,8 +106,6 @@ function show(text) {
     (focused.isConnected ? focused : same || place || live).focus({ preventScroll: true });
   }
   if (left) leaving = null;
-  for (const each of shown) each();
-  entitle();
 }
 
 function entitle() {
@@ -110,37 +118,42 @@ function entitle() {
 }
 
 async function refresh() {
-  if (fetching) {
-    again = true;
-    return;
-  }
+  again = fetching;
+  if (fetching) return;
   fetching = true;
   try {
-    const headers = etag ? { "If-None-Match": etag } : {};
-    const response = await fetch(live.dataset.live, { headers, cache: "no-store", signal: AbortSignal.timeout(SILENCE_MS) });
-    if (response.status === 404) location.reload();
-    if (response.ok) {
-      const text = await response.text();
-      serverAhead = Date.parse(response.headers.get("Date")) - Date.now() || 0;
-      if (Math.abs(serverAhead) < 2000) serverAhead = 0;
-      etag = response.headers.get("ETag");
-      show(text);
-    }
-    if (response.ok || response.status === 304) {
-      updatedAt = new Date();
-      connected();
-    } else if (response.status !== 404) {
-      disconnected();
-    }
+    await update();
   } catch {
     disconnected();
   } finally {
     fetching = false;
   }
-  if (again) {
-    again = false;
-    refresh();
+  if (again) refresh();
+}
+
+async function update() {
+  const headers = etag ? { "If-None-Match": etag } : {};
+  const signal = AbortSignal.timeout(SILENCE_MS);
+  const response = await fetch(live.dataset.live, { headers, cache: "no-store", signal });
+  if (response.status === 404) {
+    location.reload();
+    return;
   }
+  if (response.ok) await take(response);
+  if (response.ok || response.status === 304) {
+    updatedAt = new Date();
+    connected();
+  } else {
+    disconnected();
+  }
+}
+
+async function take(response) {
+  const text = await response.text();
+  serverAhead = Date.parse(response.headers.get("Date")) - Date.now() || 0;
+  if (Math.abs(serverAhead) < 2000) serverAhead = 0;
+  etag = response.headers.get("ETag");
+  show(text);
 }
 
 function connected() {
@@ -148,20 +161,23 @@ function connected() {
   lost = false;
   at("lost").hidden = true;
   document.body.classList.remove("stale");
-  at("link").dataset.state = "live";
-  write(at("link").querySelector(".text"), `Live ${localTime(updatedAt)}`);
-  entitle();
+  tellLink("live", `Live ${localTime(updatedAt)}`);
 }
 
 function disconnected() {
   if (lost) return;
   lost = true;
   const since = updatedAt ? localTime(updatedAt) : "the page was opened";
-  write(at("lost"), `Connection lost. What is shown here is of ${since} and may be out of date: new studies do not appear. Trying to reconnect…`);
+  const consequence = "may be out of date: new studies do not appear. Trying to reconnect…";
+  write(at("lost"), `Connection lost. What is shown here is of ${since} and ${consequence}`);
   at("lost").hidden = false;
   document.body.classList.add("stale");
-  at("link").dataset.state = "lost";
-  write(at("link").querySelector(".text"), "Not connected");
+  tellLink("lost", "Not connected");
+}
+
+function tellLink(state, text) {
+  at("link").dataset.state = state;
+  write(at("link").querySelector(".text"), text);
   entitle();
 }
 
@@ -174,10 +190,10 @@ function listen() {
   };
   source.addEventListener("changed", heard);
   source.addEventListener("alive", heard);
-  source.addEventListener("error", () => disconnected());
+  source.addEventListener("error", disconnected);
 }
 
-// A browser opens few connections to one server: studies in background tabs give theirs back, the worklist keeps its own.
+// A browser opens few connections to one server: background tabs of studies give theirs back, the list keeps its own.
 function pause() {
   if (isList) return;
   source?.close();
@@ -203,7 +219,9 @@ function toast(text) {
   write(at("toast"), text);
   at("toast").hidden = false;
   clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => { at("toast").hidden = true; }, 5000);
+  toastTimer = setTimeout(() => {
+    at("toast").hidden = true;
+  }, 5000);
 }
 
 async function post(url) {
@@ -211,7 +229,7 @@ async function post(url) {
   return (await response.json()).said;
 }
 
-// Somebody looks at the study: colleagues see it on their lists. That it could not be said does not keep anybody from it.
+// Somebody looks at the study: colleagues see it on their lists. That it could not be said keeps nobody from it.
 function tellOpened(url) {
   post(url).catch(() => {});
 }

@@ -5,6 +5,7 @@
 (() => {
   const DICOMWEB = "/dicom-web";
   const BRAIN = { windowWidth: 80, windowCenter: 40 };
+  const WARNING = { color: "#ffd479", fontSize: 11 };
   const asked = new URLSearchParams(location.search);
 
   const is = (attribute, value) => ({ weight: 10, attribute, constraint: { equals: { value } }, required: true });
@@ -54,7 +55,7 @@
       { style: { color: "#fff", fontSize: 14, lineHeight: 1.3, whiteSpace: "nowrap" } },
       link(React, "/", "‹ Worklist"),
       link(React, `/studies/${encodeURIComponent(asked.get("StudyInstanceUIDs"))}`, "Result and feedback"),
-      React.createElement("div", { style: { color: "#ffd479", fontSize: 11 } }, "Research software, not for diagnostic use"),
+      React.createElement("div", { style: WARNING }, "Research software, not for diagnostic use"),
     );
 
   window.config = {
