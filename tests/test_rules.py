@@ -81,6 +81,46 @@ def test_first_fitting_rule_decides_and_none_is_a_decline() -> None:
     assert only(rules, replace(HEAD, age_years=None)).decline == "No rule is written for such a series."
 
 
+@pytest.fixture
+def two_questions(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The question of each pipeline, as if there were another one."""
+    monkeypatch.setattr("dicom_node.routes.QUESTIONS", ["haemorrhage", "skull"])
+    return {"haemorrhage": "haemorrhage", "skull": "skull", "own": "skull"}
+
+
+def test_each_question_has_its_own_first_rule(two_questions: dict[str, str]) -> None:
+    """One that declines or ignores speaks of every question, or of its own alone; a pipeline answers its own."""
+    written = [
+        {"name": "no MR", "decline": "No MR.", "when": {"modality": {"is": ["MR"]}}},
+        {"name": "no thin", "decline": "Too thin.", "question": "skull", "when": {"spacing_mm": {"below": 2}}},
+        {"name": "no long", "ignore": "Too long.", "question": "haemorrhage", "when": {"slices": {"at_least": 99}}},
+        {"name": "bleed", "pipeline": "haemorrhage"},
+        {"name": "bone", "pipeline": "own", "when": {"slices": {"at_least": 10}}},
+    ]
+    rules = Rules.model_validate({"rule": written})
+
+    def decided(**changes: Any) -> dict[str, str]:
+        found = rules.decide(replace(HEAD, **changes), two_questions)
+        return {question: rule.name for question, rule in found.items()}
+
+    assert decided() == {"haemorrhage": "bleed", "skull": "bone"}
+    assert decided(modality="MR") == {"haemorrhage": "no MR", "skull": "no MR"}
+    assert decided(spacing_mm=1.0) == {"haemorrhage": "bleed", "skull": "no thin"}
+    assert decided(slices=100) == {"haemorrhage": "no long", "skull": "bone"}
+    assert decided(slices=5) == {"haemorrhage": "bleed", "skull": "no rule"}
+
+
+def test_only_questions_whose_pipelines_are_named_are_asked(two_questions: dict[str, str]) -> None:
+    """Where no rule names a pipeline, every question is declined in the rules' words."""
+    some = Rules.model_validate({"rule": [{"name": "bleed", "pipeline": "haemorrhage"}]})
+    assert list(some.decide(HEAD, two_questions)) == ["haemorrhage"]
+    none = Rules.model_validate({"rule": [{"name": "nothing", "decline": "Closed."}]})
+    assert {question: rule.decline for question, rule in none.decide(HEAD, two_questions).items()} == {
+        "haemorrhage": "Closed.",
+        "skull": "Closed.",
+    }
+
+
 @pytest.mark.parametrize(
     ("written", "named"),
     [
@@ -89,6 +129,8 @@ def test_first_fitting_rule_decides_and_none_is_a_decline() -> None:
         ('name = "r"\ndecline = "x"\nwhen.kernel = { matches = "[" }', "matches"),
         ('name = "r"\ndecline = "x"\npipeline = "p"', "exactly one"),
         ('name = "r"', "exactly one"),
+        ('name = "r"\npipeline = "p"\nquestion = "haemorrhage"', "the pipeline's own is meant"),
+        ('name = "r"\ndecline = "x"\nquestion = "lungs"', "no question 'lungs'"),
         ('name = "r"\ndecline = "{unknown}"', "unknown"),
         ('name = "r"\ndecline = "{slices.__class__}"', "unknown name"),
         ('name = "r"\ndecline = "{modality"', "}"),
