@@ -1,4 +1,4 @@
-# Sourced by the scripts here: makes the project's own virtual environment in .venv and installs into it what is missing.
+# Sourced by the scripts here: makes the project's own virtual environment in .venv and installs what is missing.
 # PyTorch comes first and alone, pinned, so that nothing that follows pulls another build of it.
 
 TORCH="torch==2.13.0"

@@ -5,7 +5,8 @@
 
 const NEWS_MS = 20000;
 const SOUND_NOTE =
-  "This is how it sounds. After the page is loaded anew, the browser lets it sound once you have clicked or typed in it.";
+  "This is how it sounds. " +
+  "After the page is loaded anew, the browser lets it sound once you have clicked or typed in it.";
 const NOTICE_NOTE = "A notification says what is suspected and age and sex, no name.";
 const REFUSED_NOTE = "This browser does not permit notifications to this page: see its settings for the site.";
 const remembered = (name) => localStorage.getItem(name) === "on";
