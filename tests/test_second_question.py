@@ -24,7 +24,7 @@ from dicom_node.commands.analyse_files import analyse_files
 from dicom_node.commands.listing import worklist as worklist_entries
 from dicom_node.commands.phantom import PATIENTS, write_patient
 from dicom_node.derived import flag
-from dicom_node.entities import ChoiceKind, Urgency
+from dicom_node.entities import Choice, ChoiceKind, Urgency
 from dicom_node.errors import SettingsError
 from dicom_node.models.store import ModelStore, open_engine
 from dicom_node.outbox import dicom
@@ -39,6 +39,7 @@ from dicom_node.tables.feedback import Opinion, Verdict
 from dicom_node.tables.views import overview
 from dicom_node.tables.worklist import Part, Standing
 from dicom_node.web import words
+from dicom_node.web.reader.study import study_page
 from inference.engines.local import Engine
 from inference.findings import NotAnalysable, Result
 from inference.pipelines.base import Given as Images
@@ -365,3 +366,29 @@ def test_a_rule_for_a_question_that_there_is_not_is_refused(tmp_path: Path) -> N
     rules.write_text((HERE / "routes.toml").read_text().replace('question = "skull_present"', 'question = "skul"'))
     with pytest.raises(SettingsError, match="there is no question 'skul' "):
         load_rules(rules)
+
+
+def test_a_series_that_one_question_takes_is_chosen(tmp_path: Path) -> None:
+    """Whatever the rank of the rule by which another one declines it."""
+    node = core(tmp_path)
+    node.receive(head())
+    uid, series = study_uid(head()), str(head()[0].SeriesInstanceUID)
+    with node.database.write() as tx:
+        for question, kind, rank in (
+            ("skull_present", ChoiceKind.ANALYSE, 10),
+            ("haemorrhage", ChoiceKind.DECLINED, 5),
+        ):
+            jobs.put_choice(tx, Choice(series, uid, question, 1, kind, "rule", "reason", rank=rank))
+        page = study_page(tx, uid)
+    assert [choice.kind for choice in page.of_series(series)] == [ChoiceKind.ANALYSE, ChoiceKind.DECLINED]
+
+
+def test_a_notification_names_the_question_that_is_urgent(node: Core, bleeding_head: list[Dataset]) -> None:
+    with node.database.read() as tx:
+        item = worklist.get(tx, study_uid(bleeding_head))
+        assert item is not None
+        (row,) = overview.rows(tx, [item])
+    quiet = Part("haemorrhage", Standing.NEGATIVE, Urgency.LOW)
+    urgent = Part("skull_present", Standing.POSITIVE, Urgency.HIGH)
+    assert words.alarm(row) == "Suspected intracranial haemorrhage"
+    assert words.alarm(replace(row, item=replace(item, parts=(quiet, urgent)))) == "Skull seen"

@@ -62,6 +62,7 @@ def make_templates(settings: Settings) -> Jinja2Templates:
     templates = Jinja2Templates(directory=HERE / "templates")
     environment = templates.env
     environment.trim_blocks = environment.lstrip_blocks = True
+    environment.auto_reload = False  # it would look at every file of a page again for every answer
     environment.filters.update(words.FILTERS)
     environment.globals.update(ae_title=settings.node.ae_title, reader_of=reader_of, questions=QUESTIONS)
     return templates

@@ -58,6 +58,12 @@ def nothing_looked_for(item: WorklistItem) -> str:
     return f"No {' or '.join(nouns) or 'finding'} was looked for: read as usual."
 
 
+def alarm(row: WorklistRow) -> str:
+    """What a notification of a suspected study begins with: the question that is urgent in it."""
+    urgent = (part for part in row.item.parts if part.urgency is row.item.urgency)
+    return next((vocabulary_of(part.question).positive for part in urgent), "Suspected")
+
+
 def state(row: WorklistRow) -> str:
     """Where the study stands with its readers, and with whom where a name was given."""
     acted = row.item.acted_at is not None and row.item.reader
@@ -152,6 +158,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "lines": headlines.lines,
     "headline": headlines.headline,
     "vocabulary": vocabulary_of,
+    "alarm": alarm,
     "state": state,
     "choice_reason": choice_reason,
     "finding": finding,

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from dicom_node import clock
 from dicom_node.derived import growth
 from dicom_node.derived.flag import in_order
-from dicom_node.entities import Analysis, Choice, Delivery, Job
+from dicom_node.entities import Analysis, Choice, ChoiceKind, Delivery, Job
 from dicom_node.tables import deliveries, feedback, instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.feedback import Feedback
@@ -37,13 +37,12 @@ class StudyPage:
         return next((each for each in self.analyses if each.question == question), None)
 
     def of_series(self, series_uid: str) -> list[Choice]:
-        """What was decided for a series, question by question."""
-        return [choice for choice in self.choices if choice.series_uid == series_uid]
-
-    def feedback_on(self, analysis: Analysis) -> list[Feedback]:
-        """What was said of a result, the newest first."""
-        about = (analysis.question, analysis.version, analysis.made_at)
-        return [each for each in self.feedback if (each.question, each.version, each.result_made_at) == about]
+        """What was decided for a series, question by question: first where it was chosen, last where it was ignored."""
+        kinds = list(ChoiceKind)
+        return sorted(
+            (choice for choice in self.choices if choice.series_uid == series_uid),
+            key=lambda choice: (kinds.index(choice.kind), in_order(choice.question)),
+        )
 
 
 def show_study(request: Request) -> Response:

@@ -22,7 +22,7 @@ from dicom_node.tables.views import overview, search
 from dicom_node.tables.worklist import ReadingOrder, Show, WorklistItem
 from dicom_node.web.notices import dicom_port, not_living
 from dicom_node.web.site import reader_of, render, site_of
-from dicom_node.web.viewer.opening import viewer_link
+from dicom_node.web.viewer.opening import viewer_links
 
 ROWS_A_PAGE = 50
 LONGEST_SEARCH = 100
@@ -115,7 +115,7 @@ def context_of(request: Request) -> dict[str, object]:
         "first": offset_of(view) + 1,
         "alarms": alarms,
         "counts": counts,
-        "open_link": partial(viewer_link, request),
+        "open_link": viewer_links(request),
         "is_overdue": partial(is_overdue, order),
         "now": now,
         "trouble": trouble,

@@ -1,5 +1,6 @@
 """What opening a row of the worklist opens: OHIF as this node serves it, the study's page, or the site's own viewer."""
 
+from collections.abc import Callable
 from urllib.parse import quote, urlencode
 
 import structlog
@@ -19,18 +20,21 @@ WEASIS = '$dicom:rs --url "{dicomweb}" -r "studyUID={study_uid}"'  # weasis.org,
 log = structlog.get_logger()
 
 
-def viewer_link(request: Request, study: Study) -> str:
+def viewer_links(request: Request) -> Callable[[Study], str]:
     """Where a row leads by the setting `[viewer] opens`; the study's own page where the node has no viewer."""
     site = site_of(request)
-    opens, page = site.settings.viewer.opens, f"/studies/{study.study_uid}"
-    if opens == "node" and has_viewer(site):
-        return f"{page}/viewer"
-    if opens in ("node", "page"):
-        return page
-    if opens == "weasis":
-        command = WEASIS.format(dicomweb=f"{request.base_url}dicom-web", study_uid=study.study_uid)
-        return f"weasis://?{quote(command, safe='')}"
-    return filled(opens, study)
+    opens, here = site.settings.viewer.opens, has_viewer(site)
+
+    def link(study: Study) -> str:
+        page = f"/studies/{study.study_uid}"
+        if opens in ("node", "page"):
+            return f"{page}/viewer" if opens == "node" and here else page
+        if opens == "weasis":
+            command = WEASIS.format(dicomweb=f"{request.base_url}dicom-web", study_uid=study.study_uid)
+            return f"weasis://?{quote(command, safe='')}"
+        return filled(opens, study)
+
+    return link
 
 
 def filled(template: str, study: Study) -> str:
