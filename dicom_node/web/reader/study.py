@@ -44,6 +44,11 @@ class StudyPage:
             key=lambda choice: (kinds.index(choice.kind), in_order(choice.question)),
         )
 
+    def feedback_on(self, analysis: Analysis) -> list[Feedback]:
+        """What was said of a result, the newest first."""
+        about = (analysis.question, analysis.version, analysis.made_at)
+        return [each for each in self.feedback if (each.question, each.version, each.result_made_at) == about]
+
 
 def show_study(request: Request) -> Response:
     """GET /studies/{study_uid}; only the part that changes when asked by the page's own script."""
