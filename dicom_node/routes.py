@@ -152,8 +152,8 @@ class Rules(BaseModel):
 
     def _first(self, features: Features, question: str, known: Mapping[str, str]) -> Rule:
         for rule in self.rule:
-            of_question = known.get(rule.pipeline) if rule.pipeline else rule.question
-            if of_question in (question, None) and rule.fits(features):
+            spoken_of = {known.get(rule.pipeline)} if rule.pipeline else {rule.question or question}
+            if question in spoken_of and rule.fits(features):
                 return rule
         return Rule(name="no rule", decline="No rule is written for such a series.")
 
