@@ -1,4 +1,4 @@
-"""The commands; what they print is made in listing.py, how they fail in command_line.py."""
+"""The commands; what they print is made in listing.py, how they fail in frame.py."""
 
 import sys
 from pathlib import Path

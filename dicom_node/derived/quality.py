@@ -6,6 +6,7 @@ from dicom_node.tables import feedback
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.quality import Outcome, monday_of
 from dicom_node.tables.rows import Row
+from inference.pipelines.registry import question_of
 
 
 def note_outcome(tx: Transaction, study_uid: str, question: str) -> None:
@@ -35,7 +36,7 @@ def note_outcome(tx: Transaction, study_uid: str, question: str) -> None:
         week=monday_of(datetime.fromisoformat(item["received_at"])).isoformat(),
         scanner=_scanner_id(tx, study_uid, question),
         outcome=outcome,
-        turnaround=_turnaround_ms(item) if outcome is Outcome.FLAGGED else None,
+        turnaround=_turnaround_ms(item) if outcome is Outcome.FLAGGED and question_of(question).urgent else None,
         judged=feedback.last_verdict(tx, study_uid, question, outcome is Outcome.FLAGGED) or "",
     )
 

@@ -131,7 +131,9 @@ class ModelStore:
         check_names(card, source)
         made = described(card, source, now, by)
         with self._writable().read() as tx:
-            before = models.get(tx, made.model_id)
+            before, asked = models.get(tx, made.model_id), models.questions(tx).get(made.name, made.question)
+        if asked != made.question:
+            raise CommandError(f"{made.name} is installed for the question {asked!r}: give this model another name")
         if before is not None and before.card_sha256 != made.card_sha256:
             raise CommandError(f"{title(before)} is installed with another card: give this one another version")
         if before is not None and self.is_whole(before):

@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -29,9 +28,6 @@ from dicom_node.steps.retain import retain
 from dicom_node.steps.route import route_due
 from dicom_node.tables import processes
 from dicom_node.tables.database import Database, open_database
-
-if TYPE_CHECKING:
-    pass
 
 STUCK_S = 180.0
 DECODE_S = 60.0  # a sender waits for its answer meanwhile

@@ -65,6 +65,7 @@ def choose(tx: Transaction, series: Series, rules: Rules, now: datetime) -> list
             question=choice.question,
             decision=str(choice.kind),
             reason=choice.reason,
+            instead=choice.instead,
         )
     return choices
 
