@@ -49,7 +49,8 @@ class Site:
 
     def made(self, accession: str, kind: str) -> Dataset:
         """An object that the node made of a study."""
-        return dcmread(self.served.data / "results" / self.studies[accession] / "1" / f"{kind.lower()}.dcm")
+        folder = self.served.data / "results" / self.studies[accession] / "haemorrhage" / "1"
+        return dcmread(folder / f"{kind.lower()}.dcm")
 
     def source(self, accession: str, sop_uid: str) -> Dataset:
         """An image as received."""
