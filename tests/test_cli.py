@@ -18,6 +18,7 @@ from dicom_node.commands.main import main
 from dicom_node.entities import ItemState, ResultObject, Urgency
 from dicom_node.settings import load_settings
 from dicom_node.tables import deliveries, processes, results, worklist
+from dicom_node.tables.worklist import Part, Standing
 
 COMMANDS = ["demo", "serve", "node", "worker", "web", "analyse", "submit", "worklist", "jobs", "retry", "echo"]
 COMMANDS += ["feedback", "config check", "config show"]
@@ -150,9 +151,9 @@ def test_worklist_and_jobs_as_json(tmp_path: Path, node: Core) -> None:
     with node.database.write() as tx:
         item = worklist.get(tx, uid)
         assert item is not None
-        worklist.put(
-            tx, replace(item, urgency=Urgency.HIGH, state=ItemState.UNREAD, headline="Ä", flagged_at=now, version=2)
-        )
+        parts = (Part("haemorrhage", Standing.POSITIVE, Urgency.HIGH, version=2),)
+        flagged = replace(item, parts=parts, urgency=Urgency.HIGH, state=ItemState.UNREAD, headline="Ä")
+        worklist.put(tx, replace(flagged, flagged_at=now, version=2))
         for version in (1, 2):
             made = ResultObject("SR", f"1.2.{version}", "1.2", "1.3", tmp_path / "sr.dcm")
             results.add_object(tx, uid, "haemorrhage", version, made, now)
