@@ -153,7 +153,7 @@ def test_power_cut_between_files_and_rows(node: Core, monkeypatch: pytest.Monkey
         raise PowerCutError
 
     with monkeypatch.context() as patched:
-        patched.setattr(removal, "forget", power_cut)
+        patched.setattr(removal, "forget_study", power_cut)
         with pytest.raises(PowerCutError):
             retain(node.database, node.archive, (node.archive.size_bytes() - 10) / 1e9)
     assert node.number("SELECT count(*) FROM instances WHERE study_uid = :uid", uid=uid(1)) == 4
