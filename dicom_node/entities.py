@@ -41,6 +41,9 @@ class JobState(StrEnum):
     SUPERSEDED = "superseded"  # a better or newer series took its place before it ran
 
 
+UNDER_WAY = (JobState.QUEUED, JobState.RUNNING)
+
+
 class DeliveryState(StrEnum):
     """Where an object for a destination stands."""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dicom_node.entities import FindingRow, Urgency
-from dicom_node.tables.worklist import Part, PartFinding, Standing, WorklistItem
+from dicom_node.tables.worklist import Part, PartFinding, Standing, WorklistItem, present_findings
 from inference.findings import volume_text
 from reports.change import phrase
 from reports.vocabulary.terms import vocabulary_of
@@ -69,9 +69,8 @@ def positive_or_negative(
 ) -> str:
     """A result of its own, without a row: what it says, with the probability."""
     standing = Standing.POSITIVE if suspected else Standing.NEGATIVE
-    present = [PartFinding(each.name, each.volume_ml) for each in found if each.present]
-    by_size = tuple(sorted(present, key=lambda each: -each.volume_ml))
-    return say_part(Part(question, standing, Urgency.MEDIUM, probability=probability, findings=by_size))
+    findings = present_findings(found)
+    return say_part(Part(question, standing, Urgency.MEDIUM, probability=probability, findings=findings))
 
 
 def say_findings(found: tuple[PartFinding, ...]) -> str:

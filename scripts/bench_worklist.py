@@ -19,11 +19,10 @@ import numpy as np
 from web_support import SHA256, Node, make_node, serving
 
 from dicom_node import clock
-from dicom_node.derived import flag
 from dicom_node.entities import Analysis, FindingRow, ItemState, Study, Urgency
 from dicom_node.tables import instances, results, worklist
 from dicom_node.tables.database import Transaction
-from dicom_node.tables.worklist import Part, Standing, WorklistItem
+from dicom_node.tables.worklist import Part, Standing, WorklistItem, present_findings
 from inference.pipelines.registry import QUESTIONS
 
 FAMILIES = ("MÜLLER", "SMITH", "GARCÍA", "ROSSI", "KOWALSKI", "JANSEN", "NOVAK", "SILVA", "YILMAZ", "DUBOIS")
@@ -99,7 +98,8 @@ def add_study(tx: Transaction, number: int, at: datetime, chance: random.Random)
     if urgency is not Urgency.MEDIUM:
         analysis = analysis_of(uid, urgency is Urgency.HIGH, at)
         standing = Standing.POSITIVE if analysis.suspected else Standing.NEGATIVE
-        part = Part(QUESTIONS[0], standing, urgency, 1, analysis.probability, flag.present(analysis))
+        findings = present_findings(analysis.findings) if analysis.suspected else ()
+        part = Part(QUESTIONS[0], standing, urgency, 1, analysis.probability, findings)
         results.add_analysis(tx, analysis)
     reader = "" if state is ItemState.UNREAD else chance.choice(("Dr Bench", "Dr Other"))
     worklist.put(

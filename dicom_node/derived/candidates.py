@@ -2,12 +2,11 @@
 
 from datetime import datetime
 
-from dicom_node.entities import Choice, ChoiceKind, Job, JobKind, JobState, SeriesState
+from dicom_node.entities import UNDER_WAY, Choice, ChoiceKind, Job, JobKind, JobState, SeriesState
 from dicom_node.tables import instances, jobs, models
 from dicom_node.tables.database import Transaction
 from inference.pipelines.registry import QUESTIONS
 
-UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.DONE)
 LAST = -1_000_000
 
 
@@ -24,7 +23,7 @@ def ask_for_picture(tx: Transaction, choice: Choice, now: datetime) -> None:
 def standing_job(tx: Transaction, choice: Choice) -> Job | None:
     """The newest analysis for this question that is done or under way."""
     found = [job for job in analyses_of(tx, choice.study_uid) if job.question == choice.question]
-    return next((job for job in reversed(found) if job.state in UNFINISHED), None)
+    return next((job for job in reversed(found) if job.state in (*UNDER_WAY, JobState.DONE)), None)
 
 
 def analyses_of(tx: Transaction, study_uid: str) -> list[Job]:

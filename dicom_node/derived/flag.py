@@ -10,10 +10,10 @@ from datetime import datetime
 
 from dicom_node.derived import growth, quality
 from dicom_node.derived.candidates import analyses_of
-from dicom_node.entities import Analysis, Choice, ChoiceKind, ItemState, Job, JobState, SeriesState, Urgency
+from dicom_node.entities import UNDER_WAY, Analysis, Choice, ChoiceKind, ItemState, Job, JobState, Urgency
 from dicom_node.tables import instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
-from dicom_node.tables.worklist import Part, PartFinding, Standing, WorklistItem
+from dicom_node.tables.worklist import Part, Standing, WorklistItem, present_findings
 from inference.change import Growth
 from inference.pipelines.registry import QUESTIONS, question_of
 
@@ -69,7 +69,7 @@ def gather(tx: Transaction, study_uid: str) -> list[Known]:
     """
     analyses, asked = results.analyses_of_study(tx, study_uid), analyses_of(tx, study_uid)
     choices = jobs.choices_of_study(tx, study_uid)
-    receiving = any(s.state is not SeriesState.ROUTED for s in instances.series_of_study(tx, study_uid))
+    receiving = instances.is_receiving(tx, study_uid)
     names = (
         {each.question for each in analyses} | {each.question for each in asked} | {each.question for each in choices}
     )
@@ -79,7 +79,7 @@ def gather(tx: Transaction, study_uid: str) -> list[Known]:
             tuple(each for each in analyses if each.question == question),
             tuple(each for each in asked if each.question == question),
             tuple(each for each in choices if each.question == question),
-            growth.of_study(tx, study_uid, question),
+            growth.of_result(tx, next((each for each in reversed(analyses) if each.question == question), None)),
             receiving,
         )
         for question in sorted(names, key=in_order)
@@ -114,17 +114,11 @@ def with_result(known: Known, before: Part | None, state: ItemState) -> Part:
         urgency=urgency,
         version=latest.version,
         probability=latest.probability,
-        findings=present(latest),
+        findings=present_findings(latest.findings) if latest.suspected else (),
         raised_by=raised_by,
         growth=known.growth,
         growth_lowered=before is not None and before.grown and not grown and state in UNSEEN,
     )
-
-
-def present(analysis: Analysis) -> tuple[PartFinding, ...]:
-    """The findings that are present in a suspected study, the largest first."""
-    found = [PartFinding(each.name, each.volume_ml) for each in analysis.findings if each.present]
-    return tuple(sorted(found, key=lambda each: -each.volume_ml)) if analysis.suspected else ()
 
 
 def without_result(known: Known) -> Part:
@@ -132,7 +126,7 @@ def without_result(known: Known) -> Part:
     failed = [job for job in known.jobs if job.state is JobState.FAILED]
     declined = [choice for choice in known.choices if choice.kind is ChoiceKind.DECLINED]
     part = Part(known.question, Standing.RECEIVING, Urgency.MEDIUM)
-    if any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in known.jobs):
+    if any(job.state in UNDER_WAY for job in known.jobs):
         return replace(part, standing=Standing.QUEUED)
     if failed:
         part = replace(part, standing=Standing.FAILED, reason=failed[-1].error or "", job_id=failed[-1].job_id)

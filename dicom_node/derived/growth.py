@@ -147,10 +147,16 @@ def volume(finding: FindingRow, drawn: bool) -> Volume:
 
 def of_study(tx: Transaction, study_uid: str, question: str) -> Growth | None:
     """What stands for a study now: the question's latest result against the last scan before it."""
-    scan, analyses = scans.latest(tx, study_uid, question), results.analyses_of_study(tx, study_uid, question)
-    if scan is None or not analyses or scan.version != analyses[-1].version:
+    analyses = results.analyses_of_study(tx, study_uid, question)
+    return of_result(tx, analyses[-1] if analyses else None)
+
+
+def of_result(tx: Transaction, latest: Analysis | None) -> Growth | None:
+    """The same for who holds the question's latest result already; None without one."""
+    scan = scans.latest(tx, latest.study_uid, latest.question) if latest else None
+    if latest is None or scan is None or scan.version != latest.version:
         return None
-    return growth_since_last_scan(tx, scan, analyses[-1])
+    return growth_since_last_scan(tx, scan, latest)
 
 
 def later_scans(tx: Transaction, scan: Scan) -> list[Scan]:

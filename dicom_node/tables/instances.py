@@ -132,6 +132,11 @@ def series_of_study(tx: Transaction, study_uid: str) -> list[Series]:
     return tx.all(Series, "SELECT * FROM series WHERE study_uid = :uid", uid=study_uid)
 
 
+def is_receiving(tx: Transaction, study_uid: str) -> bool:
+    """Whether images of a study may still come, or a series of it waits for the router."""
+    return any(series.state is not SeriesState.ROUTED for series in series_of_study(tx, study_uid))
+
+
 def move(tx: Transaction, series: Series, state: SeriesState) -> bool:
     """Move a series on, if nothing has changed since it was read; False when something has."""
     return bool(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from dicom_node.entities import ItemState, Urgency
+from dicom_node.entities import FindingRow, ItemState, Urgency
 from dicom_node.tables.database import Transaction
 from inference.change import Growth
 
@@ -58,6 +58,12 @@ class PartFinding:
 
     name: str
     volume_ml: float
+
+
+def present_findings(findings: Sequence[FindingRow]) -> tuple[PartFinding, ...]:
+    """The findings that are present, the largest first."""
+    found = [PartFinding(each.name, each.volume_ml) for each in findings if each.present]
+    return tuple(sorted(found, key=lambda each: -each.volume_ml))
 
 
 @dataclass(frozen=True, slots=True)

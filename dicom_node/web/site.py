@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,8 +20,6 @@ from inference.pipelines.registry import QUESTIONS
 HERE = Path(__file__).parent
 READER_COOKIE = "reader"
 LONGEST_NAME = 60
-
-
 A_YEAR_S = 365 * 24 * 3600
 
 
@@ -50,6 +48,11 @@ def site_of(request: Request) -> Site:
 def reader_of(request: Request) -> str:
     """The name that the reader has typed in this browser; a name only, no login. Empty where none was."""
     return plain_name(unquote(request.cookies.get(READER_COOKIE, "")))
+
+
+def keep_reader(answer: Response, name: str) -> None:
+    """Let this browser keep the name."""
+    answer.set_cookie(READER_COOKIE, quote(name), max_age=A_YEAR_S, httponly=True, samesite="strict")
 
 
 def plain_name(text: str) -> str:

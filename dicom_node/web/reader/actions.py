@@ -5,7 +5,7 @@ The name is what the reader once typed, kept in a cookie of the browser. It is n
 
 from collections.abc import Callable
 from datetime import datetime
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -18,7 +18,7 @@ from dicom_node.tables import worklist
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.worklist import WorklistItem
 from dicom_node.web.refusals import NO_STUDY
-from dicom_node.web.site import A_YEAR_S, READER_COOKIE, plain_name, reader_of, site_of
+from dicom_node.web.site import READER_COOKIE, keep_reader, plain_name, reader_of, site_of
 
 LONGEST_FORM = 4096
 Act = Callable[[Transaction, WorklistItem, datetime, str], bool]
@@ -89,7 +89,7 @@ async def name_reader(request: Request) -> Response:
     name = plain_name(form.get("name", [""])[0])
     answer = RedirectResponse(back(request), 303)
     if name:
-        answer.set_cookie(READER_COOKIE, quote(name), max_age=A_YEAR_S, httponly=True, samesite="strict")
+        keep_reader(answer, name)
     else:
         answer.delete_cookie(READER_COOKIE)
     return answer

@@ -6,7 +6,7 @@ around every form (security.py).
 
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 import structlog
 from starlette.concurrency import run_in_threadpool
@@ -21,7 +21,7 @@ from dicom_node.tables import feedback, results
 from dicom_node.tables.database import Database, Transaction
 from dicom_node.tables.feedback import Opinion, Verdict
 from dicom_node.web.reader.feedback_csv import csv_pages
-from dicom_node.web.site import A_YEAR_S, READER_COOKIE, plain_name, reader_of, site_of
+from dicom_node.web.site import keep_reader, plain_name, reader_of, site_of
 from inference.pipelines.registry import QUESTIONS
 from reports.vocabulary.terms import vocabulary_of
 
@@ -62,7 +62,7 @@ async def give(request: Request) -> Response:
         return JSONResponse({"said": "Thank you, this is kept."})
     answer = RedirectResponse(f"/studies/{study_uid}#feedback-{about.question}-{about.version}", 303)
     if not reader_of(request):
-        answer.set_cookie(READER_COOKIE, quote(given.reader), max_age=A_YEAR_S, httponly=True, samesite="strict")
+        keep_reader(answer, given.reader)
     return answer
 
 
