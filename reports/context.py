@@ -11,7 +11,7 @@ from inference.findings import Result
 from inference.input.stack import SliceStack
 from reports.vocabulary.terms import Vocabulary, vocabulary_of
 
-_PRODUCT = "triage-node"
+PRODUCT = "triage-node"
 
 
 class Kind(StrEnum):
@@ -72,7 +72,7 @@ class ReportOptions:
     picture_for_negative: bool = False
     picture_for_not_analysed: bool = False
     omit_empty_frames: bool = False
-    manufacturer: str = _PRODUCT
+    manufacturer: str = PRODUCT
     institution: str = ""
     device_serial_number: str = "1"
 

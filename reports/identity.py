@@ -11,17 +11,13 @@ from pydicom.dataset import Dataset
 
 from inference.findings import ModelIdentity
 from inference.input.elements import text, zone_of
-from reports.context import _PRODUCT, Kind, ReportContext
+from reports.context import PRODUCT, Kind, ReportContext
 from reports.vocabulary.terms import vocabulary_of
 
 # The namespace of every UID made here (RFC 9562 version 5, written as PS3.5 B.2 has it).
 _NAMESPACE = uuid.UUID("8f1f3e0c-54a2-5f0e-9a37-0d6c1c6f6f51")
-
-
 _FIRST_SERIES = 9100  # of the first question; each further one begins ten later
 _SERIES_PLACE = {Kind.SC: 1, Kind.SR: 2, Kind.SEG: 3, Kind.KO: 4}
-
-
 _SERIES_DESCRIPTION = {
     Kind.SC: "result picture (research only)",
     Kind.SR: "report (research only)",
@@ -74,13 +70,13 @@ class Identity:
 
     @property
     def model_name(self) -> str:
-        return plain(self.model.name)[:64] if self.model else _PRODUCT
+        return plain(self.model.name)[:64] if self.model else PRODUCT
 
     @property
     def software_versions(self) -> list[str]:
         """The program's version, then the model's."""
         model = [plain(f"{self.model.name} {self.model.version}")[:64]] if self.model else []
-        return [f"{_PRODUCT} {program_version()}", *model]
+        return [f"{PRODUCT} {program_version()}", *model]
 
 
 def result_series_uid(study_uid: str, question: str, kind: Kind) -> str:
@@ -131,6 +127,6 @@ def plain(words: str) -> str:
 def program_version() -> str:
     """The version of this program, as installed."""
     try:
-        return version(_PRODUCT)
+        return version(PRODUCT)
     except PackageNotFoundError:
         return "unknown"

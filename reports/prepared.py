@@ -23,7 +23,6 @@ class Prepared:
 
     context: ReportContext
     options: ReportOptions
-    vocabulary: Vocabulary
     sources: tuple[Dataset, ...]
     headers: tuple[Dataset, ...]
     multiframe: bool
@@ -39,6 +38,11 @@ class Prepared:
         """What was found in them."""
         return self.context.result
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words of the question that was answered."""
+        return self.context.vocabulary
+
     def who(self, kind: Kind) -> Identity:
         """The identity of one of the objects."""
         return identify(kind, self.context)
@@ -50,7 +54,6 @@ def prepare(context: ReportContext, options: ReportOptions) -> Prepared:
     return Prepared(
         context=context,
         options=options,
-        vocabulary=context.vocabulary,
         sources=sources,
         headers=slice_headers(sources, context.stack),
         multiframe="PerFrameFunctionalGroupsSequence" in sources[0],

@@ -164,19 +164,19 @@ def not_analysed(
         built = build_not_analysed(headers, reason, question, clock.utc_now().astimezone(), 1, (), options)
         outputs = write(built, series, question, out)
     return SeriesAnswer(
-        series.study_uid,
-        series.series_uid,
-        question,
-        pipeline,
-        "not_analysed",
-        reason,
-        None,
-        None,
-        (),
-        (),
-        outputs,
-        None,
-        None,
+        study_uid=series.study_uid,
+        series_uid=series.series_uid,
+        question=question,
+        pipeline=pipeline,
+        status="not_analysed",
+        reason=reason,
+        suspected=None,
+        probability=None,
+        findings=(),
+        slices=(),
+        outputs=outputs,
+        seconds=None,
+        model=None,
     )
 
 

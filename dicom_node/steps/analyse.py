@@ -17,15 +17,7 @@ from dicom_node import clock, headlines
 from dicom_node.analysis import analysis_of, examine, part10_bytes, report_options, result_object, without_pixels
 from dicom_node.archive import Archive
 from dicom_node.derived import candidates, flag, growth
-from dicom_node.entities import (
-    Analysis,
-    ChoiceKind,
-    Job,
-    JobKind,
-    JobState,
-    ResultObject,
-    Scan,
-)
+from dicom_node.entities import Analysis, ChoiceKind, Job, JobKind, JobState, ResultObject, Scan
 from dicom_node.errors import TriageNodeError
 from dicom_node.settings import Settings
 from dicom_node.tables import deliveries, instances, jobs, results, scans, worklist
@@ -183,10 +175,8 @@ def explain(database: Database, archive: Archive, settings: Settings, job: Job, 
         built = build_not_analysed(headers, reason, job.question, now.astimezone(), version, replaced, options)
         made = store(archive, job, version, built)
     with database.write() as tx:
-        if (
-            results.next_version(tx, job.study_uid, job.question) != version
-        ):  # a result came meanwhile: no picture is needed
-            made = []
+        if results.next_version(tx, job.study_uid, job.question) != version:
+            made = []  # a result came meanwhile: no picture is needed
         if not jobs.finish(tx, job, owner, JobState.DONE if made else JobState.SUPERSEDED):
             raise LeaseLost(f"job {job.job_id}")
         send_out(tx, settings, job, version, made, now)

@@ -1,4 +1,4 @@
-"""Watch: frees jobs whose worker has died, so that another takes them."""
+"""Requeue: frees jobs whose worker has died, so that another takes them."""
 
 import structlog
 

@@ -132,7 +132,7 @@ class Database:
     def data_version(self) -> int:
         """A number that changes when another connection has committed (PRAGMA data_version)."""
         with self.read() as tx:
-            return int((tx.row("PRAGMA data_version") or {"data_version": 0})["data_version"])
+            return tx.number("PRAGMA data_version")
 
     def _connection(self) -> SqliteDatabase:
         held: _Connection | None = getattr(self._local, "held", None)

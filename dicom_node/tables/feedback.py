@@ -23,9 +23,9 @@ class Verdict(StrEnum):
     """What a reader says of a result."""
 
     AGREE = "agree"
-    MISSED = "missed"  # there is a haemorrhage, and none was suspected
-    FALSE_ALARM = "false_alarm"  # there is none, and one was suspected
-    WRONG_TYPE = "wrong_type"  # there is one, of other types than those named
+    MISSED = "missed"  # what was looked for is there, and was not suspected
+    FALSE_ALARM = "false_alarm"  # it is not there, and was suspected
+    WRONG_TYPE = "wrong_type"  # it is there, of other types than those named
     WITHDRAWN = "withdrawn"  # the reader takes back what he said; counts as if never said
 
 

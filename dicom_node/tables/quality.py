@@ -1,7 +1,7 @@
 """How the node did, one row a study and question: week, scanner, what became of it, what a reader said of that.
 
-`note` derives the row from the other tables, inside the transaction that changes them. The row outlives the study in
-the archive, whose other rows go when room is needed. Triggers keep the sums that the page shows.
+`derived.quality` makes the row from the other tables, inside the transaction that changes them. The row outlives the
+study in the archive, whose other rows go when room is needed. Triggers keep the sums that the page shows.
 """
 
 from dataclasses import dataclass

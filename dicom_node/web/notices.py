@@ -12,11 +12,7 @@ NEEDED = {
     "node": "The receiving process does not run: no images can arrive and no results are delivered.",
     "worker": "The analysing process does not run: studies arrive but are not analysed.",
 }
-
-
 START = "Start it with: triage-node serve"
-
-
 LEVELS = ("bad", "warn", "good")
 
 

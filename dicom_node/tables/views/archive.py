@@ -1,6 +1,6 @@
 """What the archive holds, as a DICOM query sees it: images as received and the node's own results in one list.
 
-A `Condition` is one matching key (PS3.4 C.2.2.2). Those on columns are answered by the database; whoever asks looks
+A `MatchingKey` is a condition (PS3.4 C.2.2.2). Those on columns are answered by the database; whoever asks looks
 into the files for the others. An own result that came back from a PACS counts once, as the node wrote it.
 """
 

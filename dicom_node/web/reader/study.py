@@ -1,4 +1,4 @@
-"""The page of one study, and how refusals are said."""
+"""The page of one study."""
 
 from dataclasses import dataclass
 
