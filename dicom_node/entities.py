@@ -50,6 +50,7 @@ class DeliveryState(StrEnum):
     WAITING = "waiting"
     SENT = "sent"
     FAILED = "failed"  # attempts used up; `retry` revives it
+    WITHDRAWN = "withdrawn"  # it names a patient whose images were corrected since: it is not sent
 
 
 class Urgency(StrEnum):
@@ -84,8 +85,23 @@ class Incoming:
 
 
 @dataclass(frozen=True, slots=True)
+class Patient:
+    """Whose images they are (PS3.3 C.7.1.1), as one data set says; '' where absent. `issuer` is the Patient ID's."""
+
+    patient_id: str = ""
+    issuer: str = ""
+    patient_name: str = ""
+    birth_date: str = ""
+    sex: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Study:
-    """Patient and study attributes as last sent."""
+    """Patient and study attributes as last sent.
+
+    `study_uid` is the Study Instance UID; of a second patient under the same one it is derived, and `sent_uid` is what
+    the images say.
+    """
 
     study_uid: str
     patient_id: str
@@ -96,6 +112,33 @@ class Study:
     description: str
     study_date: str
     age: str = ""
+    issuer: str = ""
+    sent_uid: str = ""
+
+    @property
+    def patient(self) -> Patient:
+        """Whose study it is."""
+        return Patient(self.patient_id, self.issuer, self.patient_name, self.birth_date, self.sex)
+
+
+class Decision(StrEnum):
+    """What IT says of patients who contradict each other under one Study Instance UID."""
+
+    NONE = ""  # nothing is sent
+    APART = "apart"  # several people, each with own results
+    ONE = "one"  # one person
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Patients under one Study Instance UID who cannot be the same person by what their images say."""
+
+    sent_uid: str
+    identities: tuple[Patient, ...]
+    noted_at: datetime
+    decision: Decision = Decision.NONE
+    decided_at: datetime | None = None
+    decided_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,12 +43,13 @@ def build_not_analysed(
     version: int,
     replaces: tuple[Replaced, ...],
     options: ReportOptions,
+    kept_as: str = "",
 ) -> tuple[ReportObject, ...]:
     """The picture that says why there is no result, where it is configured or an earlier picture must be taken back."""
     if not picture_due(options.picture_for_not_analysed, replaces):
         return ()
     source = sources[0]
-    study_uid, series_uid = str(source.StudyInstanceUID), str(source.SeriesInstanceUID)
+    study_uid, series_uid = kept_as or str(source.StudyInstanceUID), str(source.SeriesInstanceUID)
     who = Identity(
         kind=Kind.SC,
         question=question,

@@ -41,8 +41,9 @@ class ReportContext:
     `sources` are the headers of the series' instances in any order (one data set where it is multi-frame); slice i of
     the stack is frame `stack.frames[i]` of the source `stack.sop_uids[i]`. `now` is timezone-aware and is written in
     the zone it carries, or in the source's own where that states one. `version` counts from 1 and becomes the Instance
-    Number; `replaces` are the objects of the version before. `growth` is the change since the patient's last scan,
-    whose own report is `earlier_report`.
+    Number. `kept_as` is the study's UID where the node keeps it, from which those of the objects follow; empty where
+    it is the sources' own. `replaces` are the objects of the version before. `growth` is the change since the patient's
+    last scan, whose own report is `earlier_report`.
     """
 
     sources: tuple[Dataset, ...]
@@ -53,6 +54,7 @@ class ReportContext:
     replaces: tuple[Replaced, ...] = ()
     growth: Growth | None = None
     earlier_report: Replaced | None = None
+    kept_as: str = ""
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -99,12 +99,13 @@ def hashed_uid(*what: str) -> str:
 def identify(kind: Kind, context: ReportContext) -> Identity:
     """The identity of one object of this result."""
     stack, result = context.stack, context.result
+    study_uid = context.kept_as or stack.study_uid
     return Identity(
         kind=kind,
         question=result.question,
-        series_uid=result_series_uid(stack.study_uid, result.question, kind),
+        series_uid=result_series_uid(study_uid, result.question, kind),
         sop_uid=result_sop_uid(
-            stack.study_uid, result.question, kind, context.version, stack.series_uid, result.model.sha256
+            study_uid, result.question, kind, context.version, stack.series_uid, result.model.sha256
         ),
         version=context.version,
         now=written_time(context.now, context.sources[0]),

@@ -71,6 +71,11 @@ def ct(
     return ds
 
 
+def uids(dataset: Dataset) -> tuple[str, str, str]:
+    """Study, series and SOP Instance UID, as the tables' functions take them."""
+    return str(dataset.StudyInstanceUID), str(dataset.SeriesInstanceUID), str(dataset.SOPInstanceUID)
+
+
 def head(slices: int = 24, omit: Sequence[int] = (), **options: Any) -> list[Dataset]:
     """A whole head (24 slices, 5 mm apart), without the slices that are to be omitted."""
     return [ct(index, **options) for index in range(slices) if index not in omit]
@@ -147,7 +152,7 @@ class Core:
     def series(self, dataset: Dataset) -> Series:
         """The row of a data set's series."""
         with self.database.read() as tx:
-            found = instances.get_series(tx, str(dataset.SeriesInstanceUID))
+            found = instances.get_series(tx, str(dataset.StudyInstanceUID), str(dataset.SeriesInstanceUID))
         assert found is not None
         return found
 

@@ -4,84 +4,34 @@ The engine here is scripted, since no network can be told to suspect once and no
 real. What the real engine says is in test_end_to_end.py.
 """
 
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from pydicom import dcmread
-from reports_support import MODEL, result_for
+from scripted import ScriptedEngine, route, work
 from series import Core, core, ct, head
 
 from dicom_node import analysis, clock
 from dicom_node.entities import ItemState, JobState, Urgency
 from dicom_node.headlines import headline
-from dicom_node.routes import load_rules
 from dicom_node.steps import analyse
 from dicom_node.steps.analyse import analyse_next
-from dicom_node.steps.complete import complete_due
 from dicom_node.steps.requeue import expire_leases
-from dicom_node.steps.route import route_due
 from dicom_node.tables import deliveries, jobs, results, worklist
 from dicom_node.tables.worklist import WorklistItem
-from inference.engines.local import Engine
-from inference.findings import Finding, Measurement, ModelIdentity, NotAnalysable, Result
-from inference.pipelines.base import Given, Question
-from inference.pipelines.haemorrhage.types import HaemorrhageType
-from inference.pipelines.registry import question_of
+from inference.findings import Finding, Measurement, NotAnalysable
 from reports import codes
 
 LONG_AFTER = 1e12
 PACS = [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1, "destination": True}]
 
 
-class ScriptedEngine(Engine):
-    """Answers one stack after another with what the script says."""
-
-    def __init__(self, *script: bool | Exception | Callable[[], object]) -> None:
-        self.script = list(script)
-
-    def run(self, pipeline: str, given: Given) -> Result:
-        """The next answer: suspected or not, an error, or something that happens first (then: suspected)."""
-        answer = self.script.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        if callable(answer):
-            answer()
-        stack = given.stack
-        mask = stack.hu > 40
-        masks = {HaemorrhageType.SUBDURAL: mask} if answer else {}
-        return result_for(stack, masks, bool(answer))
-
-    def question(self, pipeline: str) -> Question:
-        """It says what is read of the images."""
-        return question_of(pipeline)
-
-    def model(self, pipeline: str) -> ModelIdentity:
-        """The model of the results."""
-        return MODEL
-
-
 @pytest.fixture
 def node(tmp_path: Path) -> Core:
     """A node with one destination."""
     return core(tmp_path, peer=PACS)
-
-
-def route(node: Core, explain: bool = False) -> None:
-    """Complete and route everything that has come."""
-    complete_due(node.database, node.settings.complete, LONG_AFTER)
-    route_due(node.database, load_rules(), datetime.now(UTC), explain)
-
-
-def work(node: Core, *script: bool | Exception | Callable[[], object]) -> None:
-    """Run queued jobs with these answers."""
-    engine = ScriptedEngine(*script)
-    for _ in script:
-        assert analyse_next(node.database, node.archive, node.settings, engine, "test", lambda job: None)
-    assert not engine.script
 
 
 def item(node: Core) -> WorklistItem:

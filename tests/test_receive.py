@@ -26,7 +26,7 @@ from pydicom.uid import (
 from pynetdicom import _config
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE
-from series import DECODERS, Core, associate, core, ct, data_of, encoded, head, incoming, listening, push, write
+from series import DECODERS, Core, associate, core, ct, data_of, encoded, head, incoming, listening, push, uids, write
 
 from dicom_node.clock import utc_now
 from dicom_node.dicom.same_image import same_image
@@ -76,7 +76,7 @@ def test_bytes_are_stored_as_sent_in_every_syntax(node: Core, shared: Path, monk
             assert association.send_c_store(path).Status == 0x0000
             association.release()
             with node.database.read() as tx:
-                stored = instances.versions(tx, str(dcmread(path, stop_before_pixels=True).SOPInstanceUID))[-1]
+                stored = instances.versions(tx, *uids(dcmread(path, stop_before_pixels=True)))[-1]
             assert stored.transfer_syntax_uid == syntax
             assert data_of(stored.path.read_bytes()) == data_of(path.read_bytes())
             meta = dcmread(stored.path, stop_before_pixels=True).file_meta
@@ -96,7 +96,7 @@ def test_dcmtk_sends_every_syntax(node: Core, shared: Path, tmp_path: Path) -> N
             assert sent.returncode == 0, sent.stderr
             expected = dcmread(file)
             with node.database.read() as tx:
-                stored = instances.versions(tx, str(expected.SOPInstanceUID))[-1]
+                stored = instances.versions(tx, *uids(expected))[-1]
             assert stored.transfer_syntax_uid == expected.file_meta.TransferSyntaxUID
             assert dcmread(stored.path).PixelData == expected.PixelData
 
@@ -313,7 +313,7 @@ def test_series_is_released_by_the_last_of_its_associations(node: Core) -> None:
 def routed(node: Core, dataset: Dataset) -> None:
     """As if the series had been completed and routed."""
     with node.database.write() as tx:
-        series = instances.get_series(tx, str(dataset.SeriesInstanceUID))
+        series = instances.get_series(tx, *uids(dataset)[:2])
         assert series is not None
         assert instances.move(tx, series, SeriesState.ROUTED)
 
@@ -329,8 +329,8 @@ def test_other_demographics_are_a_new_version(node: Core) -> None:
         study = instances.get_study(tx, str(ct(0).StudyInstanceUID))
         assert study is not None
         assert (study.patient_name, study.patient_id, study.accession) == ("Right^Name", "HOSP-1", "ACC9")
-        assert [each.version for each in instances.versions(tx, str(ct(0).SOPInstanceUID))] == [1, 2]
-        assert {each.version for each in instances.of_series(tx, before.series_uid)} == {2}
+        assert [each.version for each in instances.versions(tx, *uids(ct(0)))] == [1, 2]
+        assert {each.version for each in instances.of_series(tx, before.study_uid, before.series_uid)} == {2}
     assert len(node.files()) == 6
 
 
@@ -363,7 +363,7 @@ def test_changed_pixels_or_geometry_reopen(node: Core, change: dict[str, Any]) -
     assert (series.state, series.revision, series.reopened) == (SeriesState.RECEIVING, 2, True)
     assert set(earlier) < set(node.files()) and len(node.files()) == 4
     with node.database.read() as tx:
-        current = {each.sop_uid: each.version for each in instances.of_series(tx, series.series_uid)}
+        current = {each.sop_uid: each.version for each in instances.of_series(tx, series.study_uid, series.series_uid)}
     assert sorted(current.values()) == [1, 1, 2]
 
 
@@ -398,7 +398,7 @@ def test_reconcile_after_a_crash(node: Core) -> None:
     assert not left.exists()
     assert reconcile(node.database, node.archive, DECODERS, utc_now()) == (0, 0)
     with node.database.read() as tx:
-        paths = {each.path for each in instances.of_series(tx, str(ct(0).SeriesInstanceUID))}
+        paths = {each.path for each in instances.of_series(tx, *uids(ct(0))[:2])}
     assert paths == set(node.files()) and orphan in paths and len(paths) == 3
 
 
@@ -412,7 +412,7 @@ def test_reconcile_lets_the_version_before_be_current(node: Core) -> None:
     newer.unlink()
     assert reconcile(node.database, node.archive, DECODERS, utc_now()) == (0, 1)
     with node.database.read() as tx:
-        assert first in {each.path for each in instances.of_series(tx, str(ct(0).SeriesInstanceUID))}
+        assert first in {each.path for each in instances.of_series(tx, *uids(ct(0))[:2])}
     assert node.series(ct(0)).state is SeriesState.RECEIVING
 
 
@@ -422,13 +422,13 @@ def test_reconcile_restores_a_lost_database(node: Core, tmp_path: Path) -> None:
     node.receive([ct(0, shade=3)])
     node.receive([ct(0, shade=5)])
     with node.database.read() as tx:
-        expected = [each.sha256 for each in instances.versions(tx, str(ct(0).SOPInstanceUID))]
+        expected = [each.sha256 for each in instances.versions(tx, *uids(ct(0)))]
     for path in (tmp_path / "data").glob("node.sqlite*"):
         path.unlink()
     again = core(tmp_path / "data")
     assert reconcile(again.database, again.archive, DECODERS, utc_now()) == (5, 0)
     with again.database.read() as tx:
-        assert [each.sha256 for each in instances.versions(tx, str(ct(0).SOPInstanceUID))] == expected
+        assert [each.sha256 for each in instances.versions(tx, *uids(ct(0)))] == expected
     assert again.series(ct(0)).calling_aet == "CT1"
 
 

@@ -166,7 +166,7 @@ def test_geometry_stands_beside_its_instance(database: Database) -> None:
         instances.add_instance(tx, replace(one, sop_uid="1.2.4", path=Path("/3")), frames[:1])
         instances.add_instance(tx, replace(one, series_uid="1.2.2", sop_uid="1.2.5", path=Path("/4")), frames)
         stored = [row["geometry"] for row in tx.rows("SELECT geometry FROM instances ORDER BY path")]
-        assert instances.geometry_of_series(tx, "1.2.1") == [*frames, first]
+        assert instances.geometry_of_series(tx, "1.2", "1.2.1") == [*frames, first]
     assert stored[0] == "[]" and stored[2] == (
         '[{"position": [-10.0, -20.0, 5.5], "orientation": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],'
         ' "slice_thickness_mm": 5.0, "instance_number": 3}]'

@@ -34,7 +34,7 @@ from dicom_node.steps.analyse import analyse_next
 from dicom_node.steps.complete import complete_due
 from dicom_node.steps.deliver import deliver_due
 from dicom_node.steps.route import route_due
-from dicom_node.tables import feedback, jobs, quality, results, worklist
+from dicom_node.tables import feedback, instances, jobs, quality, results, worklist
 from dicom_node.tables.feedback import Opinion, Verdict
 from dicom_node.tables.views import overview
 from dicom_node.tables.worklist import Part, Standing
@@ -379,7 +379,9 @@ def test_a_series_that_one_question_takes_is_chosen(tmp_path: Path) -> None:
             ("haemorrhage", ChoiceKind.DECLINED, 5),
         ):
             jobs.put_choice(tx, Choice(series, uid, question, 1, kind, "rule", "reason", rank=rank))
-        page = study_page(tx, uid)
+        study = instances.get_study(tx, uid)
+        assert study is not None
+        page = study_page(tx, study)
     assert [choice.kind for choice in page.of_series(series)] == [ChoiceKind.ANALYSE, ChoiceKind.DECLINED]
 
 

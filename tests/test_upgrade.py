@@ -49,6 +49,13 @@ GREW: dict[str, Any] = {
     "PatientBirthDate": "19520202",
 }  # study 5's patient
 
+COMING: dict[str, Any] = {
+    "PatientID": "P00020",
+    "PatientName": "Coming^Cory",
+    "PatientBirthDate": "19770731",
+    "PatientSex": "M",
+}  # study 20's patient
+
 
 def unpack(data: Path) -> Path:
     """The database of 0.4.0 as that of the node with this data folder; its path."""
@@ -290,7 +297,7 @@ def test_readers_go_on(node: Core) -> None:
 
 def test_images_go_on_coming(node: Core) -> None:
     """A new study, and the rest of one that was still being received."""
-    new, rest = head(study=77), head(18, study="40.20")[9:]
+    new, rest = head(study=77), head(18, study="40.20", **COMING)[9:]
     node.receive(new)
     node.receive(rest)
     complete_due(node.database, node.settings.complete, LONG_AFTER)

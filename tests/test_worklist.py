@@ -286,7 +286,7 @@ def decide(node: Core, kind: ChoiceKind, reason: str, rank: int = 10, series: in
     uid = f"{STUDY}.{series}"
     choice = Choice(uid, STUDY, QUESTION, 1, kind, "rule", reason, "haemorrhage", rank)
     with node.database.write() as tx:
-        standing = instances.get_series(tx, uid)
+        standing = instances.get_series(tx, STUDY, uid)
         assert standing is not None
         instances.move(tx, standing, SeriesState.ROUTED)
         jobs.put_choice(tx, choice)

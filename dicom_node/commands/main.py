@@ -7,6 +7,7 @@ import click
 
 from dicom_node.commands import listing, text
 from dicom_node.commands.frame import CommandGroup, Invocation, with_settings
+from dicom_node.commands.identity import identity
 from dicom_node.commands.models import models
 from dicom_node.commands.viewer import viewer
 from dicom_node.errors import CommandError
@@ -287,5 +288,6 @@ def config_check(settings: Settings) -> None:
         click.echo(f"peer: {peer.name} {peer.ae_title} {f'{peer.host}:{peer.port}' if peer.host else 'only sends'}")
 
 
+main.add_command(identity)
 main.add_command(models)
 main.add_command(viewer)

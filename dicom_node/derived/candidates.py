@@ -35,6 +35,6 @@ def reconsider(tx: Transaction, study_uid: str, question: str) -> None:
     """The series that was chosen turned out not to be analysable: let the ones that were not needed be routed again."""
     for choice in jobs.choices_of_study(tx, study_uid):
         if choice.question == question and choice.kind is ChoiceKind.NOT_NEEDED:
-            series = instances.get_series(tx, choice.series_uid)
+            series = instances.get_series(tx, study_uid, choice.series_uid)
             if series is not None and series.state is SeriesState.ROUTED:
                 instances.move(tx, series, SeriesState.COMPLETE)

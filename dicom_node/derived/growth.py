@@ -6,7 +6,6 @@ From UTC), and where that is not stated, of this machine's zone.
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from pydicom.dataset import Dataset
 
+from dicom_node.dicom.headers import issuer_of
+from dicom_node.dicom.names import names_differ
 from dicom_node.entities import Analysis, FindingRow, Scan
 from dicom_node.tables import results, scans
 from dicom_node.tables.database import Transaction
@@ -46,13 +47,6 @@ def scan_of(headers: Sequence[Dataset], analysis: Analysis) -> Scan:
         acquired_at=at,
         zone_stated=stated,
     )
-
-
-def issuer_of(header: Dataset) -> str:
-    """The local name space and the universal entity that a Patient ID is from; empty where none is stated."""
-    qualifiers = next(iter(elements.items(header, "IssuerOfPatientIDQualifiersSequence")), Dataset())
-    named = (elements.text(header, "IssuerOfPatientID"), elements.text(qualifiers, "UniversalEntityID"))
-    return "\\".join(part for part in named if part)
 
 
 def acquired_at(headers: Sequence[Dataset]) -> tuple[datetime | None, bool]:
@@ -89,17 +83,7 @@ def contradiction(one: Scan, other: Scan) -> bool:
     if one.birth_date and other.birth_date and one.birth_date != other.birth_date:
         return True
     groups = zip(one.patient_name.split("="), other.patient_name.split("="), strict=False)
-    return any(_names_differ(mine, theirs) for mine, theirs in groups)
-
-
-def _names_differ(one: str, other: str) -> bool:
-    """Family and given name of one component group (PS3.5 6.2.1), whatever their case, accents and punctuation."""
-    pairs = zip(one.split("^")[:2], other.split("^")[:2], strict=False)
-    return any(a and b and a != b for a, b in ((_folded(mine), _folded(theirs)) for mine, theirs in pairs))
-
-
-def _folded(name: str) -> str:
-    return "".join(each for each in unicodedata.normalize("NFKD", name).casefold() if each.isalnum())
+    return any(names_differ(mine, theirs) for mine, theirs in groups)
 
 
 def growth_since_last_scan(tx: Transaction, scan: Scan, analysis: Analysis) -> Growth | None:

@@ -52,7 +52,7 @@ def _scanner_id(tx: Transaction, study_uid: str, question: str) -> int:
     """The scanner of the series that was analysed, otherwise of a CT series; noted when it is new."""
     found = tx.row(
         "SELECT calling_aet AS aet, coalesce(manufacturer, '') AS manufacturer, coalesce(model, '') AS model,"
-        " coalesce(station, '') AS station FROM series s LEFT JOIN equipment USING (series_uid)"
+        " coalesce(station, '') AS station FROM series s LEFT JOIN equipment USING (study_uid, series_uid)"
         " WHERE s.study_uid = :uid ORDER BY series_uid = (SELECT series_uid FROM analyses WHERE study_uid = :uid"
         " AND question = :question ORDER BY version DESC LIMIT 1) DESC, modality = 'CT' DESC, series_uid LIMIT 1",
         uid=study_uid,

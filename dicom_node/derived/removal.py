@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dicom_node.entities import UNDER_WAY
-from dicom_node.tables import deliveries, instances, jobs, quality, results, scans, worklist
+from dicom_node.tables import contradictions, deliveries, instances, jobs, quality, results, scans, worklist
 from dicom_node.tables.database import Transaction
 
 
@@ -14,7 +14,16 @@ def is_finished(tx: Transaction, study_uid: str, destinations: Sequence[str]) ->
     return deliveries.waiting(tx, study_uid, destinations) == 0
 
 
+def leaving_with(tx: Transaction, study_uid: str) -> list[str]:
+    """The studies whose files lie in one folder: all under the same Study Instance UID; none once they have left."""
+    study = instances.get_study(tx, study_uid)
+    return [each.study_uid for each in instances.studies_as_sent(tx, study.sent_uid)] if study else []
+
+
 def forget_study(tx: Transaction, study_uid: str) -> None:
-    """Drop every row of a study."""
+    """Drop every row of a study; with the last under its Study Instance UID what contradicted there."""
+    if len(together := leaving_with(tx, study_uid)) == 1:
+        study = instances.get_study(tx, together[0])
+        contradictions.forget(tx, study.sent_uid if study else study_uid)
     for table in (deliveries, scans, results, jobs, worklist, quality, instances):
         table.forget_study(tx, study_uid)

@@ -78,7 +78,15 @@ def _study(dataset: Dataset) -> Study:
         description=text_of(dataset, "StudyDescription"),
         study_date=text_of(dataset, "StudyDate"),
         age=text_of(dataset, "PatientAge"),
+        issuer=issuer_of(dataset),
     )
+
+
+def issuer_of(dataset: Dataset) -> str:
+    """The local name space and the universal entity that a Patient ID is from; '' where none is stated."""
+    qualifiers = next(iter(elements.items(dataset, "IssuerOfPatientIDQualifiersSequence")), Dataset())
+    named = (elements.text(dataset, "IssuerOfPatientID"), elements.text(qualifiers, "UniversalEntityID"))
+    return "\\".join(part for part in named if part)
 
 
 def _equipment(dataset: Dataset) -> Equipment:

@@ -37,7 +37,7 @@ def dry_run(database: Database, engine: Engine, question: str, sha256: str, limi
         answered = models.last_answers(tx, sha256, limit)
     for before in answered:
         with database.read() as tx:
-            paths = [instance.path for instance in instances.of_series(tx, before.series_uid)]
+            paths = [instance.path for instance in instances.of_series(tx, before.study_uid, before.series_uid)]
         began = perf_counter()
         try:
             result = examine(paths, question, engine).result

@@ -16,7 +16,7 @@ import structlog
 from dicom_node import clock, headlines
 from dicom_node.analysis import analysis_of, examine, part10_bytes, report_options, result_object, without_pixels
 from dicom_node.archive import Archive
-from dicom_node.derived import candidates, flag, growth
+from dicom_node.derived import candidates, flag, growth, identity
 from dicom_node.entities import Analysis, ChoiceKind, Job, JobKind, JobState, ResultObject, Scan
 from dicom_node.errors import TriageNodeError
 from dicom_node.settings import Settings
@@ -25,7 +25,7 @@ from dicom_node.tables.database import Database, Transaction
 from dicom_node.tables.worklist import Standing
 from inference.change import Growth
 from inference.engines.local import Engine
-from inference.findings import NotAnalysable
+from inference.findings import NotAnalysable, Result
 from inference.input.stack import read_series
 from reports.build import build_not_analysed, build_reports
 from reports.context import Kind, Replaced, ReportContext, ReportObject
@@ -72,7 +72,7 @@ def perform(database: Database, archive: Archive, settings: Settings, engine: En
     """Analyse the job's series and leave everything that follows from it."""
     began = perf_counter()
     with database.read() as tx:
-        paths = [instance.path for instance in instances.of_series(tx, job.series_uid)]
+        paths = [instance.path for instance in instances.of_series(tx, job.study_uid, job.series_uid)]
     examined = examine(paths, job.pipeline, engine)
     done = False
     while not done:  # again only if another result of the study was numbered or its last scan measured meanwhile
@@ -80,7 +80,8 @@ def perform(database: Database, archive: Archive, settings: Settings, engine: En
         with database.read() as tx:
             version = results.next_version(tx, job.study_uid, job.question)
             replaced = predecessors(tx, job.study_uid, job.question)
-            analysis = analysis_of(job, version, examined.result, 0.0, now)
+            result = with_warnings(examined.result, identity.warnings(tx, job.study_uid))
+            analysis = analysis_of(job, version, result, 0.0, now)
             scan = growth.scan_of(examined.headers, analysis)
             compared = growth.growth_since_last_scan(tx, scan, analysis)
             earlier_report = report_of(tx, job.question, compared)
@@ -88,9 +89,10 @@ def perform(database: Database, archive: Archive, settings: Settings, engine: En
         context = ReportContext(
             sources=examined.headers,
             stack=examined.stack,
-            result=examined.result,
+            result=result,
             now=now.astimezone(),
             version=version,
+            kept_as=job.study_uid,
             replaces=replaced,
             growth=compared,
             earlier_report=earlier_report,
@@ -100,6 +102,11 @@ def perform(database: Database, archive: Archive, settings: Settings, engine: En
         scan = replace(scan, compared=growth.as_reported(job.question, compared))
         done = finish(database, settings, job, owner, analysis, scan, made)
     log.info("analysed", job=job.job_id, suspected=examined.result.suspected, seconds=round(perf_counter() - began, 2))
+
+
+def with_warnings(result: Result, further: tuple[str, ...]) -> Result:
+    """The result with what the study's other images say about it."""
+    return replace(result, warnings=(*result.warnings, *further)) if further else result
 
 
 def finish(
@@ -129,6 +136,7 @@ def finish(
             scans.add(tx, scan)
             send_out(tx, settings, job, analysis.version, made, analysis.made_at)
             compare_later(tx, scan, analysis)
+            identity.issue_again(tx, job.study_uid, job.series_uid)
         flag.refresh(tx, job.study_uid, analysis.made_at)
     return True
 
@@ -163,7 +171,7 @@ def explain(database: Database, archive: Archive, settings: Settings, job: Job, 
     """Make the picture that says why a study was not analysed; none when it has a result or may still get one."""
     now = clock.utc_now()
     with database.read() as tx:
-        paths = [instance.path for instance in instances.of_series(tx, job.series_uid)]
+        paths = [instance.path for instance in instances.of_series(tx, job.study_uid, job.series_uid)]
         item = worklist.get(tx, job.study_uid)
         version = results.next_version(tx, job.study_uid, job.question)
         replaced = predecessors(tx, job.study_uid, job.question)
@@ -172,7 +180,9 @@ def explain(database: Database, archive: Archive, settings: Settings, job: Job, 
     if part is not None and part.standing in (Standing.NOT_ANALYSED, Standing.FAILED):
         headers, options = without_pixels(read_series(paths)), report_options(settings.report)
         reason = headlines.say_reason(part)
-        built = build_not_analysed(headers, reason, job.question, now.astimezone(), version, replaced, options)
+        built = build_not_analysed(
+            headers, reason, job.question, now.astimezone(), version, replaced, options, job.study_uid
+        )
         made = store(archive, job, version, built)
     with database.write() as tx:
         if results.next_version(tx, job.study_uid, job.question) != version:

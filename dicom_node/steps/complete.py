@@ -35,10 +35,10 @@ def is_complete(tx: Transaction, series: Series, settings: Complete, now: float)
     if quiet_s >= settings.quiet_s:
         return True
     if series.expected is not None:
-        return len(instances.of_series(tx, series.series_uid)) >= series.expected
+        return len(instances.of_series(tx, series.study_uid, series.series_uid)) >= series.expected
     if series.reopened or not series.released or quiet_s < settings.quiet_after_release_s:
         return False
-    shape = stack_shape(instances.geometry_of_series(tx, series.series_uid))
+    shape = stack_shape(instances.geometry_of_series(tx, series.study_uid, series.series_uid))
     return shape.is_volume and not shape.gaps and shape.coverage_mm >= settings.stack_at_least_mm
 
 
@@ -60,7 +60,9 @@ def ask_senders(
         paused = instances.uncounted(tx, now - min(0.5, settings.quiet_after_release_s))
     until = clock.monotonic() + busy_s
     for asked, series in enumerate(paused, 1):
-        expected = count(series.calling_aet, series.study_uid, series.series_uid)
+        with database.read() as tx:
+            study = instances.get_study(tx, series.study_uid)
+        expected = count(series.calling_aet, study.sent_uid if study else series.study_uid, series.series_uid)
         with database.write() as tx:
             instances.set_expected(tx, series, expected)
         if clock.monotonic() >= until:

@@ -1,13 +1,16 @@
 """Receive: one C-STORE request becomes a file and a row, both durable before Success is answered (PS3.4 Annex B).
 
 The same bytes again change nothing. Other bytes under the same SOP Instance UID are kept as a new version; only if
-pixels or geometry differ does the series re-open, otherwise (another syntax, coerced names) just the rows follow.
+pixels or geometry differ does the series re-open, otherwise (another syntax, coerced names) just the rows follow, and
+what was said under a former patient is said again. Images of a further patient under one Study Instance UID are kept
+as a study of their own (see derived.identity).
 """
 
 import hashlib
 import threading
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,16 +18,16 @@ import structlog
 
 from dicom_node import clock
 from dicom_node.archive import Archive
-from dicom_node.derived import flag, removal
+from dicom_node.derived import flag, identity, removal
 from dicom_node.dicom.checks import checked_uid
 from dicom_node.dicom.decoding import Decoders
 from dicom_node.dicom.headers import Described, check_negotiated, describe, read_header
 from dicom_node.dicom.part10 import part10_header
 from dicom_node.dicom.same_image import NOT_IMAGES, same_image
-from dicom_node.entities import Incoming, Instance
+from dicom_node.entities import Incoming, Instance, Study
 from dicom_node.errors import Refused
-from dicom_node.tables import instances, quality, results
-from dicom_node.tables.database import Database
+from dicom_node.tables import contradictions, instances, quality, results
+from dicom_node.tables.database import Database, Transaction
 
 log = structlog.get_logger()
 
@@ -35,7 +38,7 @@ class Receiver:
     def __init__(self, database: Database, archive: Archive, decoders: Decoders) -> None:
         self._database, self._archive, self._decoders = database, archive, decoders
         self._lock = threading.Lock()
-        self._open: dict[int, set[str]] = defaultdict(set)  # association -> series it has sent
+        self._open: dict[int, set[tuple[str, str]]] = defaultdict(set)  # association -> study and series it has sent
 
     def store(self, incoming: Incoming) -> None:
         """Make the object durable. `Refused` with the status for the sender when it cannot be stored."""
@@ -45,27 +48,29 @@ class Receiver:
         dataset = read_header(header + incoming.data)
         check_negotiated(dataset, incoming)
         described = describe(dataset)
+        sent_uid, series_uid = described.study.study_uid, described.series_uid
         with self._lock:
-            self._open[incoming.association].add(described.series_uid)
+            self._open[incoming.association].add((sent_uid, series_uid))
         digest = hashlib.sha256(incoming.data).hexdigest()
-        path = self._archive.instance_path(described.study.study_uid, described.series_uid, described.sop_uid, digest)
+        path = self._archive.instance_path(sent_uid, series_uid, described.sop_uid, digest)
         with self._database.read() as tx:
-            known = instances.versions(tx, described.sop_uid)
+            known = instances.versions(tx, sent_uid, series_uid, described.sop_uid)
         if any(version.sha256 == digest and version.path.exists() for version in known):
             return
         self._archive.put(path, header, incoming.data)
         file = StoredFile(path, digest, incoming.calling_aet, incoming.called_aet, clock.utc_now())
-        record(self._database, self._decoders, described, file)
+        for study_uid in record(self._database, self._decoders, described, file):
+            self._archive.set_aside(study_uid)
 
     def ended(self, association: int, in_good_order: bool) -> None:
         """An association is over; series that no other one is sending are released."""
         with self._lock:
-            series_uids = self._open.pop(association, set())
+            sent = self._open.pop(association, set())
             others = set().union(*self._open.values()) if self._open else set()
-        if in_good_order and (finished := series_uids - others):
+        if in_good_order and (finished := sent - others):
             with self._database.write() as tx:
-                for series_uid in finished:
-                    instances.mark_released(tx, series_uid)
+                for sent_uid, series_uid in finished:
+                    instances.mark_released(tx, sent_uid, series_uid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,39 +84,65 @@ class StoredFile:
     received_at: datetime
 
 
-def record(database: Database, decoders: Decoders, described: Described, file: StoredFile) -> None:
-    """Write the rows of a stored file, in one transaction. Nothing changes when these bytes are known already."""
-    study_uid, sop_uid = described.study.study_uid, described.sop_uid
+def record(database: Database, decoders: Decoders, described: Described, file: StoredFile) -> list[str]:
+    """Write the rows of a stored file, in one transaction. Nothing changes when these bytes are known already.
+
+    Returns the studies that are no more, since their images turned out to be another's.
+    """
+    sent_uid, series_uid, sop_uid = described.study.study_uid, described.series_uid, described.sop_uid
     with database.read() as tx:
-        known = instances.versions(tx, sop_uid)
+        known = instances.versions(tx, sent_uid, series_uid, sop_uid)
     changed = not known or not same_image(known[-1].path, file.path, decoders)
     with database.write() as tx:
-        if (standing := instances.versions(tx, sop_uid)) != known:  # another association was quicker with this image
+        standing = instances.versions(tx, sent_uid, series_uid, sop_uid)
+        if standing != known:  # another association was quicker with this image
             changed, known = True, standing
         if any(version.sha256 == file.sha256 for version in known):
-            return
-        instance = instance_of(described, file, len(known) + 1)
+            return []
         own = results.is_own(tx, sop_uid)
-        if not own or instances.get_study(tx, study_uid) is None:
-            instances.put_study(tx, described.study)
+        study = replace(described.study, sent_uid=sent_uid, study_uid=study_of(tx, described, own, known, changed))
+        instance = instance_of(described, study.study_uid, file, known)
+        before = instances.get_study(tx, study.study_uid)
+        if not own or before is None:
+            instances.put_study(tx, study)
         if changed:
             instances.touch_series(tx, instance, clock.monotonic())
-        instances.add_instance(tx, instance, described.geometry)
-        quality.note_equipment(tx, described.series_uid, study_uid, described.equipment)
+        instances.add_instance(tx, instance, described.geometry, study.patient)
+        quality.note_equipment(tx, series_uid, study.study_uid, described.equipment)
         if changed and not own and described.modality not in NOT_IMAGES:
-            flag.note_arrival(tx, study_uid, file.received_at)
+            flag.note_arrival(tx, study.study_uid, file.received_at)
+        gone = [] if own else note_patient(tx, study, before, series_uid, changed, file.received_at)
     if known and changed:
         log.warning(
             "other pixels or geometry under a known SOP Instance UID", sop_uid=sop_uid, version=instance.version
         )
+    return gone
 
 
-def instance_of(described: Described, file: StoredFile, version: int) -> Instance:
-    """The row of a stored file."""
+def study_of(tx: Transaction, described: Described, own: bool, known: Sequence[Instance], changed: bool) -> str:
+    """The study that a stored file belongs to: an own result's, that of the same pixels, else that of its patient."""
+    if own and (made_for := results.study_of(tx, described.sop_uid)):
+        return made_for
+    return identity.study_for(tx, described.study) if changed else known[-1].study_uid
+
+
+def note_patient(
+    tx: Transaction, study: Study, before: Study | None, series_uid: str, changed: bool, now: datetime
+) -> list[str]:
+    """What follows where the patient is another than the study's was; returns the studies that are no more."""
+    if before is not None and before.patient == study.patient and contradictions.get(tx, study.sent_uid) is None:
+        return []
+    if not changed:
+        identity.issue_again(tx, study.study_uid, series_uid)
+    return identity.note(tx, study.sent_uid, now)
+
+
+def instance_of(described: Described, study_uid: str, file: StoredFile, known: Sequence[Instance]) -> Instance:
+    """The row of a stored file, the next version of those that its study knows."""
     return Instance(
         sop_uid=described.sop_uid,
-        version=version,
-        study_uid=described.study.study_uid,
+        version=1 + max((each.version for each in known if each.study_uid == study_uid), default=0),
+        study_uid=study_uid,
         series_uid=described.series_uid,
         sop_class_uid=described.sop_class_uid,
         transfer_syntax_uid=described.transfer_syntax_uid,
@@ -135,7 +166,8 @@ def reconcile(database: Database, archive: Archive, decoders: Decoders, now: dat
         try:
             dataset = read_header(path.read_bytes())
             digest, sender = path.name.split(".")[-2], str(dataset.file_meta.get("SourceApplicationEntityTitle", ""))
-            record(database, decoders, describe(dataset), StoredFile(path, digest, sender, "", now))
+            for gone in record(database, decoders, describe(dataset), StoredFile(path, digest, sender, "", now)):
+                archive.set_aside(gone)
             adopted += 1
         except Refused as error:
             log.error("a file in the archive cannot be read and is left alone", path=str(path), error=str(error))

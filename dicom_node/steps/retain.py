@@ -26,13 +26,15 @@ def retain(database: Database, archive: Archive, keep_gb: float, destinations: S
         if excess <= 0:
             break
         with database.write() as tx:
-            if not removal.is_finished(tx, study_uid, destinations):
+            together = removal.leaving_with(tx, study_uid)
+            if not all(removal.is_finished(tx, each, destinations) for each in together):
                 continue
-            excess -= archive.size_bytes(study_uid)
-            archive.set_aside(study_uid)
-            removal.forget_study(tx, study_uid)
+            for each in together:
+                excess -= archive.size_bytes(each)
+                archive.set_aside(each)
+                removal.forget_study(tx, each)
         archive.clear_set_aside()
-        removed += 1
+        removed += len(together)
         log.info("removed a finished study to keep the archive within its size", study_uid=study_uid)
     if excess > 0:
         log.warning("the archive is over its size and nothing more is finished and delivered", excess_gb=excess / 1e9)

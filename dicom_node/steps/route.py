@@ -17,7 +17,7 @@ from dicom_node.entities import Choice, ChoiceKind, Job, JobKind, Series, Series
 from dicom_node.routes import NOTHING, Features, Rule, Rules, features_of
 from dicom_node.tables import instances, jobs, results
 from dicom_node.tables.database import Database, Transaction
-from inference.input.geometry import stack_shape
+from inference.input.geometry import share_an_identifier, stack_shape
 
 DAMAGED = Rule(name="damaged", decline="The stored images cannot be read: their files are damaged or lost.", rank=150)
 log = structlog.get_logger()
@@ -102,11 +102,22 @@ def against_others(choice: Choice, standing: Job | None) -> Choice:
     return replace(choice, kind=ChoiceKind.NOT_NEEDED, reason="", pipeline=None, instead=standing.series_uid)
 
 
+def doubled_identifiers(tx: Transaction, series: Series) -> str | None:
+    """Why no image of the series can be named: different ones came under one SOP Instance UID; None where none did."""
+    found = instances.geometry_by_instance(tx, series.study_uid, series.series_uid)
+    most = max(map(share_an_identifier, found.values()), default=1)
+    if most == 1:
+        return None
+    return f"{most} different images of the series came with the same identifier (SOP Instance UID)."
+
+
 def series_features(tx: Transaction, series: Series) -> Features:
     """What the rules see: the header of the series' middle image, and the shape of all."""
-    stored = instances.of_series(tx, series.series_uid)
+    stored = instances.of_series(tx, series.study_uid, series.series_uid)
     middle = stored[len(stored) // 2]
     own = all(results.is_own(tx, instance.sop_uid) for instance in stored)
     header = dcmread(middle.path, stop_before_pixels=True)
-    shape = stack_shape(instances.geometry_of_series(tx, series.series_uid))
+    shape = stack_shape(instances.geometry_of_series(tx, series.study_uid, series.series_uid))
+    if doubled := doubled_identifiers(tx, series):
+        shape = replace(shape, obstacle=doubled)
     return features_of(header, shape, series.calling_aet, own)

@@ -6,6 +6,8 @@ from datetime import datetime
 from dicom_node.entities import Delivery, ResultObject
 from dicom_node.tables.database import Transaction
 
+MAY_GO = "study_uid NOT IN (SELECT study_uid FROM studies JOIN contradictions USING (sent_uid) WHERE decision = '')"
+
 
 def add(tx: Transaction, study_uid: str, destination: str, made: ResultObject) -> None:
     """Put an object into the outbox; nothing changes where it lies there already."""
@@ -22,12 +24,15 @@ def add(tx: Transaction, study_uid: str, destination: str, made: ResultObject) -
 
 
 def due(tx: Transaction, destination: str, now: float) -> list[Delivery]:
-    """What is due for one destination, of the one study that has waited longest."""
+    """What is due for one destination, of the one study that has waited longest.
+
+    Nothing of a study whose patients contradict each other is, before IT has decided.
+    """
     return tx.all(
         Delivery,
         "SELECT * FROM deliveries WHERE state = 'waiting' AND destination = :destination AND next_at <= :now"
         " AND study_uid = (SELECT study_uid FROM deliveries WHERE state = 'waiting' AND destination = :destination"
-        " AND next_at <= :now ORDER BY next_at, delivery_id LIMIT 1) ORDER BY delivery_id",
+        f" AND next_at <= :now AND {MAY_GO} ORDER BY next_at, delivery_id LIMIT 1) ORDER BY delivery_id",
         destination=destination,
         now=now,
     )
@@ -56,6 +61,16 @@ def postpone(tx: Transaction, delivery: Delivery, error: str, next_at: float, li
     )
 
 
+def withdraw(tx: Transaction, study_uid: str, question: str) -> int:
+    """What has not been sent yet of the results for a question never is; how many objects that are."""
+    return tx.run(
+        "UPDATE deliveries SET state = 'withdrawn' WHERE study_uid = :study AND state IN ('waiting', 'failed')"
+        " AND sop_uid IN (SELECT sop_uid FROM results WHERE study_uid = :study AND question = :question)",
+        study=study_uid,
+        question=question,
+    )
+
+
 def revive(tx: Transaction, delivery_id: int) -> bool:
     """Make a failed delivery due again, as if new."""
     sql = "UPDATE deliveries SET state = 'waiting', attempts = 0, next_at = 0 WHERE delivery_id = :id"
@@ -73,9 +88,9 @@ def recent(tx: Transaction, limit: int) -> list[Delivery]:
 
 
 def waiting(tx: Transaction, study_uid: str, destinations: Sequence[str]) -> int:
-    """How many objects of a study these destinations do not have yet, failed ones included."""
+    """How many objects of a study these destinations do not have yet, failed ones included, withdrawn ones not."""
     return tx.number(
-        "SELECT count(*) FROM deliveries WHERE study_uid = :uid AND state <> 'sent'"
+        "SELECT count(*) FROM deliveries WHERE study_uid = :uid AND state IN ('waiting', 'failed')"
         " AND destination IN (SELECT value FROM json_each(:destinations))",
         uid=study_uid,
         destinations=tuple(destinations),

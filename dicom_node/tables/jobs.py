@@ -13,7 +13,7 @@ from dicom_node.tables.database import Transaction
 
 def put_choice(tx: Transaction, choice: Choice) -> None:
     """Record the decision for a series and a question; it replaces an earlier one."""
-    tx.put("choices", choice, key=("series_uid", "question"))
+    tx.put("choices", choice, key=("study_uid", "series_uid", "question"))
 
 
 def choices_of_study(tx: Transaction, study_uid: str) -> list[Choice]:
@@ -34,8 +34,9 @@ def queue(tx: Transaction, kind: JobKind, choice: Choice, priority: int, now: da
         "INSERT INTO jobs (kind, study_uid, series_uid, revision, question, pipeline, rank, priority, state,"
         " created_at) VALUES (:kind, :study, :series, :revision, :question, :pipeline, :rank, :priority, 'queued',"
         " :now)"
-        " ON CONFLICT (series_uid, revision, question, pipeline, kind) DO UPDATE SET state = 'queued', attempts = 0,"
-        " not_before = 0, error = NULL, rank = :rank, priority = :priority WHERE state IN ('superseded', 'failed')",
+        " ON CONFLICT (study_uid, series_uid, revision, question, pipeline, kind) DO UPDATE SET"
+        " state = 'queued', attempts = 0, not_before = 0, error = NULL, rank = :rank, priority = :priority"
+        " WHERE state IN ('superseded', 'failed')",
         kind=kind,
         study=choice.study_uid,
         series=choice.series_uid,
@@ -122,24 +123,25 @@ def revive(tx: Transaction, job_id: int) -> bool:
     return bool(tx.run(f"{sql} AND state = 'failed'", id=job_id))
 
 
-def again(tx: Transaction, study_uid: str, question: str, priority: int) -> bool:
+def again(tx: Transaction, study_uid: str, question: str, priority: int, kind: JobKind = JobKind.ANALYSE) -> bool:
     """Queue the last finished analysis of a study for a question once more: its report is out of date.
 
     False where there is none, or where the next analysis is under way or the series has changed, since a new report
-    then comes anyway.
+    then comes anyway. The same for the picture that says why there is none.
     """
     rows = tx.rows(
         "UPDATE jobs SET state = 'queued', attempts = 0, not_before = 0, error = NULL, priority = :priority"
         " WHERE job_id = (SELECT max(job_id) FROM jobs WHERE study_uid = :uid AND question = :question"
-        " AND kind = 'analyse' AND state = 'done')"
-        " AND EXISTS (SELECT 1 FROM series WHERE series.series_uid = jobs.series_uid"
-        " AND series.revision = jobs.revision) AND NOT EXISTS (SELECT 1 FROM jobs AS other"
-        " WHERE other.study_uid = :uid AND other.question = :question AND other.kind = 'analyse'"
+        " AND kind = :kind AND state = 'done')"
+        " AND EXISTS (SELECT 1 FROM series WHERE (series.study_uid, series.series_uid, series.revision)"
+        " = (jobs.study_uid, jobs.series_uid, jobs.revision)) AND NOT EXISTS (SELECT 1 FROM jobs AS other"
+        " WHERE other.study_uid = :uid AND other.question = :question AND other.kind = :kind"
         " AND other.state IN ('queued', 'running'))"
         " RETURNING job_id",
         uid=study_uid,
         question=question,
         priority=priority,
+        kind=kind,
     )
     return bool(rows)
 

@@ -53,7 +53,7 @@ class Turnarounds:
 def note_equipment(tx: Transaction, series_uid: str, study_uid: str, equipment: Equipment) -> None:
     """Remember what made a series; its first image says it."""
     tx.run(
-        "INSERT OR IGNORE INTO equipment VALUES (:series, :study, :manufacturer, :model, :station)",
+        "INSERT OR IGNORE INTO equipment VALUES (:study, :series, :manufacturer, :model, :station)",
         series=series_uid,
         study=study_uid,
         manufacturer=equipment.manufacturer,

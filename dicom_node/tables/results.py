@@ -67,6 +67,12 @@ def is_own(tx: Transaction, sop_uid: str) -> bool:
     return tx.row("SELECT 1 FROM results WHERE sop_uid = :uid", uid=sop_uid) is not None
 
 
+def study_of(tx: Transaction, sop_uid: str) -> str | None:
+    """The study that an object was made for; None where the node did not make it."""
+    row = tx.row("SELECT study_uid FROM results WHERE sop_uid = :uid", uid=sop_uid)
+    return str(row["study_uid"]) if row else None
+
+
 def forget_study(tx: Transaction, study_uid: str) -> None:
     """Drop what was said of a study."""
     tx.run("DELETE FROM analyses WHERE study_uid = :uid", uid=study_uid)

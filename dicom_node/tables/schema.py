@@ -385,3 +385,89 @@ UPDATE scans SET patient_name = (SELECT patient_name FROM studies s WHERE s.stud
         AND substr(s.patient_name, 1, length(scans.patient_name)) = scans.patient_name);
 """,
 )
+
+# 12: whose images they are. A series and an instance belong to their study: UIDs are not unique in the world, and the
+# same one may come again in another study. Each image keeps the patient it was sent under. A study's `study_uid` is its
+# Study Instance UID; of a second patient under the same one it is derived, and `sent_uid` is what the images say.
+_migration(
+    "identities",
+    """
+ALTER TABLE studies ADD COLUMN issuer TEXT NOT NULL DEFAULT '';
+ALTER TABLE studies ADD COLUMN sent_uid TEXT NOT NULL DEFAULT '';
+UPDATE studies SET sent_uid = study_uid;
+CREATE INDEX studies_as_sent ON studies (sent_uid);
+
+CREATE TABLE series_in_study (
+    study_uid TEXT NOT NULL REFERENCES studies, series_uid TEXT NOT NULL, modality TEXT NOT NULL,
+    calling_aet TEXT NOT NULL, called_aet TEXT NOT NULL, state TEXT NOT NULL, last_at REAL NOT NULL,
+    released INTEGER NOT NULL DEFAULT 0, reopened INTEGER NOT NULL DEFAULT 0, revision INTEGER NOT NULL DEFAULT 1,
+    expected INTEGER, counted INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (study_uid, series_uid));
+INSERT INTO series_in_study SELECT study_uid, series_uid, modality, calling_aet, called_aet, state, last_at, released,
+    reopened, revision, expected, counted FROM series;
+INSERT OR IGNORE INTO series_in_study (study_uid, series_uid, modality, calling_aet, called_aet, state, last_at)
+    SELECT study_uid, series_uid, max(modality), max(calling_aet), max(called_aet), 'receiving', 0 FROM instances
+    GROUP BY study_uid, series_uid;
+
+CREATE TABLE instances_in_series (
+    study_uid TEXT NOT NULL, series_uid TEXT NOT NULL, sop_uid TEXT NOT NULL, version INTEGER NOT NULL,
+    current INTEGER NOT NULL DEFAULT 1, sop_class_uid TEXT NOT NULL, transfer_syntax_uid TEXT NOT NULL,
+    modality TEXT NOT NULL, path TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL,
+    geometry TEXT NOT NULL, received_at TEXT NOT NULL, calling_aet TEXT NOT NULL, called_aet TEXT NOT NULL,
+    patient_id TEXT NOT NULL DEFAULT '', issuer TEXT NOT NULL DEFAULT '', patient_name TEXT NOT NULL DEFAULT '',
+    birth_date TEXT NOT NULL DEFAULT '', sex TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (study_uid, series_uid, sop_uid, version),
+    FOREIGN KEY (study_uid, series_uid) REFERENCES series_in_study) WITHOUT ROWID;
+INSERT INTO instances_in_series SELECT i.study_uid, series_uid, sop_uid, version,
+    version = (SELECT max(version) FROM instances o WHERE (o.sop_uid, o.study_uid, o.series_uid)
+        = (i.sop_uid, i.study_uid, i.series_uid)), sop_class_uid, transfer_syntax_uid, modality, path, bytes, sha256,
+    geometry, received_at, calling_aet, called_aet, patient_id, issuer, patient_name, birth_date, sex
+    FROM instances i JOIN studies s ON s.study_uid = i.study_uid;
+
+CREATE TABLE choices_in_study (
+    study_uid TEXT NOT NULL, series_uid TEXT NOT NULL, question TEXT NOT NULL, revision INTEGER NOT NULL,
+    kind TEXT NOT NULL, rule TEXT NOT NULL, reason TEXT NOT NULL, pipeline TEXT, rank INTEGER NOT NULL,
+    instead TEXT NOT NULL DEFAULT '', PRIMARY KEY (study_uid, series_uid, question),
+    FOREIGN KEY (study_uid, series_uid) REFERENCES series_in_study) WITHOUT ROWID;
+INSERT INTO choices_in_study SELECT study_uid, series_uid, question, revision, kind, rule, reason, pipeline, rank,
+    instead FROM choices;
+
+DROP TABLE choices;
+DROP TABLE instances;
+DROP TABLE series;
+ALTER TABLE series_in_study RENAME TO series;
+ALTER TABLE instances_in_series RENAME TO instances;
+ALTER TABLE choices_in_study RENAME TO choices;
+CREATE INDEX series_receiving ON series (state) WHERE state <> 'routed';
+CREATE INDEX instances_of_series ON instances (series_uid, current);
+CREATE INDEX instances_by_sop ON instances (sop_uid);
+
+CREATE TABLE jobs_in_study (
+    job_id INTEGER PRIMARY KEY, kind TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
+    revision INTEGER NOT NULL, question TEXT NOT NULL, pipeline TEXT NOT NULL, rank INTEGER NOT NULL,
+    priority INTEGER NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, lease_owner TEXT,
+    lease_until REAL, not_before REAL NOT NULL DEFAULT 0, error TEXT, created_at TEXT NOT NULL,
+    UNIQUE (study_uid, series_uid, revision, question, pipeline, kind));
+INSERT INTO jobs_in_study SELECT job_id, kind, study_uid, series_uid, revision, question, pipeline, rank, priority,
+    state, attempts, lease_owner, lease_until, not_before, error, created_at FROM jobs;
+DROP TABLE jobs;
+ALTER TABLE jobs_in_study RENAME TO jobs;
+CREATE INDEX jobs_queued ON jobs (priority DESC, job_id) WHERE state = 'queued';
+CREATE INDEX jobs_running ON jobs (lease_until) WHERE state = 'running';
+
+CREATE TABLE equipment_in_study (
+    study_uid TEXT NOT NULL, series_uid TEXT NOT NULL, manufacturer TEXT NOT NULL, model TEXT NOT NULL,
+    station TEXT NOT NULL, PRIMARY KEY (study_uid, series_uid)) WITHOUT ROWID;
+INSERT INTO equipment_in_study SELECT study_uid, series_uid, manufacturer, model, station FROM equipment;
+DROP TABLE equipment;
+ALTER TABLE equipment_in_study RENAME TO equipment;
+
+CREATE TABLE contradictions (
+    sent_uid TEXT PRIMARY KEY, identities TEXT NOT NULL, noted_at TEXT NOT NULL, decision TEXT NOT NULL,
+    decided_at TEXT, decided_by TEXT NOT NULL) WITHOUT ROWID;
+CREATE TRIGGER change_by_contradiction AFTER INSERT ON contradictions BEGIN
+    UPDATE changes SET number = number + 1;
+END;
+CREATE TRIGGER change_by_decision AFTER UPDATE ON contradictions BEGIN UPDATE changes SET number = number + 1; END;
+CREATE TRIGGER change_by_agreement AFTER DELETE ON contradictions BEGIN UPDATE changes SET number = number + 1; END;
+""",
+)

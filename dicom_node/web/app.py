@@ -21,7 +21,7 @@ from dicom_node.web.dicomweb.context import Service, Storing
 from dicom_node.web.dicomweb.routes import mount_at
 from dicom_node.web.it import status
 from dicom_node.web.quality import page
-from dicom_node.web.reader import actions, feedback, pictures, study, worklist
+from dicom_node.web.reader import actions, feedback, identity, pictures, study, worklist
 from dicom_node.web.site import HERE, Site, make_templates
 from dicom_node.web.viewer import files, opening
 
@@ -37,6 +37,7 @@ ROUTES = [
     Route("/studies/{study_uid}/acknowledge", actions.acknowledge, methods=["POST"]),
     Route("/studies/{study_uid}/read", actions.mark_read, methods=["POST"]),
     Route("/studies/{study_uid}/unread", actions.put_back, methods=["POST"]),
+    Route("/studies/{study_uid}/identity", identity.decide, methods=["POST"]),
     Route("/reader", actions.name_reader, methods=["POST"]),
     Route("/studies/{study_uid}/feedback", feedback.give, methods=["POST"]),
     Route("/feedback.csv", feedback.export),

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from dicom_node import headlines
-from dicom_node.entities import Choice, FindingRow, ItemState, Study, Urgency
+from dicom_node.entities import Choice, Contradiction, Decision, FindingRow, ItemState, Patient, Study, Urgency
 from dicom_node.tables.views.overview import WorklistRow
 from dicom_node.tables.worklist import Standing, WorklistItem
 from inference.findings import VOLUME_RANGE, volume_text
@@ -76,11 +76,32 @@ def finding(row: WorklistRow) -> str:
 
 
 def patient_name(study: Study) -> str:
-    """PS3.5 6.2.1 person name as people write it: "DOE, Jane Mary"; the first component group that says something."""
-    group = next((group for group in study.patient_name.split("=") if group.strip("^ ")), "")
+    """The patient's name as people write it."""
+    return in_writing(study.patient_name)
+
+
+def in_writing(name: str) -> str:
+    """A person name (PS3.5 6.2.1) as in "DOE, Jane Mary"; the first component group that says something."""
+    group = next((group for group in name.split("=") if group.strip("^ ")), "")
     family, *others = [part.strip() for part in group.split("^")]
     given = " ".join(part for part in others[:2] if part)
     return ", ".join(part for part in (family, given) if part) or "No name"
+
+
+def person_name(patient: Patient) -> str:
+    """The same of a patient."""
+    return in_writing(patient.patient_name)
+
+
+def identity_note(known: Contradiction) -> str:
+    """What follows where patients contradict each other under one Study Instance UID."""
+    match known.decision:
+        case Decision.APART:
+            return "Another patient's images came under the same Study Instance UID: they are kept apart."
+        case Decision.ONE:
+            return "The images name different patients: IT says that they are of one person."
+        case _:
+            return "Images of different patients came under one Study Instance UID: nothing is sent until IT decides."
 
 
 def age_and_sex(study: Study) -> str:
@@ -163,6 +184,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "choice_reason": choice_reason,
     "finding": finding,
     "patient_name": patient_name,
+    "person_name": person_name,
+    "identity_note": identity_note,
     "age_and_sex": age_and_sex,
     "day": day,
     "duration": duration,

@@ -123,6 +123,22 @@ def stack_shape(slices: Sequence[SliceGeometry]) -> StackShape:
     return StackShape(len(slices), coverage, spacing, normal, obstacle, gaps, holes)
 
 
+def share_an_identifier(versions: Sequence[Sequence[SliceGeometry]]) -> int:
+    """How many different images came under one SOP Instance UID, 1 where all are one image, corrected and sent again.
+
+    A corrected image keeps its Instance Number or its position; where two versions have neither in common, or three and
+    more lie in three places, they are different images of a careless sender.
+    """
+    single = [frames[0] for frames in versions if len(frames) == 1]
+    places: list[SliceGeometry] = []
+    for each in single:
+        if all(math.dist(each.position, other.position) > SAME_POSITION_MM for other in places):
+            places.append(each)
+    numbers = {each.instance_number for each in places}
+    one_number = len(numbers) == 1 and None not in numbers
+    return 1 if one_number and len(places) < 3 else max(1, len(places))
+
+
 def common_axes(slices: Sequence[SliceGeometry]) -> tuple[Vector, Vector, Vector] | None:
     """The row direction, column direction and normal that all slices share within one degree, as unit vectors."""
     different = {each.orientation for each in slices}

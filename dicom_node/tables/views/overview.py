@@ -1,10 +1,11 @@
 """Read-only views over several tables, each one query: what the pages show beside the rows of a single table."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dicom_node.entities import ResultObject, Study
+from dicom_node.entities import Contradiction, ResultObject, Study
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.rows import rows_as
 from dicom_node.tables.worklist import WorklistItem
@@ -31,6 +32,7 @@ class WorklistRow:
     images: int
     deliveries_waiting: int
     deliveries_failed: int
+    contradiction: Contradiction | None = None
 
     @property
     def picture(self) -> Pictured | None:
@@ -79,18 +81,31 @@ def rows(tx: Transaction, items: Sequence[WorklistItem]) -> list[WorklistRow]:
         "SELECT s.*, (SELECT json_group_array(json_object('question', question, 'version', version)) FROM"
         " (SELECT DISTINCT question, version FROM results r WHERE r.study_uid = s.study_uid AND r.kind = 'SC'))"
         " AS pictures,"
-        " CASE WHEN w.state = 'waiting' THEN (SELECT count(*) FROM series e JOIN instances i USING (series_uid)"
-        " WHERE e.study_uid = s.study_uid AND i.current) ELSE 0 END AS images,"
+        " CASE WHEN w.state = 'waiting' THEN (SELECT count(*) FROM instances i"
+        " WHERE i.study_uid = s.study_uid AND i.current) ELSE 0 END AS images,"
         " (SELECT count(*) FROM deliveries d WHERE d.study_uid = s.study_uid AND d.state = 'waiting')"
         " AS deliveries_waiting,"
         " (SELECT count(*) FROM deliveries d WHERE d.study_uid = s.study_uid AND d.state = 'failed')"
-        " AS deliveries_failed"
+        " AS deliveries_failed,"
+        " (SELECT json_object('sent_uid', sent_uid, 'identities', json(identities), 'noted_at', noted_at, 'decision',"
+        " decision) FROM contradictions c WHERE c.sent_uid = s.sent_uid) AS contradiction"
         " FROM json_each(:uids) u JOIN studies s ON s.study_uid = u.value JOIN worklist w ON w.study_uid = u.value"
         " ORDER BY u.key",
         uids=[item.study_uid for item in items],
     )
     by_uid = {item.study_uid: item for item in items}
-    return rows_as(WorklistRow, [row | {"item": by_uid[row["study_uid"]], "study": row} for row in found])
+    return rows_as(
+        WorklistRow,
+        [
+            row
+            | {
+                "item": by_uid[row["study_uid"]],
+                "study": row,
+                "contradiction": json.loads(row["contradiction"] or "null"),
+            }
+            for row in found
+        ],
+    )
 
 
 def series(tx: Transaction, study_uid: str | None = None, receiving: bool = False) -> list[SeriesRow]:
@@ -98,7 +113,8 @@ def series(tx: Transaction, study_uid: str | None = None, receiving: bool = Fals
     return tx.all(
         SeriesRow,
         "SELECT e.series_uid, e.study_uid, e.modality, e.calling_aet, e.state, e.last_at,"
-        " (SELECT count(*) FROM instances i WHERE i.series_uid = e.series_uid AND i.current) AS images"
+        " (SELECT count(*) FROM instances i WHERE (i.study_uid, i.series_uid) = (e.study_uid, e.series_uid)"
+        " AND i.current) AS images"
         " FROM series e WHERE (:study IS NULL OR e.study_uid = :study) AND (NOT :receiving OR e.state = 'receiving')"
         " ORDER BY e.last_at DESC, e.series_uid",
         study=study_uid,
@@ -121,7 +137,8 @@ def outbox(tx: Transaction) -> list[OutboxRow]:
         OutboxRow,
         "SELECT destination, sum(state = 'waiting') AS waiting, sum(state = 'sent') AS sent,"
         " sum(state = 'failed') AS failed, (SELECT error FROM deliveries e WHERE e.destination = d.destination"
-        " AND e.state <> 'sent' AND e.error IS NOT NULL ORDER BY e.delivery_id DESC LIMIT 1) AS last_error"
+        " AND e.state IN ('waiting', 'failed')"
+        " AND e.error IS NOT NULL ORDER BY e.delivery_id DESC LIMIT 1) AS last_error"
         " FROM deliveries d GROUP BY destination ORDER BY destination",
     )
 

@@ -39,7 +39,9 @@ def retrieve_metadata(request: Request) -> Response:
             except DamagedFile as error:
                 log.error("metadata without an instance", path=str(each.path), reason=str(error))
                 continue
-            text = json.dumps(json_model.metadata(header, f"{object_url(request, each)}/bulkdata"), allow_nan=False)
+            told = json_model.metadata(header, f"{object_url(request, each)}/bulkdata")
+            told["0020000D"] = json_model.element_json(0x0020000D, each.study_uid)  # as the node keeps it
+            text = json.dumps(told, allow_nan=False)
             yield (b"[" if number == 0 else b",") + text.encode()
         yield b"]"
 

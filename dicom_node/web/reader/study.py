@@ -9,8 +9,8 @@ from starlette.responses import Response
 from dicom_node import clock
 from dicom_node.derived import growth
 from dicom_node.derived.flag import in_order
-from dicom_node.entities import Analysis, Choice, ChoiceKind, Delivery, Job
-from dicom_node.tables import deliveries, feedback, instances, jobs, results, worklist
+from dicom_node.entities import Analysis, Choice, ChoiceKind, Contradiction, Delivery, Job, Study
+from dicom_node.tables import contradictions, deliveries, feedback, instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.feedback import Feedback
 from dicom_node.tables.views import overview
@@ -20,7 +20,10 @@ from dicom_node.web.site import render, site_of
 
 @dataclass(frozen=True, slots=True)
 class StudyPage:
-    """Everything that stands about one study, question by question, the newest first."""
+    """Everything that stands about one study, question by question, the newest first.
+
+    `others` are the further studies under the same Study Instance UID, whose patients contradict this one's.
+    """
 
     row: overview.WorklistRow | None
     analyses: tuple[Analysis, ...]
@@ -31,6 +34,8 @@ class StudyPage:
     deliveries: tuple[Delivery, ...]
     comparisons: dict[str, growth.ShownChange]
     feedback: tuple[Feedback, ...]
+    contradiction: Contradiction | None = None
+    others: tuple[Study, ...] = ()
 
     def latest(self, question: str) -> Analysis | None:
         """The question's latest result."""
@@ -57,13 +62,14 @@ def show_study(request: Request) -> Response:
         study = instances.get_study(tx, study_uid)
         if study is None:
             raise HTTPException(404, NO_STUDY)
-        page = study_page(tx, study_uid)
+        page = study_page(tx, study)
     context = {"study": study, "page": page, "now": clock.utc_now()}
     return render(request, "reader/study_body.html" if "part" in request.query_params else "reader/study.html", context)
 
 
-def study_page(tx: Transaction, study_uid: str) -> StudyPage:
+def study_page(tx: Transaction, study: Study) -> StudyPage:
     """Gather what stands about a study."""
+    study_uid = study.study_uid
     item, known = worklist.get(tx, study_uid), results.analyses_of_study(tx, study_uid)
     analyses = tuple(sorted(known, key=lambda each: (in_order(each.question), -each.version)))
     questions = sorted({each.question for each in analyses}, key=in_order)
@@ -78,4 +84,6 @@ def study_page(tx: Transaction, study_uid: str) -> StudyPage:
         deliveries=tuple(deliveries.of_study(tx, study_uid)),
         comparisons={question: growth.comparison(tx, study_uid, question) for question in questions},
         feedback=tuple(feedback.of_study(tx, study_uid)),
+        contradiction=contradictions.get(tx, study.sent_uid),
+        others=tuple(each for each in instances.studies_as_sent(tx, study.sent_uid) if each != study),
     )
