@@ -25,13 +25,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """An object of the previous version, which the new one supersedes."""
+    """An object of the previous version, which the new one supersedes; or of `study_uid`, which it is compared with."""
 
     kind: Kind
     sop_class_uid: str
     sop_uid: str
     series_uid: str
     made_at: datetime
+    study_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

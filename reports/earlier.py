@@ -25,7 +25,7 @@ def earlier_evidence(context: ReportContext) -> list[Dataset]:
         return []
     item = Dataset()
     item.SOPClassUID, item.SOPInstanceUID = report.sop_class_uid, report.sop_uid
-    item.StudyInstanceUID, item.SeriesInstanceUID = growth.earlier_study_uid, report.series_uid
+    item.StudyInstanceUID, item.SeriesInstanceUID = report.study_uid or growth.earlier_study_uid, report.series_uid
     return [item]
 
 

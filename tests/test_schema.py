@@ -17,6 +17,8 @@ RELEASED = [
     "growth_tables",
     "dicomweb_indices",
     "quality_sums",
+    "questions",
+    "whole_names",
 ]
 
 

@@ -11,8 +11,10 @@ from series import Core, core
 from dicom_node import clock, headlines
 from dicom_node.commands.listing import worklist as worklist_entries
 from dicom_node.derived import flag
-from dicom_node.entities import ItemState
-from dicom_node.tables import jobs, worklist
+from dicom_node.entities import ItemState, Patient, SeriesState
+from dicom_node.tables import instances, jobs, worklist
+from dicom_node.tables.database import Database, open_database
+from dicom_node.tables.schema import migrations
 from dicom_node.tables.views import overview
 from dicom_node.tables.worklist import Standing, WorklistItem
 from dicom_node.web import words
@@ -117,3 +119,33 @@ def test_the_list_names_the_objects_of_the_latest_result(node: Core) -> None:
 def test_pictures_of_results_are_on_the_list(node: Core) -> None:
     shown = row(node, 5).picture
     assert shown is not None and (shown.question, shown.version) == ("haemorrhage", 1)
+
+
+def test_series_that_two_studies_share_are_told_apart(tmp_path: Path) -> None:
+    """Before, the second study's images took the first's series: now each has its own, and waits to be routed."""
+    database = Database(tmp_path / "node.sqlite")
+    with database.write() as tx:
+        migrations.apply(tx._database, stop_before="identities")
+        for study in ("1.1", "1.2"):
+            tx.run(f"INSERT INTO studies VALUES ('{study}', 'P{study}', 'N', '', '', '', '', '', '')")
+        tx.run(
+            "INSERT INTO series (series_uid, study_uid, modality, calling_aet, called_aet, state, last_at)"
+            " VALUES ('2.1', '1.1', 'CT', '', '', 'routed', 9)"
+        )
+        for version, (study, current) in enumerate((("1.1", 0), ("1.2", 1)), start=1):
+            tx.run(
+                "INSERT INTO instances VALUES ('3.1', :version, :current, :study, '2.1', '', '', 'CT', :path, 1, '',"
+                " '[]', '2026-01-01T00:00:00+00:00', '', '')",
+                version=version,
+                current=current,
+                study=study,
+                path=f"/{version}",
+            )
+    database = open_database(tmp_path / "node.sqlite")
+    with database.read() as tx:
+        for study in ("1.1", "1.2"):
+            assert [each.study_uid for each in instances.of_series(tx, study, "2.1")] == [study]
+            series = instances.get_series(tx, study, "2.1")
+            assert series is not None and series.state is SeriesState.RECEIVING
+        assert instances.patients_of(tx, "1.1") == [Patient("P1.1", "", "N")]
+        assert not tx.rows("PRAGMA foreign_key_check")

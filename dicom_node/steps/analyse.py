@@ -231,7 +231,9 @@ def report_of(tx: Transaction, question: str, compared: Growth | None) -> Replac
         return None
     for each in results.objects_of(tx, compared.earlier_study_uid, question, compared.earlier_version):
         if each.kind == Kind.SR:
-            return Replaced(Kind.SR, each.sop_class_uid, each.sop_uid, each.series_uid, compared.earlier_at)
+            study = instances.get_study(tx, compared.earlier_study_uid)
+            sent_uid = study.sent_uid if study else ""
+            return Replaced(Kind.SR, each.sop_class_uid, each.sop_uid, each.series_uid, compared.earlier_at, sent_uid)
     return None
 
 

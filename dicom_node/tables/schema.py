@@ -422,6 +422,9 @@ INSERT INTO instances_in_series SELECT i.study_uid, series_uid, sop_uid, version
         = (i.sop_uid, i.study_uid, i.series_uid)), sop_class_uid, transfer_syntax_uid, modality, path, bytes, sha256,
     geometry, received_at, calling_aet, called_aet, patient_id, issuer, patient_name, birth_date, sex
     FROM instances i JOIN studies s ON s.study_uid = i.study_uid;
+UPDATE series_in_study AS s SET state = 'receiving', last_at = 0, revision = revision + 1, reopened = 1
+    WHERE EXISTS (SELECT 1 FROM instances_in_series n JOIN instances o USING (path)
+        WHERE n.current AND NOT o.current AND (n.study_uid, n.series_uid) = (s.study_uid, s.series_uid));
 
 CREATE TABLE choices_in_study (
     study_uid TEXT NOT NULL, series_uid TEXT NOT NULL, question TEXT NOT NULL, revision INTEGER NOT NULL,
