@@ -244,6 +244,7 @@ class Scan:
     acquired_at: datetime | None
     zone_stated: bool
     compared: str = ""
+    sex: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 The engine of the node's core is scripted, so that volumes are known; the last test runs the real one in a whole node.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,8 @@ from structlog.testing import capture_logs
 from dicom_node import analysis, clock
 from dicom_node.commands.phantom import write_series
 from dicom_node.derived import growth
+from dicom_node.derived.same_patient import Obstacle
+from dicom_node.dicom.moments import moment_of
 from dicom_node.entities import Analysis, FindingRow, ItemState, Job, ResultObject, Scan, Urgency
 from dicom_node.headlines import headline
 from dicom_node.routes import load_rules
@@ -202,27 +205,62 @@ MOMENT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 
 
 def scan(**fields: Any) -> Scan:
-    return replace(Scan("1.1", "haemorrhage", 1, "P", "", "Doe^Jane^M", "19500101", MOMENT, True), **fields)
+    return replace(Scan("1.1", "haemorrhage", 1, "P", "", "Doe^Jane^M", "19500101", MOMENT, True, sex="F"), **fields)
 
 
 @pytest.mark.parametrize(
-    ("fields", "contradicts"),
+    ("fields", "why"),
     [
-        ({}, False),
-        ({"patient_name": "DOE^JANE"}, False),
-        ({"patient_name": "Doe"}, False),
-        ({"patient_name": ""}, False),
-        ({"patient_name": "Döe^Jane"}, False),
-        ({"patient_name": "Roe^Jane"}, True),
-        ({"patient_name": "Doe^John"}, True),
-        ({"patient_name": "=Doe^Jane"}, False),
-        ({"birth_date": ""}, False),
-        ({"birth_date": "19500102"}, True),
+        ({}, None),
+        ({"patient_name": "DOE^JANE"}, None),
+        ({"patient_name": "Doe"}, None),
+        ({"patient_name": ""}, None),
+        ({"patient_name": "Döe^Jane"}, None),
+        ({"patient_name": "Roe^Jane"}, Obstacle.OTHER_NAME),
+        ({"patient_name": "Doe^John"}, Obstacle.OTHER_NAME),
+        ({"patient_name": "=Doe^Jane"}, None),
+        ({"birth_date": ""}, Obstacle.NO_BIRTH_DATE),
+        ({"birth_date": "1950.01.01"}, None),
+        ({"birth_date": "19500102"}, Obstacle.OTHER_BIRTH_DATE),
+        ({"birth_date": "19000101"}, Obstacle.BIRTH_DATE),
+        ({"birth_date": "1950"}, Obstacle.BIRTH_DATE),
+        ({"sex": ""}, Obstacle.NO_SEX),
+        ({"sex": "U"}, Obstacle.NO_SEX),
+        ({"sex": " f"}, None),
+        ({"sex": "M"}, Obstacle.OTHER_SEX),
+        ({"issuer": "A"}, Obstacle.ISSUER),
     ],
 )
-def test_contradictions(fields: dict[str, str], contradicts: bool) -> None:
-    assert growth.contradiction(scan(), scan(**fields)) is contradicts
-    assert growth.contradiction(scan(**fields), scan()) is contradicts
+def test_who_is_the_same_patient(fields: dict[str, str], why: Obstacle | None) -> None:
+    assert growth.why_not_compared(scan(), scan(**fields)) is why
+    assert growth.why_not_compared(scan(**fields), scan()) is why
+
+
+@pytest.mark.parametrize(
+    "birth_date", ["", " ", "00000000", "99991231", "99999999", "19000101", "19700101", "11111111", "19501301", "X"]
+)
+def test_no_birth_date_that_agrees_is_one(birth_date: str) -> None:
+    both = scan(birth_date=birth_date)
+    assert growth.why_not_compared(both, both) in (Obstacle.NO_BIRTH_DATE, Obstacle.BIRTH_DATE)
+
+
+PLACEHOLDERS = [
+    "ANON", " anon", "Anonymous^", "ANONYMIZED", "anonymisé", "ANONYMOUS_PATIENT", "AnonymousPatient", "unknown",
+    "Unbekannt", "NONE", "No ID", "N/A", "n.a.", "0", "000000", "9999", "999-999", "XXXX", "TEST", "test patient",
+    "PATIENT", "-", "?", "...", "111111", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("patient_id", PLACEHOLDERS)
+def test_a_placeholder_is_nobody(patient_id: str) -> None:
+    both = scan(patient_id=patient_id)
+    assert growth.why_not_compared(both, both) is Obstacle.PATIENT_ID
+
+
+@pytest.mark.parametrize("patient_id", ["P", "7", "99", "049", "0012", "12345", "ANON-17", "TEST1", "Anders", "患者"])
+def test_what_may_be_a_persons_own_id_is_one(patient_id: str) -> None:
+    both = scan(patient_id=patient_id)
+    assert growth.why_not_compared(both, both) is None
 
 
 @pytest.mark.parametrize(
@@ -236,18 +274,18 @@ def test_contradictions(fields: dict[str, str], contradicts: bool) -> None:
     ],
 )  # fmt: skip
 def test_moments(elements: dict[str, Any], utc: str, stated: bool) -> None:
-    moment, zone = growth.moment_of(ct(0, **elements))
+    moment, zone = moment_of(ct(0, **elements))
     assert (moment, zone) == (datetime.strptime(f"2026-01-{utc}+0000", "%Y-%m-%d %H:%M:%S.%f%z"), stated)
 
 
 @pytest.mark.parametrize("elements", [{"StudyTime": ""}, {"StudyDate": "", "StudyTime": ""}, {"StudyTime": "2561"}])
 def test_no_moment(elements: dict[str, Any]) -> None:
-    assert growth.moment_of(ct(0, **elements)) == (None, False)
+    assert moment_of(ct(0, **elements)) == (None, False)
 
 
 def test_an_unstated_zone_is_this_machines_own() -> None:
     here = datetime(2026, 1, 2, 3, 4).astimezone(UTC), False
-    assert growth.moment_of(ct(0)) == growth.moment_of(ct(0, TimezoneOffsetFromUTC="+9900")) == here
+    assert moment_of(ct(0)) == moment_of(ct(0, TimezoneOffsetFromUTC="+9900")) == here
 
 
 def test_the_first_slice_counts() -> None:
@@ -477,34 +515,60 @@ def test_without_a_known_error_there_is_no_claim(tmp_path: Path) -> None:
     assert headline(row(bare, 2)).endswith("in 5.0 h, change not certain (unknown volume error)")
 
 
+NAMELESS = {"PatientName": "", "PatientSex": "M"}
+
+
 @pytest.mark.parametrize(
-    "elements",
+    ("elements", "both", "said"),
     [
-        {"PatientID": "Q"},
-        {"IssuerOfPatientID": "B"},
-        {"IssuerOfPatientID": None},
-        {"PatientName": "Roe^Jane"},
-        {"PatientBirthDate": "19500102"},
-        {"StudyTime": ""},
+        ({"PatientID": "Q"}, {}, ""),
+        ({"IssuerOfPatientID": "B"}, {}, ""),
+        ({"StudyTime": ""}, {}, ""),
+        ({"IssuerOfPatientID": None}, {}, "only one of them says who issued the patient ID"),
+        ({"PatientName": "Roe^Jane"}, {}, "the names differ"),
+        ({"PatientBirthDate": "19500102"}, {}, "the birth dates differ"),
+        ({"PatientSex": "F"}, {"PatientSex": "M"}, "the sexes differ"),
+        ({"PatientBirthDate": ""}, {}, "the birth date is missing"),
+        ({}, NAMELESS | {"PatientBirthDate": ""}, "the birth date is missing"),
+        ({}, NAMELESS | {"PatientBirthDate": "19000101"}, "the birth date is a placeholder or no date"),
+        ({}, {"PatientName": "", "PatientSex": ""}, "the sex is missing"),
+        ({}, NAMELESS | {"PatientID": "ANON"}, "the patient ID is a placeholder"),
+        ({}, NAMELESS | {"PatientID": "000000", "IssuerOfPatientID": None}, "the patient ID is a placeholder"),
     ],
-    ids=["other ID", "other issuer", "no issuer", "other name", "other birth date", "no time"],
-)
-def test_not_the_same_patient_or_no_known_order(node: Core, elements: dict[str, str | None]) -> None:
-    known_issuer = {"IssuerOfPatientID": "A"}
-    analysed(node, patient(1, hour=1, **known_issuer), {IPH: 2})
-    second = patient(2, hour=6, **known_issuer)
-    for slice_ in second:
-        for keyword, value in elements.items():
-            if value is None:
-                delattr(slice_, keyword)
-            else:
-                setattr(slice_, keyword, value)
+)  # fmt: skip
+def test_not_the_same_patient_or_no_known_order(
+    node: Core, elements: dict[str, str | None], both: dict[str, str | None], said: str
+) -> None:
+    """Nothing is compared in row, report and page; the page and the log say why, where it is a prior of the same ID."""
+    slices = [patient(study, hour=hour, IssuerOfPatientID="A") for study, hour in ((1, 1), (2, 6))]
+    for each, replaced in ((slices[0], both), (slices[1], both | elements)):
+        for slice_, (keyword, value) in itertools.product(each, replaced.items()):
+            delattr(slice_, keyword) if value is None else setattr(slice_, keyword, value)
+    analysed(node, slices[0], {IPH: 2})
     with capture_logs() as logs:
-        analysed(node, second, {IPH: 4})
+        analysed(node, slices[1], {IPH: 4})
     assert "earlier" not in headline(row(node, 2)) and "in 5.0 h" not in headline(row(node, 2))
-    assert "earlier scan" not in words(reports(node, 2)[0])
-    contradicting = "PatientName" in elements or "PatientBirthDate" in elements
-    assert any("contradict" in each["event"] for each in logs) is contradicting
+    assert not row(node, 2).grown and "earlier scan" not in words(reports(node, 2)[0])
+    assert any("not compared" in each["event"] for each in logs) is bool(said)
+    assert any("contradict" in each["event"] for each in logs) is ("differ" in said)
+    client = TestClient(build_app(node.database, node.archive, node.settings), base_url="http://127.0.0.1")
+    page, first = (client.get(f"/studies/{row(node, study).study_uid}").text for study in (2, 1))
+    assert "A prior study under the same patient ID" not in first
+    if said:
+        assert f"A prior study under the same patient ID was not compared: {said}." in page
+    assert ("A prior study under the same patient ID" in page) is bool(said)
+
+
+def test_what_was_compared_before_this_was_asked_is_not_said_again(node: Core) -> None:
+    """A database of an earlier version: the report compared two scans that are not known to be one person's."""
+    for study, hour in ((1, 1), (2, 6)):
+        analysed(node, patient(study, hour=hour, PatientBirthDate=""), {IPH: study})
+    uid = row(node, 2).study_uid
+    with node.database.write() as tx:
+        kept = scans.latest(tx, uid, "haemorrhage")
+        assert kept is not None
+        scans.add(tx, replace(kept, compared="GROWTH"))
+        assert growth.comparison(tx, uid, "haemorrhage").sentences == ()
 
 
 def test_an_empty_id_matches_nobody(node: Core) -> None:

@@ -47,6 +47,7 @@ GREW: dict[str, Any] = {
     "PatientID": "P00004",
     "IssuerOfPatientID": "HOSPITAL",
     "PatientBirthDate": "19520202",
+    "PatientSex": "F",
 }  # study 5's patient
 
 
@@ -301,7 +302,7 @@ def test_images_go_on_coming(node: Core) -> None:
 
 
 def test_a_later_scan_is_compared_with_an_earlier_one(node: Core) -> None:
-    """Of a patient whom 0.4.0 has analysed."""
+    """Of a patient whom 0.4.0 has analysed; it did not keep the sex beside the scan, but with the study."""
     node.receive(head(study=78, **GREW, PatientName="Grow^Greta", TimezoneOffsetFromUTC="+0100", StudyDate="20261120"))
     work(node)
     (entry,) = [each for each in listed(node.settings.node.data) if each["accession"] == "A78"]

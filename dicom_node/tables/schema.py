@@ -385,3 +385,12 @@ UPDATE scans SET patient_name = (SELECT patient_name FROM studies s WHERE s.stud
         AND substr(s.patient_name, 1, length(scans.patient_name)) = scans.patient_name);
 """,
 )
+
+# 12: two scans are compared where the sex agrees, too
+_migration(
+    "scans_by_sex",
+    """
+ALTER TABLE scans ADD COLUMN sex TEXT NOT NULL DEFAULT '';
+UPDATE scans SET sex = coalesce((SELECT sex FROM studies s WHERE s.study_uid = scans.study_uid), '');
+""",
+)

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from dicom_node import headlines
+from dicom_node.derived.same_patient import Obstacle
 from dicom_node.entities import Choice, FindingRow, ItemState, Study, Urgency
 from dicom_node.tables.views.overview import WorklistRow
 from dicom_node.tables.worklist import Standing, WorklistItem
@@ -31,6 +32,16 @@ STATES = {
     ItemState.OPENED: "Opened",
     ItemState.ACKNOWLEDGED: "Acknowledged",
     ItemState.READ: "Read",
+}
+NOT_COMPARED = {
+    Obstacle.PATIENT_ID: "the patient ID is a placeholder",
+    Obstacle.ISSUER: "only one of them says who issued the patient ID",
+    Obstacle.NO_BIRTH_DATE: "the birth date is missing",
+    Obstacle.BIRTH_DATE: "the birth date is a placeholder or no date",
+    Obstacle.NO_SEX: "the sex is missing",
+    Obstacle.OTHER_BIRTH_DATE: "the birth dates differ",
+    Obstacle.OTHER_SEX: "the sexes differ",
+    Obstacle.OTHER_NAME: "the names differ",
 }
 
 
@@ -161,6 +172,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "alarm": alarm,
     "state": state,
     "choice_reason": choice_reason,
+    "not_compared": NOT_COMPARED.__getitem__,
     "finding": finding,
     "patient_name": patient_name,
     "age_and_sex": age_and_sex,
