@@ -49,6 +49,10 @@ GREW: dict[str, Any] = {
     "PatientBirthDate": "19520202",
     "PatientSex": "F",
 }  # study 5's patient
+SAID_OTHERWISE = {
+    "35 ml to 35 ml (+0.0 ml, +0 %), change not certain (within volume error).": "35 ml to 35 ml (+0.0 ml, +0 %), no "
+    "change seen."
+}
 
 
 def unpack(data: Path) -> Path:
@@ -196,7 +200,10 @@ def test_it_says_the_same(now: dict[str, Any], what: str) -> None:
 def test_the_page_of_a_study_says_the_same(client: TestClient, study_uid: str) -> None:
     """Result, growth, reader, why a series was not analysed, what did not arrive."""
     page = text_of(client.get(f"/studies/{study_uid}").text)
-    assert [said for said in THEN["pages"][study_uid] if said not in page] == []
+    then = THEN["pages"][study_uid]
+    for before, since in SAID_OTHERWISE.items():
+        then = [said.replace(before, since) for said in then]
+    assert [said for said in then if said not in page] == []
 
 
 @pytest.mark.parametrize("words", THEN["searches"])

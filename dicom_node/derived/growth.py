@@ -1,6 +1,6 @@
 """Growth: the change of volumes since the patient's last analysed scan, derived from the rows that stand.
 
-Who is the same patient: same_patient.py. Earlier is what was acquired earlier (dicom/moments.py), not what came earlier.
+Who is the same patient: same_patient.py. Earlier is what was acquired earlier, not what came earlier (dicom/moments).
 """
 
 from collections import Counter
@@ -116,8 +116,8 @@ def volumes(analysis: Analysis) -> dict[str, Volume]:
 
 
 def volume(finding: FindingRow, drawn: bool) -> Volume:
-    """A finding's volume with its range."""
-    return Volume(finding.volume_ml, finding.low_ml, finding.high_ml) if drawn else Volume(0.0)
+    """A finding's volume with what is known of its error."""
+    return Volume(finding.volume_ml, finding.low_ml, finding.high_ml, finding.repeat_sd) if drawn else Volume(0.0)
 
 
 def of_study(tx: Transaction, study_uid: str, question: str) -> Growth | None:

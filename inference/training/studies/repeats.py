@@ -4,7 +4,7 @@ A bleed lies in a normal head on thin planes, and this head is scanned twice as 
 elsewhere, the head is tilted, turned and moved a little, and the noise is another. What the model errs alike in both
 scans (of one bleed it sees too much or too little) is no part of it: that is `volume_error`.
 
-    python -m inference.training.release.repeats --data CT_ICH_FOLDER
+    python -m inference.training.studies.repeats --data CT_ICH_FOLDER
 """
 
 import itertools
