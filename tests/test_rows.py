@@ -145,6 +145,9 @@ def test_rows_have_the_form_that_they_had_before() -> None:
         "acted_at": None,
         "grown": 1,
         "headline": "",
+        "band": 2,
+        "scanned_at": None,
+        "listed": True,
     }
     row = as_row(analysis)
     assert (row["findings"], row["warnings"], row["made_at"]) == (

@@ -7,6 +7,7 @@ pixels or geometry differ does the series re-open, otherwise (another syntax, co
 import hashlib
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,14 +27,22 @@ from dicom_node.errors import Refused
 from dicom_node.tables import instances, quality, results
 from dicom_node.tables.database import Database
 
+Lists = Callable[[str], bool]  # whether a series of this modality puts its study on the reader's list
 log = structlog.get_logger()
+
+
+def lists_everything(modality: str) -> bool:
+    """Every study is on the list."""
+    return True
 
 
 class Receiver:
     """Takes requests from any number of associations at once."""
 
-    def __init__(self, database: Database, archive: Archive, decoders: Decoders) -> None:
-        self._database, self._archive, self._decoders = database, archive, decoders
+    def __init__(
+        self, database: Database, archive: Archive, decoders: Decoders, lists: Lists = lists_everything
+    ) -> None:
+        self._database, self._archive, self._decoders, self._lists = database, archive, decoders, lists
         self._lock = threading.Lock()
         self._open: dict[int, set[str]] = defaultdict(set)  # association -> series it has sent
 
@@ -55,7 +64,7 @@ class Receiver:
             return
         self._archive.put(path, header, incoming.data)
         file = StoredFile(path, digest, incoming.calling_aet, incoming.called_aet, clock.utc_now())
-        record(self._database, self._decoders, described, file)
+        record(self._database, self._decoders, described, file, self._lists)
 
     def ended(self, association: int, in_good_order: bool) -> None:
         """An association is over; series that no other one is sending are released."""
@@ -79,7 +88,9 @@ class StoredFile:
     received_at: datetime
 
 
-def record(database: Database, decoders: Decoders, described: Described, file: StoredFile) -> None:
+def record(
+    database: Database, decoders: Decoders, described: Described, file: StoredFile, lists: Lists = lists_everything
+) -> None:
     """Write the rows of a stored file, in one transaction. Nothing changes when these bytes are known already."""
     study_uid, sop_uid = described.study.study_uid, described.sop_uid
     with database.read() as tx:
@@ -99,7 +110,8 @@ def record(database: Database, decoders: Decoders, described: Described, file: S
         instances.add_instance(tx, instance, described.geometry)
         quality.note_equipment(tx, described.series_uid, study_uid, described.equipment)
         if changed and not own and described.modality not in NOT_IMAGES:
-            flag.note_arrival(tx, study_uid, file.received_at)
+            wanted = lists(described.modality)
+            flag.note_arrival(tx, study_uid, file.received_at, described.scanned_at, wanted)
     if known and changed:
         log.warning(
             "other pixels or geometry under a known SOP Instance UID", sop_uid=sop_uid, version=instance.version
@@ -125,7 +137,9 @@ def instance_of(described: Described, file: StoredFile, version: int) -> Instanc
     )
 
 
-def reconcile(database: Database, archive: Archive, decoders: Decoders, now: datetime) -> tuple[int, int]:
+def reconcile(
+    database: Database, archive: Archive, decoders: Decoders, now: datetime, lists: Lists = lists_everything
+) -> tuple[int, int]:
     """At start-up: files without rows get them, rows without files go. Returns how many of each there were."""
     with database.read() as tx:
         rows = instances.all_paths(tx)
@@ -135,7 +149,7 @@ def reconcile(database: Database, archive: Archive, decoders: Decoders, now: dat
         try:
             dataset = read_header(path.read_bytes())
             digest, sender = path.name.split(".")[-2], str(dataset.file_meta.get("SourceApplicationEntityTitle", ""))
-            record(database, decoders, describe(dataset), StoredFile(path, digest, sender, "", now))
+            record(database, decoders, describe(dataset), StoredFile(path, digest, sender, "", now), lists)
             adopted += 1
         except Refused as error:
             log.error("a file in the archive cannot be read and is left alone", path=str(path), error=str(error))
