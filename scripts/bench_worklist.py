@@ -1,7 +1,7 @@
 """How fast the pages answer when the node holds very many studies: synthetic rows, a real socket, medians.
 
-All studies are of the last day, so that all of them are on the list: the worst case. A tenth is suspected (a third of it large), a tenth not
-analysed, and a third is acknowledged or read.
+All studies are of the last day, so that all of them are on the list: the worst case. A tenth is suspected, of that a
+third large; a tenth is not analysed, and a third is acknowledged or read.
 """
 
 import random

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dicom_node import clock, headlines
 from dicom_node.commands.text import table
 from dicom_node.derived import flag
+from dicom_node.derived.priors import priors_of
 from dicom_node.entities import Job, JobKind
 from dicom_node.errors import CommandError
 from dicom_node.processes.running import database
@@ -28,7 +29,7 @@ JOB_ID = re.compile(r"[AD][0-9]{1,18}")
 
 @dataclass(frozen=True, slots=True)
 class WorklistEntry:
-    """One study of `worklist --json`; `results` are SOP Instance UIDs of the latest result."""
+    """One study of `worklist --json`; `results` are SOP Instance UIDs of the latest result, `priors` Study UIDs."""
 
     study_uid: str
     accession: str
@@ -39,6 +40,8 @@ class WorklistEntry:
     received_at: datetime
     flagged_at: datetime | None
     results: tuple[str, ...]
+    scanned_at: datetime | None
+    priors: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ def worklist(settings: Settings) -> list[WorklistEntry]:
         )
         for item in worklist_table.listed(tx, order, LONGEST_LIST):
             study = instances.get_study(tx, item.study_uid)
+            priors = priors_of(tx, [study] if study else []).get(item.study_uid, [])
             made = [
                 each
                 for part in item.parts
@@ -82,6 +86,8 @@ def worklist(settings: Settings) -> list[WorklistEntry]:
                     received_at=item.received_at,
                     flagged_at=item.flagged_at,
                     results=tuple(each.sop_uid for each in made),
+                    scanned_at=item.scanned_at,
+                    priors=tuple(each.row.item.study_uid for each in priors),
                 )
             )
     return entries

@@ -396,7 +396,8 @@ UPDATE scans SET sex = coalesce((SELECT sex FROM studies s WHERE s.study_uid = s
 )
 
 # 13: suspected rows are ordered by how much is suspected, too; when a study was scanned; what is stored and not listed.
-# Place 12: not on the list. Bands of a suspected row: 0 large (30 ml), 1 more likely than not (0.5) or suspected by an earlier result only, 2 the rest.
+# Place 12: not on the list. Bands of a suspected row: 0 large (30 ml), 1 more likely than not (0.5) or suspected by an
+# earlier result only, 2 the rest.
 _migration(
     "bands_and_scan_times",
     """

@@ -1,7 +1,7 @@
 """The radiologist's list: one row a study, where it stands with its readers, and the order in which studies are read.
 
-Suspected studies that nobody has acknowledged come first: those where something has grown since the last scan, then the
-large ones, then of the others those that wait longer than the ageing cap, then the more certain and then the less
+Suspected studies that nobody has acknowledged come first: those where something has grown since the last scan, then
+the large ones, then of the others those that wait longer than the ageing cap, then the more certain and then the less
 certain ones (`Band`). Then comes all else that waits longer than the cap, so that what was missed is not starved by
 flags (PMC8128725); then what was not analysed, what is in progress and what is not suspected; last what is
 acknowledged. Within each by waiting time.

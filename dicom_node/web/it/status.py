@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from dicom_node import clock
 from dicom_node.entities import Job, JobState
 from dicom_node.settings import Settings
-from dicom_node.tables import jobs, processes
+from dicom_node.tables import jobs, processes, worklist
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.processes import Refusal
 from dicom_node.tables.views import overview
@@ -70,6 +70,7 @@ def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Stat
         *on_arrival(overview.last_arrival(tx), monotonic),
         *on_refusals(refusals, now),
         *on_work(counts, outbox),
+        *on_unlisted(worklist.unlisted(tx)),
         *on_space(free_gb),
         *on_exposure(site.settings.web.host),
         *on_viewer(site),
@@ -131,6 +132,14 @@ def on_work(counts: dict[str, int], outbox: list[overview.OutboxRow]) -> list[No
             text = f"Objects waiting for {row.destination}: {row.waiting}. It last said: {row.last_error}."
             notices.append(Notice("warn", text, f"Test it with: triage-node echo {row.destination}"))
     return notices
+
+
+def on_unlisted(studies: int) -> list[Notice]:
+    """What is stored and kept off the reader's list."""
+    if not studies:
+        return []
+    text = f"Studies stored and not on the list, since none of their modalities is wanted there: {studies}."
+    return [Notice("good", text, "They are under All. What is wanted: [worklist] modalities")]
 
 
 def on_space(free_gb: float) -> list[Notice]:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from dicom_node import clock
 from dicom_node.derived import growth
 from dicom_node.derived.flag import in_order
+from dicom_node.derived.priors import Prior, priors_of
 from dicom_node.entities import Analysis, Choice, ChoiceKind, Delivery, Job
 from dicom_node.tables import deliveries, feedback, instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
@@ -16,6 +17,8 @@ from dicom_node.tables.feedback import Feedback
 from dicom_node.tables.views import overview
 from dicom_node.web.refusals import NO_STUDY
 from dicom_node.web.site import render, site_of
+
+MOST_PRIORS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class StudyPage:
     deliveries: tuple[Delivery, ...]
     comparisons: dict[str, growth.ShownChange]
     feedback: tuple[Feedback, ...]
+    priors: tuple[Prior, ...]
 
     def latest(self, question: str) -> Analysis | None:
         """The question's latest result."""
@@ -78,4 +82,5 @@ def study_page(tx: Transaction, study_uid: str) -> StudyPage:
         deliveries=tuple(deliveries.of_study(tx, study_uid)),
         comparisons={question: growth.comparison(tx, study_uid, question) for question in questions},
         feedback=tuple(feedback.of_study(tx, study_uid)),
+        priors=tuple(priors_of(tx, [row.study for row in rows]).get(study_uid, [])[:MOST_PRIORS]),
     )
