@@ -119,6 +119,7 @@ def context_of(request: Request) -> dict[str, object]:
         "alarms": alarms,
         "counts": counts,
         "open_link": viewer_links(request),
+        "large_ml": worklist.LARGE_ML,
         "is_overdue": partial(is_overdue, order),
         "now": now,
         "trouble": trouble,
