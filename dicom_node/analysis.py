@@ -94,8 +94,17 @@ def finding_rows(result: Result) -> tuple[FindingRow, ...]:
 
 def finding_row(finding: Finding, code: Code) -> FindingRow:
     """What the tables keep of a finding."""
-    volumes = (round(each, 3) for each in (finding.volume_ml, *(finding.volume_range_ml or ())))
-    return FindingRow(finding.name, code.value, finding.probability, finding.present, *volumes)
+    low, high = finding.volume_range_ml or (None, None)
+    return FindingRow(
+        name=finding.name,
+        code=code.value,
+        probability=finding.probability,
+        present=finding.present,
+        volume_ml=round(finding.volume_ml, 3),
+        low_ml=None if low is None else round(low, 3),
+        high_ml=None if high is None else round(high, 3),
+        repeat_sd=finding.volume_repeat_sd,
+    )
 
 
 def report_options(settings: Report) -> ReportOptions:

@@ -236,7 +236,8 @@ class ResultObject:
 class FindingRow:
     """One of a result's findings as the tables and pages need it.
 
-    95 % of true volumes lie between `low_ml` and `high_ml`; None where that was not measured.
+    95 % of true volumes lie between `low_ml` and `high_ml`; `repeat_sd` is the standard deviation of the logarithm of
+    the ratio to a second measurement of the same. None where that was not measured.
     """
 
     name: str
@@ -246,6 +247,7 @@ class FindingRow:
     volume_ml: float
     low_ml: float | None = None
     high_ml: float | None = None
+    repeat_sd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +289,7 @@ class Scan:
     acquired_at: datetime | None
     zone_stated: bool
     compared: str = ""
+    sex: str = ""
 
 
 @dataclass(frozen=True, slots=True)

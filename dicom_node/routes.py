@@ -157,6 +157,21 @@ class Rules(BaseModel):
                 return rule
         return Rule(name="no rule", decline="No rule is written for such a series.")
 
+    def may_take(self, modality: str) -> bool:
+        """Whether a series of this modality could go to a pipeline, whatever else it is.
+
+        True for all where no rule names a pipeline, and for what states none: it may be a head.
+        """
+        if not modality.strip() or not self.pipelines:
+            return True
+        for rule in self.rule:
+            fits = "modality" not in rule.when or rule.when["modality"].holds(modality)
+            if fits and rule.pipeline is not None:
+                return True
+            if fits and rule.question is None and rule.when.keys() <= {"modality"}:
+                return False
+        return False
+
     @property
     def pipelines(self) -> frozenset[str]:
         """Every pipeline that a rule names."""

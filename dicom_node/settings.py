@@ -6,6 +6,7 @@ An unknown key, a wrong type or a peer without an address is a `SettingsError` t
 import os
 import re
 import tomllib
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from dicom_node.errors import SettingsError
 AeTitle = Annotated[  # PS3.5 6.2, VR AE: no backslash, no control character, not spaces alone
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
 ]
+CodeString = Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True, min_length=1, max_length=16)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
 Kind = Literal["SEG", "SR", "SC", "KO"]
@@ -111,6 +113,13 @@ class Worklist(SettingsSection):
     ageing_cap_minutes: Annotated[float, Field(ge=0)]
     overdue_first: bool
     leave_after_hours: Annotated[float, Field(gt=0)]
+    modalities: Literal["auto"] | tuple[CodeString, ...]
+
+    def lists(self, modality: str, may_take: Callable[[str], bool]) -> bool:
+        """Whether a study with a series of this modality is on the list; `may_take` says what a rule could analyse."""
+        if self.modalities == "auto":
+            return may_take(modality)
+        return not self.modalities or not modality.strip() or modality.strip().upper() in self.modalities
 
 
 class Web(SettingsSection):

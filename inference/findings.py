@@ -33,13 +33,17 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A number with a UCUM unit, e.g. ("volume", 12.3, "mL"); 95 % of true values lie between `low` and `high`."""
+    """A number with a UCUM unit, e.g. ("volume", 12.3, "mL"); 95 % of true values lie between `low` and `high`.
+
+    `repeat_sd`: the standard deviation of the logarithm of the ratio to a second measurement of the same.
+    """
 
     name: str
     value: float
     unit: str
     low: float | None = None
     high: float | None = None
+    repeat_sd: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +71,11 @@ class Finding:
             if each.name == "volume" and each.low is not None and each.high is not None:
                 return each.low, each.high
         return None
+
+    @property
+    def volume_repeat_sd(self) -> float | None:
+        """How repeatable the volume is (`Measurement.repeat_sd`); None where that was not measured."""
+        return next((each.repeat_sd for each in self.measurements if each.name == "volume"), None)
 
     @property
     def volume_text(self) -> str:

@@ -35,8 +35,9 @@ def sentences(growth: Growth | None, vocabulary: Vocabulary) -> Iterator[str]:
     yield f"Compared with the earlier scan of {when}, as measured by the same model."
     for change in growth.changes:
         yield f"{vocabulary.in_comparison(change.name).capitalize()}: {_account(change)}."
-    if growth.grown:
-        yield vocabulary.growth
+    for change in growth.changes:
+        if change.grown:
+            yield vocabulary.growth_of(change.name)
 
 
 def elapsed_text(elapsed: timedelta) -> str:
@@ -61,9 +62,12 @@ def _account(change: Change) -> str:
 
 def _certainty(change: Change) -> str:
     """What the volume error leaves of a change."""
+    if change.kind is ChangeKind.UNCHANGED:
+        return "no change seen"
     if change.kind is not ChangeKind.UNCERTAIN:
         return f"{change.kind} beyond the volume error"
-    known = None not in (change.earlier.high_ml, change.earlier.low_ml, change.later.low_ml, change.later.high_ml)
+    ranges = (change.earlier.high_ml, change.earlier.low_ml, change.later.low_ml, change.later.high_ml)
+    known = change.repeat_sd is not None or None not in ranges
     return f"change not certain ({'within' if known else 'unknown'} volume error)"
 
 

@@ -1,7 +1,7 @@
 """How fast the pages answer when the node holds very many studies: synthetic rows, a real socket, medians.
 
-All studies are of the last day, so that all of them are on the list: the worst case. A tenth is suspected, a tenth not
-analysed, and a third is acknowledged or read.
+All studies are of the last day, so that all of them are on the list: the worst case. A tenth is suspected, of that a
+third large; a tenth is not analysed, and a third is acknowledged or read.
 """
 
 import random
@@ -22,7 +22,7 @@ from dicom_node import clock
 from dicom_node.entities import Analysis, FindingRow, ItemState, Study, Urgency
 from dicom_node.tables import instances, results, worklist
 from dicom_node.tables.database import Transaction
-from dicom_node.tables.worklist import Part, Standing, WorklistItem, present_findings
+from dicom_node.tables.worklist import Band, Part, Standing, WorklistItem, present_findings
 from inference.pipelines.registry import QUESTIONS
 
 FAMILIES = ("MÜLLER", "SMITH", "GARCÍA", "ROSSI", "KOWALSKI", "JANSEN", "NOVAK", "SILVA", "YILMAZ", "DUBOIS")
@@ -115,6 +115,8 @@ def add_study(tx: Transaction, number: int, at: datetime, chance: random.Random)
             version=part.version,
             reader=reader,
             acted_at=at if reader else None,
+            band=Band(number // 10 % len(Band)),
+            scanned_at=at - timedelta(minutes=number % 90),
         ),
     )
 

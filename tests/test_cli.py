@@ -159,7 +159,8 @@ def test_worklist_and_jobs_as_json(tmp_path: Path, node: Core) -> None:
             results.add_object(tx, uid, "haemorrhage", version, made, now)
             deliveries.add(tx, uid, "pacs", made)
     (entry,) = json.loads(run(tmp_path, "worklist", "--json").stdout)
-    fields = "study_uid accession patient_id urgency headline state received_at flagged_at results"
+    fields = "study_uid accession patient_id urgency headline state received_at flagged_at results scanned_at"
+    fields += " priors sent_uid contradiction"
     assert list(entry) == fields.split()
     assert entry | {"received_at": "", "flagged_at": ""} == {
         "study_uid": uid,
@@ -171,7 +172,12 @@ def test_worklist_and_jobs_as_json(tmp_path: Path, node: Core) -> None:
         "received_at": "",
         "flagged_at": "",
         "results": ["1.2.2"],
+        "scanned_at": entry["scanned_at"],
+        "priors": [],
+        "sent_uid": uid,
+        "contradiction": "",
     }
+    assert datetime.fromisoformat(entry["scanned_at"]).date().isoformat() == "2026-01-02"
     for name in ("received_at", "flagged_at"):
         moment = datetime.fromisoformat(entry[name])
         assert moment.utcoffset() is not None and not moment.utcoffset()

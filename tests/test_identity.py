@@ -110,6 +110,8 @@ def settle(node: Core, decision: Decision) -> None:
         (Patient("1", birth_date=""), Patient("1", birth_date="19800101"), False),
         (Patient("1", sex="M"), Patient("1", sex="F"), True),
         (Patient("1", sex="O"), Patient("1", sex="F"), False),
+        (Patient("UNKNOWN"), Patient("1"), False),
+        (Patient("1", birth_date="19000101"), Patient("1", birth_date="19800101"), False),
         (Patient("1", patient_name="Doe^Jane"), Patient("1", patient_name="Roe^Jane"), False),  # married
     ],
 )

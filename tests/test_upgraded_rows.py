@@ -20,6 +20,10 @@ from dicom_node.tables.worklist import Standing, WorklistItem
 from dicom_node.web import words
 
 STUDY = "1.2.826.0.1.3680043.10.1502.40"  # .N: tests/databases/README.md
+SAID_OTHERWISE = {  # 0.4.0 said of two equal volumes that a change was not certain
+    15: "Suspected intracranial haemorrhage: intraparenchymal 35 ml (probability 1.00); all haemorrhage 35 ml to 35 ml"
+    " (+0.0 ml, +0 %) in 4.0 h, no change seen; an earlier comparison found growth: please look"
+}
 PACKED = Path(__file__).parent / "databases" / "0.4.0.sqlite.gz"
 
 
@@ -85,7 +89,7 @@ def test_a_row_that_is_touched_without_news_stays_where_it_was(node: Core, numbe
     """By a retry, by an object of the node's own that comes back: nobody has to look again."""
     before = row(node, number).item
     after = refreshed(node, number)
-    assert headlines.headline(after) == before.headline
+    assert headlines.headline(after) == SAID_OTHERWISE.get(number, before.headline)
     assert replace(after, parts=(), headline="") == replace(before, parts=(), headline="")
 
 

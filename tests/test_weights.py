@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from inference.errors import ModelError
-from inference.models.card import Figure, ModelCard, OperatingPoint, VolumeError, load_card
+from inference.models.card import Figure, ModelCard, OperatingPoint, VolumeError, VolumeRepeat, load_card
 from inference.models.weights import load_networks
 from inference.pipelines.haemorrhage.decisions import Decisions, Platt, decisions_of
 from inference.pipelines.haemorrhage.folds import Fold, load_folds
@@ -79,6 +79,19 @@ def with_volume_error(card_path: Path, table: str | None) -> Path:
     assert "[volume_error]" not in kept
     card_path.write_text(kept + (f"\n[volume_error]\n{table}\n" if table else ""))
     return card_path
+
+
+def test_how_repeatable_volumes_are_stands_on_the_card_or_not(card_path: Path) -> None:
+    """Cards of before say nothing of it."""
+    assert load_card(card_path).volume_repeat is None
+    whole = card_path.read_text()
+    for log_sd, wrong in ((0.15, ""), (0, "log_sd"), (-1, "log_sd"), ("nan", "log_sd"), ('"wide"', "log_sd")):
+        card_path.write_text(f"{whole}\n[volume_repeat]\npairs = 30\nlog_sd = {log_sd}\n")
+        if not wrong:
+            assert load_card(card_path).volume_repeat == VolumeRepeat(30, 0.15)
+            continue
+        with pytest.raises(ModelError, match=r"volume_repeat\.log_sd"):
+            load_card(card_path)
 
 
 def test_volume_error_stands_on_the_card_or_not(card_path: Path) -> None:
@@ -218,6 +231,6 @@ def test_fit_platt_is_not_certain_of_few_cases() -> None:
 
 def test_every_field_of_the_card_is_filled() -> None:
     card = load_card("haemorrhage")
-    optional = {"volume_error"}
+    optional = {"volume_error", "volume_repeat"}
     empty = {f.name for f in fields(ModelCard) if getattr(card, f.name) in (None, "")}
     assert empty <= optional

@@ -22,7 +22,16 @@ from dicom_node.entities import (
 )
 from dicom_node.headlines import headline
 from dicom_node.tables import instances, jobs, results, worklist
-from dicom_node.tables.worklist import FilterCounts, ReadingOrder, Show, WorklistItem
+from dicom_node.tables.worklist import (
+    Band,
+    FilterCounts,
+    Part,
+    PartFinding,
+    ReadingOrder,
+    Show,
+    Standing,
+    WorklistItem,
+)
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 CAP, LEAVE = timedelta(minutes=60), timedelta(hours=24)
@@ -94,6 +103,89 @@ def test_by_urgency_then_waiting_time_with_the_ageing_cap(node: Core) -> None:
     fill(node, *MANY)
     assert order(node) == [*SUSPECTED, *OVERDUE, *REST]
     assert order(node, overdue_first=True) == ["suspected old", *OVERDUE, "suspected new", *REST]
+
+
+BANDED = (  # minutes, band
+    ("less, fresh", 30, Band.LESS_CERTAIN),
+    ("more, fresh", 20, Band.MORE_CERTAIN),
+    ("large, just come", 1, Band.LARGE),
+    ("less, overdue", 70, Band.LESS_CERTAIN),
+    ("more, overdue", 65, Band.MORE_CERTAIN),
+    ("more, newer", 10, Band.MORE_CERTAIN),
+    ("large, overdue", 80, Band.LARGE),
+    ("grown", 5, Band.LESS_CERTAIN),
+)
+IN_BANDS = [
+    "grown", "large, overdue", "large, just come", "less, overdue", "more, overdue", "more, fresh", "more, newer",
+    "less, fresh",
+]  # fmt: skip
+LATE_FIRST = [
+    "grown", "large, overdue", "less, overdue", "more, overdue", "overdue negative", "large, just come", "more, fresh",
+    "more, newer", "less, fresh",
+]  # fmt: skip
+
+
+def fill_bands(node: Core) -> None:
+    """Suspected studies of all bands, and one that is not suspected and waits long."""
+    fill(node, ("overdue negative", LOW, UNREAD, 61))
+    with node.database.write() as tx:
+        for name, minutes, band in BANDED:
+            instances.put_study(tx, Study(name, "", "", "", "", "", "", ""))
+            since = NOON - timedelta(minutes=minutes)
+            row = WorklistItem(name, HIGH, UNREAD, since, since, band=band, grown=name == "grown")
+            worklist.put(tx, row)
+
+
+def test_suspected_studies_by_growth_size_and_certainty(node: Core) -> None:
+    """Nothing suspected is starved by what is more certain: what waits longer than the cap comes before."""
+    fill_bands(node)
+    assert order(node) == [*IN_BANDS, "overdue negative"]
+    assert order(node, show=Show.SUSPECTED) == IN_BANDS
+    assert order(node, overdue_first=True) == LATE_FIRST
+
+
+@pytest.mark.parametrize("overdue_first", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_pages_of_bands_put_together_are_the_list(node: Core, overdue_first: bool, size: int) -> None:
+    fill_bands(node)
+    pages = [order(node, overdue_first, limit=size, offset=offset) for offset in range(0, 12, size)]
+    assert [name for page in pages for name in page] == order(node, overdue_first)
+
+
+@pytest.mark.parametrize(
+    ("urgency", "standing", "probability", "volumes", "band"),
+    [
+        (HIGH, Standing.POSITIVE, 0.3, {"subdural": 12.0, "epidural": 18.0}, Band.LARGE),
+        (HIGH, Standing.POSITIVE, 0.3, {"subdural": 29.9}, Band.LESS_CERTAIN),
+        (HIGH, Standing.POSITIVE, 0.5, {"subdural": 1.0}, Band.MORE_CERTAIN),
+        (HIGH, Standing.POSITIVE, 0.49, {}, Band.LESS_CERTAIN),
+        (HIGH, Standing.POSITIVE, 0.3, {"intracranial": 30.0}, Band.LARGE),
+        (HIGH, Standing.POSITIVE, 0.3, {"intracranial": 20.0, "subdural": 20.0}, Band.LESS_CERTAIN),  # said twice
+        (HIGH, Standing.LOWERED, 0.1, {}, Band.MORE_CERTAIN),
+        (LOW, Standing.NEGATIVE, 0.1, {}, Band.LESS_CERTAIN),
+        (LOW, Standing.POSITIVE, 0.9, {"subdural": 90.0}, Band.LESS_CERTAIN),  # of a question that is not urgent
+    ],
+)
+def test_the_band_of_a_study(
+    urgency: Urgency, standing: Standing, probability: float, volumes: dict[str, float], band: Band
+) -> None:
+    findings = tuple(PartFinding(name, ml) for name, ml in volumes.items())
+    assert flag.band_of([Part(QUESTION, standing, urgency, 1, probability, findings)]) is band
+
+
+@pytest.mark.parametrize("show", [Show.TO_READ, Show.SUSPECTED])
+@pytest.mark.parametrize("overdue_first", [False, True])
+def test_every_part_of_the_order_is_read_from_an_index(node: Core, show: Show, overdue_first: bool) -> None:
+    """No part of the list is sorted or scanned as a whole."""
+    known = {"cap": "", "oldest": ""}
+    for part in worklist._parts(ReadingOrder(NOON, CAP, LEAVE, overdue_first), show):
+        with node.database.read() as tx:
+            plan = tx.rows(
+                f"EXPLAIN QUERY PLAN SELECT study_uid FROM worklist WHERE true AND {part} AND waiting_since > :oldest"
+                " ORDER BY waiting_since, study_uid LIMIT 50",
+                **known,
+            )
+        assert all("USING" in row["detail"] and "INDEX" in row["detail"] for row in plan), (part, plan)
 
 
 @pytest.mark.parametrize("overdue_first", [False, True])

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from dicom_node import clock, headlines
 from dicom_node.commands.text import table
 from dicom_node.derived import flag
+from dicom_node.derived.priors import priors_of
 from dicom_node.entities import Job, JobKind
 from dicom_node.errors import CommandError
 from dicom_node.processes.running import database
 from dicom_node.settings import Settings
 from dicom_node.tables import deliveries as delivery_table
 from dicom_node.tables import feedback as feedback_table
-from dicom_node.tables import instances, results
+from dicom_node.tables import contradictions, instances, results
 from dicom_node.tables import jobs as job_table
 from dicom_node.tables import worklist as worklist_table
 from dicom_node.tables.feedback import Feedback
@@ -28,7 +29,10 @@ JOB_ID = re.compile(r"[AD][0-9]{1,18}")
 
 @dataclass(frozen=True, slots=True)
 class WorklistEntry:
-    """One study of `worklist --json`; `results` are SOP Instance UIDs of the latest result."""
+    """One study of `worklist --json`; `results` are SOP Instance UIDs of the latest result, `priors` Study UIDs.
+
+    `sent_uid` is the Study Instance UID as the images state it; `contradiction` is empty, "undecided" or the decision.
+    """
 
     study_uid: str
     accession: str
@@ -39,6 +43,10 @@ class WorklistEntry:
     received_at: datetime
     flagged_at: datetime | None
     results: tuple[str, ...]
+    scanned_at: datetime | None
+    priors: tuple[str, ...]
+    sent_uid: str
+    contradiction: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,8 @@ def worklist(settings: Settings) -> list[WorklistEntry]:
         )
         for item in worklist_table.listed(tx, order, LONGEST_LIST):
             study = instances.get_study(tx, item.study_uid)
+            known = contradictions.of_study(tx, item.study_uid)
+            priors = priors_of(tx, [study] if study else []).get(item.study_uid, [])
             made = [
                 each
                 for part in item.parts
@@ -82,6 +92,10 @@ def worklist(settings: Settings) -> list[WorklistEntry]:
                     received_at=item.received_at,
                     flagged_at=item.flagged_at,
                     results=tuple(each.sop_uid for each in made),
+                    scanned_at=item.scanned_at,
+                    priors=tuple(each.row.item.study_uid for each in priors),
+                    sent_uid=study.sent_uid if study else item.study_uid,
+                    contradiction=(known.decision or "undecided") if known else "",
                 )
             )
     return entries

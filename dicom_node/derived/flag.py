@@ -13,9 +13,18 @@ from dicom_node.derived.candidates import analyses_of
 from dicom_node.entities import UNDER_WAY, Analysis, Choice, ChoiceKind, ItemState, Job, JobState, Urgency
 from dicom_node.tables import instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
-from dicom_node.tables.worklist import Part, Standing, WorklistItem, present_findings
+from dicom_node.tables.worklist import (
+    CERTAIN_FROM,
+    LARGE_ML,
+    Band,
+    Part,
+    Standing,
+    WorklistItem,
+    present_findings,
+)
 from inference.change import Growth
 from inference.pipelines.registry import QUESTIONS, question_of
+from reports.vocabulary.terms import vocabulary_of
 
 UNSEEN = (ItemState.UNREAD, ItemState.OPENED)
 IN_PROGRESS = (Standing.RECEIVING, Standing.QUEUED)
@@ -39,12 +48,15 @@ class Known:
         return bool(self.analyses or self.jobs)
 
 
-def note_arrival(tx: Transaction, study_uid: str, now: datetime) -> None:
-    """An image of the study has come: it is on the list, and waits from now on."""
+def note_arrival(
+    tx: Transaction, study_uid: str, now: datetime, scanned_at: datetime | None = None, wanted: bool = True
+) -> None:
+    """An image of the study has come: it waits from now on, on the list where such images are wanted there."""
     item = worklist.get(tx, study_uid)
     if item is None:
-        item = WorklistItem(study_uid, Urgency.MEDIUM, ItemState.WAITING, now, now)
-    worklist.put(tx, replace(item, waiting_since=now))
+        item = WorklistItem(study_uid, Urgency.MEDIUM, ItemState.WAITING, now, now, listed=False)
+    scanned = min((each for each in (item.scanned_at, scanned_at) if each is not None), default=None)
+    worklist.put(tx, replace(item, waiting_since=now, scanned_at=scanned, listed=item.listed or wanted))
 
 
 def refresh(tx: Transaction, study_uid: str, now: datetime) -> None:
@@ -57,7 +69,7 @@ def refresh(tx: Transaction, study_uid: str, now: datetime) -> None:
     parts = [part_of(known, before.get(known.question), item.state) for known in questions]
     worklist.put(tx, with_parts(item, parts, before, now))
     for part in parts:
-        if part.standing not in IN_PROGRESS:
+        if item.listed and part.standing not in IN_PROGRESS:
             quality.note_outcome(tx, study_uid, part.question)
 
 
@@ -155,8 +167,26 @@ def with_parts(item: WorklistItem, parts: list[Part], before: dict[str, Part], n
         flagged_at=now if raised else item.flagged_at,
         version=sum(part.version for part in parts),
         grown=any(part.grown for part in parts),
+        band=band_of(parts),
         headline="",
     )
+
+
+def band_of(parts: list[Part]) -> Band:
+    """How much the urgent questions suspect. What only an earlier result suspected is not less certain for that."""
+    urgent = [part for part in parts if part.urgency is Urgency.HIGH]
+    if any(volume_of(part) >= LARGE_ML for part in urgent):
+        return Band.LARGE
+    lowered = any(part.standing is Standing.LOWERED for part in urgent)
+    certain = any(part.probability is not None and part.probability >= CERTAIN_FROM for part in urgent)
+    return Band.MORE_CERTAIN if certain or lowered else Band.LESS_CERTAIN
+
+
+def volume_of(part: Part) -> float:
+    """All that is drawn, whether it is given as one, by types, or both."""
+    whole = vocabulary_of(part.question).whole
+    types = sum(each.volume_ml for each in part.findings if each.name != whole)
+    return max([types, *(each.volume_ml for each in part.findings if each.name == whole)])
 
 
 def is_raised(part: Part, before: Part | None, item: WorklistItem) -> bool:

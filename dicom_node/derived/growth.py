@@ -1,11 +1,9 @@
 """Growth: the change of volumes since the patient's last analysed scan, derived from the rows that stand.
 
-The same patient is the same Patient ID from the same issuer (PS3.3 C.7.1.1) with no contradiction in name or birth
-date. Earlier is what was acquired earlier, not what came earlier; times are those of PS3.3 C.12.1.1.8 (Timezone Offset
-From UTC), and where that is not stated, of this machine's zone.
+Who is the same patient: same_patient.py. Earlier is what was acquired earlier, not what came earlier (dicom/moments).
 """
 
-import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from pydicom.dataset import Dataset
 
+from dicom_node.derived.same_patient import Obstacle, is_placeholder, obstacle
 from dicom_node.dicom.headers import issuer_of
-from dicom_node.dicom.names import names_differ
+from dicom_node.dicom.moments import moment_of
 from dicom_node.entities import Analysis, FindingRow, Scan
 from dicom_node.tables import results, scans
 from dicom_node.tables.database import Transaction
@@ -25,10 +24,6 @@ from reports.change import sentences
 from reports.vocabulary.terms import vocabulary_of
 
 OTHER_ZONES = timedelta(hours=26)  # how far two local times may be apart: UTC-12 to UTC+14
-TIMES = (("AcquisitionDate", "AcquisitionTime"), ("ContentDate", "ContentTime"), ("StudyDate", "StudyTime"))
-DATE_TIME = re.compile(
-    r"(\d{8})(\d{4})(\d{2})?(\.\d{1,6})?([+-]\d{4})?"
-)  # DT, and DA with TM (PS3.5 6.2), to the minute
 log = structlog.get_logger()
 
 
@@ -46,6 +41,7 @@ def scan_of(headers: Sequence[Dataset], analysis: Analysis) -> Scan:
         birth_date=elements.text(first, "PatientBirthDate"),
         acquired_at=at,
         zone_stated=stated,
+        sex=elements.text(first, "PatientSex"),
     )
 
 
@@ -55,35 +51,24 @@ def acquired_at(headers: Sequence[Dataset]) -> tuple[datetime | None, bool]:
     return min(found, key=lambda moment: moment[0] or datetime.max.replace(tzinfo=UTC), default=(None, False))
 
 
-def moment_of(header: Dataset) -> tuple[datetime | None, bool]:
-    """One image's acquisition, else content, else study date and time, in UTC; whether the zone was stated."""
-    written = [elements.text(header, "AcquisitionDateTime")]
-    written += ["".join(elements.text(header, keyword) for keyword in pair) for pair in TIMES]
-    zone = elements.text(header, "TimezoneOffsetFromUTC")
-    for text in written:
-        parts = DATE_TIME.fullmatch(text.replace(":", ""))
-        moment = _read(f"{parts[1]}{parts[2]}{parts[3] or '00'}{parts[4] or '.0'}", parts[5] or zone) if parts else None
-        if moment is not None:
-            return moment
-    return None, False
+def why_not_compared(one: Scan, other: Scan) -> Obstacle | None:
+    """Why two scans under the same Patient ID are not compared; None where they are one person's."""
+    return obstacle(one, other) or (Obstacle.ISSUER if one.issuer != other.issuer else None)
 
 
-def _read(digits: str, offset: str) -> tuple[datetime, bool] | None:
-    """A moment in UTC; the offset counts where it is one, otherwise this machine's zone."""
-    try:
-        zone = elements.zone_of(offset)
-        moment = datetime.strptime(digits, "%Y%m%d%H%M%S.%f").replace(tzinfo=zone)
-        return moment.astimezone(UTC), zone is not None
-    except (ValueError, OverflowError):
-        return None
+def same_patients(tx: Transaction, scan: Scan) -> list[Scan]:
+    """The analysed scans of other studies of this person; none where the Patient ID stands for nobody."""
+    if is_placeholder(scan.patient_id):
+        return []
+    return [other for other in scans.others(tx, scan) if why_not_compared(scan, other) is None]
 
 
-def contradiction(one: Scan, other: Scan) -> bool:
-    """Whether name or birth date speak against one patient; what is absent in either speaks for nothing."""
-    if one.birth_date and other.birth_date and one.birth_date != other.birth_date:
-        return True
-    groups = zip(one.patient_name.split("="), other.patient_name.split("="), strict=False)
-    return any(names_differ(mine, theirs) for mine, theirs in groups)
+def not_compared(tx: Transaction, scan: Scan) -> tuple[Obstacle, ...]:
+    """Why earlier scans under the same Patient ID are not compared with this one, each reason once."""
+    if is_placeholder(scan.patient_id):
+        return (Obstacle.PATIENT_ID,) if scans.has_earlier(tx, scan) else ()
+    reasons = [why_not_compared(scan, other) for other in scans.others(tx, scan) if is_earlier(other, scan)]
+    return tuple(dict.fromkeys(reason for reason in reasons if reason is not None))
 
 
 def growth_since_last_scan(tx: Transaction, scan: Scan, analysis: Analysis) -> Growth | None:
@@ -94,7 +79,7 @@ def growth_since_last_scan(tx: Transaction, scan: Scan, analysis: Analysis) -> G
     measure = question_of(analysis.question).compare
     if measure is None:
         return None
-    before = [other for other in scans.others(tx, scan) if is_earlier(other, scan) and not contradiction(other, scan)]
+    before = [other for other in same_patients(tx, scan) if is_earlier(other, scan)]
     for earlier in sorted(before, key=lambda other: (other.acquired_at or datetime.min, other.study_uid), reverse=True):
         known = results.analyses_of_study(tx, earlier.study_uid, analysis.question)
         answers = [each for each in known if each.version == earlier.version]
@@ -125,8 +110,8 @@ def volumes(analysis: Analysis) -> dict[str, Volume]:
 
 
 def volume(finding: FindingRow, drawn: bool) -> Volume:
-    """A finding's volume with its range."""
-    return Volume(finding.volume_ml, finding.low_ml, finding.high_ml) if drawn else Volume(0.0)
+    """A finding's volume with what is known of its error."""
+    return Volume(finding.volume_ml, finding.low_ml, finding.high_ml, finding.repeat_sd) if drawn else Volume(0.0)
 
 
 def of_study(tx: Transaction, study_uid: str, question: str) -> Growth | None:
@@ -145,8 +130,7 @@ def of_result(tx: Transaction, latest: Analysis | None) -> Growth | None:
 
 def later_scans(tx: Transaction, scan: Scan) -> list[Scan]:
     """The patient's analysed scans that were acquired after this one."""
-    others = scans.others(tx, scan)
-    return [other for other in others if is_earlier(scan, other) and not contradiction(scan, other)]
+    return [other for other in same_patients(tx, scan) if is_earlier(scan, other)]
 
 
 def as_reported(question: str, growth: Growth | None) -> str:
@@ -156,27 +140,41 @@ def as_reported(question: str, growth: Growth | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ShownChange:
-    """What a study's page says of the last scan: plain sentences, and the earlier study while it is stored here."""
+    """What a study's page says of the last scan: plain sentences, and the earlier study while it is stored here.
+
+    `not_compared`: why earlier studies under the same Patient ID were not.
+    """
 
     sentences: tuple[str, ...]
     earlier_study_uid: str | None
     grown: bool
+    not_compared: tuple[Obstacle, ...] = ()
 
 
 def comparison(tx: Transaction, study_uid: str, question: str) -> ShownChange:
     """What stands now; what the report said, where the earlier scan has left the archive since."""
     found, scan = of_study(tx, study_uid, question), scans.latest(tx, study_uid, question)
+    obstacles = not_compared(tx, scan) if scan and question_of(question).compare else ()
     if found is None:
-        return ShownChange(tuple(scan.compared.splitlines()) if scan else (), None, False)
-    return ShownChange(tuple(sentences(found, vocabulary_of(question))), found.earlier_study_uid, found.grown)
+        reported = scan.compared.splitlines() if scan and not obstacles else ()
+        return ShownChange(tuple(reported), None, False, obstacles)
+    said = tuple(sentences(found, vocabulary_of(question)))
+    return ShownChange(said, found.earlier_study_uid, found.grown, obstacles)
 
 
-def log_contradictions(tx: Transaction, scan: Scan) -> None:
-    """Say in the log where a Patient ID stands for what look like two people."""
-    for other in scans.others(tx, scan):
-        if contradiction(scan, other):
-            log.warning(
-                "not compared: the same Patient ID and issuer, but name or birth date contradict",
-                study_uid=scan.study_uid,
-                other_study_uid=other.study_uid,
-            )
+def log_not_compared(tx: Transaction, scan: Scan) -> None:
+    """Say in the log where one Patient ID stands for what look like two people, or may do so."""
+    if is_placeholder(scan.patient_id):
+        log.info("not compared with other studies: the Patient ID is a placeholder", study_uid=scan.study_uid)
+        return
+    why = ((why_not_compared(scan, other), other.study_uid) for other in scans.others(tx, scan))
+    met = [(reason, other) for reason, other in why if reason is not None]
+    for reason, count in Counter(reason for reason, _ in met).items():
+        said = "the patients contradict each other" if reason.contradicts else "it is not known that the patient is one"
+        log.warning(
+            f"not compared: the same Patient ID, but {said}",
+            reason=str(reason),
+            study_uid=scan.study_uid,
+            other_study_uid=next(other for why, other in met if why is reason),
+            studies=count,
+        )

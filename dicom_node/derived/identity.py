@@ -6,7 +6,6 @@ again. Other images under another patient are a contradiction: they are kept as 
 either is sent until IT has decided. Patients are compared by Patient ID, birth date and sex (PS3.3 C.7.1.1).
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,30 +14,25 @@ from itertools import combinations
 import structlog
 
 from dicom_node.derived import flag, removal
-from dicom_node.dicom.names import names_differ
+from dicom_node.derived.same_patient import birth_date, is_placeholder, names_contradict, sex
 from dicom_node.entities import Contradiction, Decision, JobKind, Patient, Study
 from dicom_node.errors import CommandError
 from dicom_node.tables import contradictions, deliveries, instances, jobs, results, scans, worklist
 from dicom_node.tables.database import Transaction
 from reports.identity import hashed_uid
 
-SEXES = {"M", "F"}
 log = structlog.get_logger()
 
 
 def contradict(one: Patient, other: Patient) -> bool:
-    """Whether these cannot be the same person; what is absent in one of them says nothing.
+    """Whether these cannot be the same person; what is absent or a placeholder in one of them says nothing.
 
     Two IDs are compared where they may be from the same issuer. A sex other than M or F says nothing.
     """
     issued_alike = not one.issuer or not other.issuer or one.issuer == other.issuer
-    ids = {one.patient_id.casefold(), other.patient_id.casefold()} - {""}
-    born, also = (re.sub(r"\D", "", each.birth_date) for each in (one, other))
-    return (
-        (issued_alike and len(ids) > 1)
-        or not (born.startswith(also) or also.startswith(born))
-        or {one.sex.upper(), other.sex.upper()} == SEXES
-    )
+    ids = {each.patient_id.casefold() for each in (one, other) if not is_placeholder(each.patient_id)}
+    born = {birth_date(one), birth_date(other)} - {None}
+    return (issued_alike and len(ids) > 1) or len(born) > 1 or {sex(one), sex(other)} == {"F", "M"}
 
 
 def differ(one: Patient, other: Patient) -> bool:
@@ -46,7 +40,7 @@ def differ(one: Patient, other: Patient) -> bool:
     return (
         contradict(one, other)
         or one.patient_id != other.patient_id
-        or names_differ(one.patient_name, other.patient_name)
+        or names_contradict(one.patient_name, other.patient_name)
     )
 
 
@@ -178,7 +172,7 @@ def issue_again(tx: Transaction, study_uid: str, series_uid: str) -> None:
         latest, scan = results.analyses_of_study(tx, study_uid, question)[-1], scans.latest(tx, study_uid, question)
         if latest.series_uid != series_uid or scan is None or scan.version != latest.version:
             continue
-        if differ(Patient(scan.patient_id, scan.issuer, scan.patient_name, scan.birth_date), patients[-1]):
+        if differ(Patient(scan.patient_id, scan.issuer, scan.patient_name, scan.birth_date, scan.sex), patients[-1]):
             deliveries.withdraw(tx, study_uid, question)
             jobs.again(tx, study_uid, question, priority=0)
     for choice in jobs.choices_of_study(tx, study_uid):

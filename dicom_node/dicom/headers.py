@@ -1,6 +1,7 @@
 """What a data set says of its patient, study, series, equipment and frames (PS3.3), without pixels."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 
 from pydicom import dcmread
@@ -8,6 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from dicom_node.dicom.checks import UNREADABLE, checked_uid
+from dicom_node.dicom.moments import moment_of
 from dicom_node.entities import Equipment, Incoming, Study
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated
 from inference.input import elements
@@ -16,7 +18,10 @@ from inference.input.geometry import SliceGeometry, slice_geometry
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A data set in the words of the tables: its rows are written from nothing else. What is absent is empty."""
+    """A data set in the words of the tables: its rows are written from nothing else. What is absent is empty.
+
+    `scanned_at` is in UTC, None where no time is stated.
+    """
 
     study: Study
     series_uid: str
@@ -26,6 +31,7 @@ class Described:
     modality: str
     equipment: Equipment
     geometry: tuple[SliceGeometry, ...]
+    scanned_at: datetime | None = None
 
 
 def read_header(part10: bytes) -> Dataset:
@@ -58,6 +64,7 @@ def describe(dataset: Dataset) -> Described:
         modality=text_of(dataset, "Modality"),
         equipment=_equipment(dataset),
         geometry=slice_geometry(dataset),
+        scanned_at=moment_of(dataset)[0],
     )
 
 

@@ -43,11 +43,12 @@ def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[
         with database.read() as tx:
             rules.check_pipelines(questions_of_pipelines(tx))
         archive.clear_incoming()
-        adopted, lost = reconcile(database, archive, decoders, clock.utc_now())
+        lists = partial(settings.worklist.lists, may_take=rules.may_take)
+        adopted, lost = reconcile(database, archive, decoders, clock.utc_now(), lists)
         if adopted or lost:
             log.warning("files and rows differed at start", files_adopted=adopted, rows_dropped=lost)
         life, ticker = Life(database, "node", supervisor), clock.Ticker()
-        receiver = Receiver(database, archive, decoders)
+        receiver = Receiver(database, archive, decoders, lists)
         server = StorageServer(settings, receiver.store, receiver.ended, partial(note_refusal, database))
         with database.write() as tx:
             processes.publish(tx, "dicom_port", str(server.port))

@@ -7,6 +7,7 @@ from dicom_node.archive import Archive
 from dicom_node.dicom.decoding import Decoders
 from dicom_node.processes.life import BEAT_EVERY_S, Life
 from dicom_node.processes.node import note_refusal
+from dicom_node.routes import load_rules
 from dicom_node.settings import Settings
 from dicom_node.steps.receive import Receiver
 from dicom_node.tables import processes
@@ -22,7 +23,8 @@ def run_web(settings: Settings, supervisor: int | None = None) -> None:
 
     database, archive = open_database(settings.database_path), Archive(settings.node.data)
     life, ticker, decoders = Life(database, "web", supervisor), clock.Ticker(), Decoders()
-    receiver = Receiver(database, archive, decoders)
+    lists = partial(settings.worklist.lists, may_take=load_rules(settings.routes_path).may_take)
+    receiver = Receiver(database, archive, decoders, lists)
     storing = Storing(receiver.store, receiver.ended, partial(note_refusal, database), settings.node.ae_title)
     config = uvicorn.Config(
         build_app(database, archive, settings, storing, decoders),

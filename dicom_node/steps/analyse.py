@@ -85,7 +85,7 @@ def perform(database: Database, archive: Archive, settings: Settings, engine: En
             scan = growth.scan_of(examined.headers, analysis)
             compared = growth.growth_since_last_scan(tx, scan, analysis)
             earlier_report = report_of(tx, job.question, compared)
-            growth.log_contradictions(tx, scan)
+            growth.log_not_compared(tx, scan)
         context = ReportContext(
             sources=examined.headers,
             stack=examined.stack,

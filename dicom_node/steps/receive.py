@@ -9,7 +9,7 @@ as a study of their own (see derived.identity).
 import hashlib
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -29,14 +29,22 @@ from dicom_node.errors import Refused
 from dicom_node.tables import contradictions, instances, quality, results
 from dicom_node.tables.database import Database, Transaction
 
+Lists = Callable[[str], bool]  # whether a series of this modality puts its study on the reader's list
 log = structlog.get_logger()
+
+
+def lists_everything(modality: str) -> bool:
+    """Every study is on the list."""
+    return True
 
 
 class Receiver:
     """Takes requests from any number of associations at once."""
 
-    def __init__(self, database: Database, archive: Archive, decoders: Decoders) -> None:
-        self._database, self._archive, self._decoders = database, archive, decoders
+    def __init__(
+        self, database: Database, archive: Archive, decoders: Decoders, lists: Lists = lists_everything
+    ) -> None:
+        self._database, self._archive, self._decoders, self._lists = database, archive, decoders, lists
         self._lock = threading.Lock()
         self._open: dict[int, set[tuple[str, str]]] = defaultdict(set)  # association -> study and series it has sent
 
@@ -59,7 +67,7 @@ class Receiver:
             return
         self._archive.put(path, header, incoming.data)
         file = StoredFile(path, digest, incoming.calling_aet, incoming.called_aet, clock.utc_now())
-        for study_uid in record(self._database, self._decoders, described, file):
+        for study_uid in record(self._database, self._decoders, described, file, self._lists):
             self._archive.set_aside(study_uid)
 
     def ended(self, association: int, in_good_order: bool) -> None:
@@ -84,7 +92,9 @@ class StoredFile:
     received_at: datetime
 
 
-def record(database: Database, decoders: Decoders, described: Described, file: StoredFile) -> list[str]:
+def record(
+    database: Database, decoders: Decoders, described: Described, file: StoredFile, lists: Lists = lists_everything
+) -> list[str]:
     """Write the rows of a stored file, in one transaction. Nothing changes when these bytes are known already.
 
     Returns the studies that are no more, since their images turned out to be another's.
@@ -110,7 +120,8 @@ def record(database: Database, decoders: Decoders, described: Described, file: S
         instances.add_instance(tx, instance, described.geometry, study.patient)
         quality.note_equipment(tx, series_uid, study.study_uid, described.equipment)
         if changed and not own and described.modality not in NOT_IMAGES:
-            flag.note_arrival(tx, study.study_uid, file.received_at)
+            wanted = lists(described.modality)
+            flag.note_arrival(tx, study.study_uid, file.received_at, described.scanned_at, wanted)
         gone = [] if own else note_patient(tx, study, before, series_uid, changed, file.received_at)
     if known and changed:
         log.warning(
@@ -156,7 +167,9 @@ def instance_of(described: Described, study_uid: str, file: StoredFile, known: S
     )
 
 
-def reconcile(database: Database, archive: Archive, decoders: Decoders, now: datetime) -> tuple[int, int]:
+def reconcile(
+    database: Database, archive: Archive, decoders: Decoders, now: datetime, lists: Lists = lists_everything
+) -> tuple[int, int]:
     """At start-up: files without rows get them, rows without files go. Returns how many of each there were."""
     with database.read() as tx:
         rows = instances.all_paths(tx)
@@ -166,7 +179,8 @@ def reconcile(database: Database, archive: Archive, decoders: Decoders, now: dat
         try:
             dataset = read_header(path.read_bytes())
             digest, sender = path.name.split(".")[-2], str(dataset.file_meta.get("SourceApplicationEntityTitle", ""))
-            for gone in record(database, decoders, describe(dataset), StoredFile(path, digest, sender, "", now)):
+            file = StoredFile(path, digest, sender, "", now)
+            for gone in record(database, decoders, describe(dataset), file, lists):
                 archive.set_aside(gone)
             adopted += 1
         except Refused as error:

@@ -19,14 +19,16 @@ def latest(tx: Transaction, study_uid: str, question: str) -> Scan | None:
 
 
 def others(tx: Transaction, scan: Scan) -> list[Scan]:
-    """The latest scans, for the same question, of other studies under the same Patient ID and issuer; none for no ID.
+    """The latest scans, for the same question, of other studies under the same Patient ID; none for no ID.
 
-    A study whose Patient ID was corrected since has nobody else's scans, and nobody has its.
+    Those of another issuer are left out, not those where only one of both is stated. A study whose Patient ID was
+    corrected since has nobody else's scans, and nobody has its.
     """
     return tx.all(
         Scan,
         "SELECT s.* FROM scans s JOIN studies own ON own.study_uid = :study JOIN studies theirs"
-        " ON theirs.study_uid = s.study_uid WHERE s.patient_id = :patient AND s.patient_id <> '' AND s.issuer = :issuer"
+        " ON theirs.study_uid = s.study_uid WHERE s.patient_id = :patient AND s.patient_id <> ''"
+        " AND (s.issuer = :issuer OR s.issuer = '' OR :issuer = '')"
         " AND s.study_uid <> :study AND own.patient_id = :patient AND theirs.patient_id = :patient"
         " AND s.question = :question AND s.version = (SELECT max(version) FROM scans"
         " WHERE study_uid = s.study_uid AND question = s.question)",
@@ -35,6 +37,16 @@ def others(tx: Transaction, scan: Scan) -> list[Scan]:
         study=scan.study_uid,
         question=scan.question,
     )
+
+
+def has_earlier(tx: Transaction, scan: Scan) -> bool:
+    """Whether another study under the same Patient ID was scanned before, whoever its patient is."""
+    wanted = (
+        "SELECT EXISTS (SELECT 1 FROM scans WHERE patient_id = :patient AND patient_id <> '' AND question = :question"
+        " AND study_uid <> :study AND acquired_at < :at)"
+    )
+    at = scan.acquired_at
+    return bool(tx.number(wanted, patient=scan.patient_id, question=scan.question, study=scan.study_uid, at=at))
 
 
 def forget_study(tx: Transaction, study_uid: str) -> None:

@@ -1,24 +1,28 @@
 """The radiologist's list: one row a study, where it stands with its readers, and the order in which studies are read.
 
-Suspected studies that nobody has acknowledged come first, on top those where something has grown since the last
-scan; then what waits longer than the ageing cap, so that what was missed is not starved by flags (PMC8128725); then
-what was not analysed, what is in progress and what is not suspected; last what is acknowledged. Within each by waiting
-time.
+Suspected studies that nobody has acknowledged come first: those where something has grown since the last scan, then
+the large ones, then of the others those that wait longer than the ageing cap, then the more certain and then the less
+certain ones (`Band`). Then comes all else that waits longer than the cap, so that what was missed is not starved by
+flags (PMC8128725); then what was not analysed, what is in progress and what is not suspected; last what is
+acknowledged. Within each by waiting time.
 `overdue_first` puts all that is overdue, suspected or not, before the suspected ones that have not grown. The column
-`place` (schema.py) holds stage and kind of a row, and indices on it give any page of the list.
+`place` (schema.py) holds stage and kind of a row, and indices on it and on `band` give any page of the list. Studies of
+modalities that are not wanted are no part of it: they are among all that is stored only.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from dicom_node.entities import FindingRow, ItemState, Urgency
 from dicom_node.tables.database import Transaction
 from inference.change import Growth
 
 SUSPECTED, NOT_ANALYSED, IN_PROGRESS, NEGATIVE = 0, 1, 2, 3  # kinds
-TO_READ, ACKNOWLEDGED, READ = 0, 4, 8  # stages; a place is stage + kind
+TO_READ, ACKNOWLEDGED, READ = 0, 4, 8  # stages; a place is stage + kind, or 12 of a study that is not on the list
+LARGE_ML = 30.0
+CERTAIN_FROM = 0.5  # more likely than not
 MAY_ACT_FROM = {
     ItemState.OPENED: (ItemState.UNREAD,),
     ItemState.ACKNOWLEDGED: (ItemState.UNREAD, ItemState.OPENED),
@@ -50,6 +54,14 @@ class Standing(StrEnum):
     POSITIVE = "positive"  # suspected
     NEGATIVE = "negative"
     LOWERED = "lowered"  # an earlier result suspected what the latest does not; nobody has acknowledged that
+
+
+class Band(IntEnum):
+    """How much is suspected, for the order of suspected studies."""
+
+    LARGE = 0  # LARGE_ML or more
+    MORE_CERTAIN = 1  # CERTAIN_FROM or more, or suspected by an earlier result only
+    LESS_CERTAIN = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +116,8 @@ class WorklistItem:
 
     Times are UTC; `waiting_since` is the arrival of its last image. `version` grows with every result of any question.
     `reader` is the name that whoever brought it to its state had typed, `acted_at` when that was. `headline` is what a
-    version of this program before 0.5 wrote of the study, until its next change.
+    version of this program before 0.5 wrote of the study, until its next change. `scanned_at` is the earliest time that
+    its images state; `listed` is false where none of its modalities is wanted on the list.
     """
 
     study_uid: str
@@ -120,6 +133,9 @@ class WorklistItem:
     acted_at: datetime | None = None
     grown: bool = False
     headline: str = ""
+    band: Band = Band.LESS_CERTAIN
+    scanned_at: datetime | None = None
+    listed: bool = True
 
     def part(self, question: str) -> Part | None:
         """What this question says of the study."""
@@ -194,15 +210,18 @@ def _parts(order: ReadingOrder, show: Show) -> list[str]:
     kinds = KINDS.get(show, (SUSPECTED, NOT_ANALYSED, IN_PROGRESS, NEGATIVE))
     overdue, fresh = "waiting_since <= :cap", "waiting_since > :cap"
     grown, flagged = "place = 0 AND grown", "place = 0 AND NOT grown"
+    large, *others = (f"{flagged} AND band = {band}" for band in Band)
+    in_bands = [large, f"{flagged} AND band > {Band.LARGE} AND {overdue}", *(f"{each} AND {fresh}" for each in others)]
     if show is Show.SUSPECTED:
-        parts = [grown, flagged]
+        parts = [grown, *in_bands]
     elif show is Show.NOT_ANALYSED:
         parts = ["place = 1"]
     else:
-        first, second = f"place < 4 AND {overdue} AND NOT ({grown})", f"{flagged} AND {fresh}"
-        if not order.overdue_first:
-            first, second = flagged, f"place < 4 AND place > 0 AND {overdue}"
-        parts = [grown, first, second, *(f"place = {kind} AND {fresh}" for kind in kinds[1:])]
+        parts = [grown, *in_bands, f"place < 4 AND place > 0 AND {overdue}"]
+        if order.overdue_first:
+            late = f"place < 4 AND {overdue} AND NOT ({grown})"
+            parts = [grown, late, *(f"{each} AND {fresh}" for each in (large, *others))]
+        parts += [f"place = {kind} AND {fresh}" for kind in kinds[1:]]
     stages = (ACKNOWLEDGED, READ) if show is Show.MINE else (ACKNOWLEDGED,)
     return parts + [f"place = {stage + kind}" for stage in stages for kind in kinds]
 
@@ -231,6 +250,11 @@ def counts(tx: Transaction, order: ReadingOrder, reader: str) -> FilterCounts:
         not_analysed=by_place.get(NOT_ANALYSED, 0) + by_place.get(ACKNOWLEDGED + NOT_ANALYSED, 0),
         mine=tx.number(mine, reader=reader, oldest=oldest),
     )
+
+
+def unlisted(tx: Transaction) -> int:
+    """How many studies are stored and not on the list, as none of their modalities is wanted there."""
+    return tx.number("SELECT count(*) FROM worklist WHERE NOT listed")
 
 
 def last_flagged(tx: Transaction, order: ReadingOrder, limit: int) -> list[WorklistItem]:

@@ -7,10 +7,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from dicom_node import headlines
+from dicom_node.derived.priors import Prior
+from dicom_node.derived.same_patient import Obstacle
 from dicom_node.entities import Choice, Contradiction, Decision, FindingRow, ItemState, Patient, Study, Urgency
 from dicom_node.tables.views.overview import WorklistRow
 from dicom_node.tables.worklist import Standing, WorklistItem
 from inference.findings import VOLUME_RANGE, volume_text
+from reports.change import elapsed_text
 from reports.vocabulary.terms import vocabulary_of
 
 
@@ -24,6 +27,7 @@ class Sign:
 
 
 NOT_A_CLEARANCE = "Not a clearance: read as usual."
+CLOCKS_DIFFER = timedelta(minutes=2)
 UNITS = {"D": "d", "W": "wk", "M": "mo", "Y": "y"}  # Age String (PS3.5 6.2)
 STATES = {
     ItemState.WAITING: "No result yet",
@@ -31,6 +35,16 @@ STATES = {
     ItemState.OPENED: "Opened",
     ItemState.ACKNOWLEDGED: "Acknowledged",
     ItemState.READ: "Read",
+}
+NOT_COMPARED = {
+    Obstacle.PATIENT_ID: "the patient ID is a placeholder",
+    Obstacle.ISSUER: "only one of them says who issued the patient ID",
+    Obstacle.NO_BIRTH_DATE: "the birth date is missing",
+    Obstacle.BIRTH_DATE: "the birth date is a placeholder or no date",
+    Obstacle.NO_SEX: "the sex is missing",
+    Obstacle.OTHER_BIRTH_DATE: "the birth dates differ",
+    Obstacle.OTHER_SEX: "the sexes differ",
+    Obstacle.OTHER_NAME: "the names differ",
 }
 
 
@@ -157,6 +171,34 @@ def clock_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+@dataclass(frozen=True, slots=True)
+class ScanTime:
+    """When a study was scanned, in words; `ago` where it makes sense to say how long ago that was."""
+
+    words: str
+    ago: datetime | None = None
+
+
+def scanned(row: WorklistRow, now: datetime) -> ScanTime:
+    """By the images' own time, in this machine's zone; what is missing or cannot be is said."""
+    at = row.item.scanned_at
+    if at is None:
+        date_alone = day(row.study.study_date)
+        return ScanTime(f"scanned {date_alone}, time not stated" if date_alone else "scan time not stated")
+    here = at.astimezone()
+    if at - now > CLOCKS_DIFFER:
+        return ScanTime(f"scan time {here:%Y-%m-%d %H:%M} lies in the future")
+    today = here.date() == now.astimezone().date()
+    return ScanTime(f"scanned {here:%H:%M}" if today else f"scanned {here:%Y-%m-%d %H:%M}", at)
+
+
+def prior(each: Prior) -> str:
+    """When an earlier study was scanned, and how long before the later one."""
+    at, elapsed = each.row.item.scanned_at, each.elapsed
+    when = f"{at.astimezone():%Y-%m-%d %H:%M}" if at else day(each.row.study.study_date)
+    return f"{when}, {elapsed_text(elapsed)} earlier" if elapsed is not None else when
+
+
 def volume(finding: FindingRow) -> str:
     """A finding's volume with its range, or a dash where there is none."""
     return volume_text(finding.volume_ml, finding.low_ml, finding.high_ml) if finding.volume_ml > 0 else "–"
@@ -182,6 +224,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "alarm": alarm,
     "state": state,
     "choice_reason": choice_reason,
+    "scanned": scanned,
+    "prior": prior,
+    "not_compared": NOT_COMPARED.__getitem__,
     "finding": finding,
     "patient_name": patient_name,
     "person_name": person_name,

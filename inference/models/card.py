@@ -52,6 +52,17 @@ class VolumeError:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeRepeat:
+    """How repeatable a drawn volume is: two scans of one unchanged head differ by `log_sd`.
+
+    The standard deviation of the natural logarithm of the ratio of both volumes, over so many pairs.
+    """
+
+    pairs: int
+    log_sd: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What a card says.
 
@@ -77,6 +88,7 @@ class ModelCard:
     place: Traversable
     operating_points: tuple[OperatingPoint, ...] = ()
     volume_error: VolumeError | None = None
+    volume_repeat: VolumeRepeat | None = None
     tables: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -114,6 +126,11 @@ class _VolumeError(_Table):
         return self
 
 
+class _VolumeRepeat(_Table):
+    pairs: Annotated[int, Field(ge=1)]
+    log_sd: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class _Decision(_Table):
     study_threshold: Share
 
@@ -141,6 +158,7 @@ class _Card(_Table):
     figures: tuple[Figure, ...] = ()
     operating_points: tuple[_Point, ...] = ()
     volume_error: _VolumeError | None = None
+    volume_repeat: _VolumeRepeat | None = None
 
 
 def load_card(source: str | Path) -> ModelCard:
@@ -159,7 +177,7 @@ def load_card(source: str | Path) -> ModelCard:
 
 
 def _model_card(card: _Card, tables: Mapping[str, Any], folder: Traversable, place: Traversable) -> ModelCard:
-    error = card.volume_error
+    error, repeat = card.volume_error, card.volume_repeat
     return ModelCard(
         identity=ModelIdentity(card.name, card.version, card.sha256),
         question=card.question,
@@ -176,6 +194,7 @@ def _model_card(card: _Card, tables: Mapping[str, Any], folder: Traversable, pla
             for each in card.operating_points
         ),
         volume_error=VolumeError(error.heads, error.low, error.high) if error else None,
+        volume_repeat=VolumeRepeat(repeat.pairs, repeat.log_sd) if repeat else None,
         tables=tables,
         **card.words.model_dump(),
     )

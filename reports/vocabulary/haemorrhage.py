@@ -6,7 +6,7 @@ on grey, and apart for readers who see red and green alike (after Okabe and Ito,
 
 from pydicom.sr.coding import Code
 
-from inference.pipelines.haemorrhage.growth import GROWTH_ML, GROWTH_PERCENT, MARKED, PERCENT_FROM_ML
+from inference.pipelines.haemorrhage.growth import GROWTH_ML, GROWTH_PERCENT, PERCENT_FROM_ML
 from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
 from reports import codes
 from reports.vocabulary.terms import Term, Vocabulary
@@ -52,7 +52,7 @@ VOCABULARY = Vocabulary(
     types=tuple(each.value for each in HaemorrhageType),
     all_together="all haemorrhage",
     growth=(
-        f"GROWTH of the {MARKED} haemorrhage (more than {GROWTH_ML:g} ml, or more than {GROWTH_PERCENT:g} % from at "
+        f"GROWTH of {{what}} (more than {GROWTH_ML:g} ml, or more than {GROWTH_PERCENT:g} % from at "
         f"least {PERCENT_FROM_ML:g} ml) beyond the volume error."
     ),
     category=codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE,

@@ -33,8 +33,8 @@ class Vocabulary:
     `number` counts the questions from 0 and gives each its own series numbers. `noun` is what is looked for, in one
     word; `positive` and `negative` are the answers in a row of the list, `positive_lines` and `negative_lines` on a
     picture. `whole` names the finding that stands for all of them together, `types` those that a reader may choose
-    from. `growth` is the sentence that says what growth means; `all_together` names all findings in a comparison.
-    `category`, `property_type` and `region` are those of segments, `procedure` what was reported on.
+    from. `growth` is the sentence that says what growth means, of `{what}`; `all_together` names all findings in a
+    comparison. `category`, `property_type` and `region` are those of segments, `procedure` what was reported on.
     """
 
     question: str
@@ -67,6 +67,11 @@ class Vocabulary:
     def in_comparison(self, name: str) -> str:
         """A finding's name in a sentence that compares two scans."""
         return self.all_together if name == self.whole else name
+
+    def growth_of(self, name: str) -> str:
+        """The sentence that says growth of one finding, or of all together where they are not told apart."""
+        what = f"{self.all_together} together" if name == self.whole else f"the {name} {self.noun}"
+        return self.growth.format(what=what)
 
 
 @cache

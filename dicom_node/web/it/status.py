@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from dicom_node import clock
 from dicom_node.entities import Job, JobState
 from dicom_node.settings import Settings
-from dicom_node.tables import contradictions, jobs, processes
+from dicom_node.tables import contradictions, jobs, processes, worklist
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.processes import Refusal
 from dicom_node.tables.views import overview
@@ -71,6 +71,7 @@ def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Stat
         *on_refusals(refusals, now),
         *on_work(counts, outbox),
         *on_identities(sum(not each.decision for each in contradictions.every(tx))),
+        *on_unlisted(worklist.unlisted(tx)),
         *on_space(free_gb),
         *on_exposure(site.settings.web.host),
         *on_viewer(site),
@@ -140,6 +141,14 @@ def on_identities(undecided: int) -> list[Notice]:
         return []
     text = f"Studies with images of different patients: {undecided}. Nothing of them is sent."
     return [Notice("bad", text, "Look at them with: triage-node identity list; then decide there or on their pages.")]
+
+
+def on_unlisted(studies: int) -> list[Notice]:
+    """What is stored and kept off the reader's list."""
+    if not studies:
+        return []
+    text = f"Studies stored and not on the list, since none of their modalities is wanted there: {studies}."
+    return [Notice("good", text, "They are under All. What is wanted: [worklist] modalities")]
 
 
 def on_space(free_gb: float) -> list[Notice]:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from dicom_node import clock
 from dicom_node.derived import growth
 from dicom_node.derived.flag import in_order
+from dicom_node.derived.priors import Prior, priors_of
 from dicom_node.entities import Analysis, Choice, ChoiceKind, Contradiction, Delivery, Job, Study
 from dicom_node.tables import contradictions, deliveries, feedback, instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
@@ -16,6 +17,8 @@ from dicom_node.tables.feedback import Feedback
 from dicom_node.tables.views import overview
 from dicom_node.web.refusals import NO_STUDY
 from dicom_node.web.site import render, site_of
+
+MOST_PRIORS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class StudyPage:
     deliveries: tuple[Delivery, ...]
     comparisons: dict[str, growth.ShownChange]
     feedback: tuple[Feedback, ...]
+    priors: tuple[Prior, ...]
     contradiction: Contradiction | None = None
     others: tuple[Study, ...] = ()
 
@@ -84,6 +88,7 @@ def study_page(tx: Transaction, study: Study) -> StudyPage:
         deliveries=tuple(deliveries.of_study(tx, study_uid)),
         comparisons={question: growth.comparison(tx, study_uid, question) for question in questions},
         feedback=tuple(feedback.of_study(tx, study_uid)),
+        priors=tuple(priors_of(tx, [row.study for row in rows]).get(study_uid, [])[:MOST_PRIORS]),
         contradiction=contradictions.get(tx, study.sent_uid),
         others=tuple(each for each in instances.studies_as_sent(tx, study.sent_uid) if each != study),
     )

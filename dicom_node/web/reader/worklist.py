@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dicom_node import clock
+from dicom_node.derived.priors import priors_of
 from dicom_node.entities import ItemState
 from dicom_node.tables import worklist
 from dicom_node.tables.database import Transaction
@@ -104,6 +105,7 @@ def context_of(request: Request) -> dict[str, object]:
     with site.database.read() as tx:
         items = items_of(tx, view, order, reader)
         rows = overview.rows(tx, items[:ROWS_A_PAGE])
+        priors = priors_of(tx, [row.study for row in rows])
         alarms = overview.rows(tx, worklist.last_flagged(tx, order, ALARMS))
         counts = worklist.counts(tx, order, reader)
         trouble, port = not_living(tx), dicom_port(tx, site.settings)
@@ -111,11 +113,13 @@ def context_of(request: Request) -> dict[str, object]:
         "view": view,
         "reader": reader,
         "rows": rows,
+        "priors": priors,
         "more": len(items) > ROWS_A_PAGE,
         "first": offset_of(view) + 1,
         "alarms": alarms,
         "counts": counts,
         "open_link": viewer_links(request),
+        "large_ml": worklist.LARGE_ML,
         "is_overdue": partial(is_overdue, order),
         "now": now,
         "trouble": trouble,
@@ -142,4 +146,4 @@ def offset_of(view: View) -> int:
 
 def is_overdue(order: ReadingOrder, row: overview.WorklistRow) -> bool:
     """Whether a study waits longer than the ageing cap with nobody having taken it."""
-    return row.item.state in ACTIVE and order.now - row.item.waiting_since >= order.ageing_cap
+    return row.item.listed and row.item.state in ACTIVE and order.now - row.item.waiting_since >= order.ageing_cap

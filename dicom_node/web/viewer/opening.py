@@ -39,7 +39,11 @@ def viewer_links(request: Request) -> Callable[[Study], str]:
 
 def filled(template: str, study: Study) -> str:
     """A site's URL template with what it asks for, percent-encoded."""
-    values = {"study_uid": study.sent_uid or study.study_uid, "accession": study.accession, "patient_id": study.patient_id}
+    values = {
+        "study_uid": study.sent_uid or study.study_uid,
+        "accession": study.accession,
+        "patient_id": study.patient_id,
+    }
     return PLACEHOLDER.sub(lambda found: quote(values[found[1]], safe=""), template)
 
 

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from inference.findings import Finding, Measurement, NotAnalysable, Result
 from inference.input.stack import SliceStack
-from inference.models.card import ModelCard, VolumeError
+from inference.models.card import ModelCard
 from inference.pipelines.haemorrhage.decisions import Decisions
 from inference.pipelines.haemorrhage.head_grid import GRID_MM, HeadGrid, labels_to_source, to_grid
 from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
@@ -132,14 +132,15 @@ def _drawn(kind: _Kind, mask: NDArray[np.bool_], card: ModelCard, stack: SliceSt
         return Finding(kind.name, kind.probability, present=False)
     per_voxel = stack.pixel_spacing[0] * stack.pixel_spacing[1] * stack.extents_mm / 1000
     volume = float((mask.sum((1, 2)) * per_voxel).sum())
-    return Finding(kind.name, kind.probability, True, mask, (_volume(volume, card.volume_error),))
+    return Finding(kind.name, kind.probability, True, mask, (_volume(volume, card),))
 
 
-def _volume(volume_ml: float, error: VolumeError | None) -> Measurement:
-    """A drawn volume, with its range where the card says how far volumes are off."""
+def _volume(volume_ml: float, card: ModelCard) -> Measurement:
+    """A drawn volume, with what the card says of how far it is off and how repeatable it is."""
+    error, repeat_sd = card.volume_error, card.volume_repeat.log_sd if card.volume_repeat else None
     if error is None:
-        return Measurement("volume", volume_ml, "mL")
-    return Measurement("volume", volume_ml, "mL", error.low * volume_ml, error.high * volume_ml)
+        return Measurement("volume", volume_ml, "mL", repeat_sd=repeat_sd)
+    return Measurement("volume", volume_ml, "mL", error.low * volume_ml, error.high * volume_ml, repeat_sd)
 
 
 def _labels(
