@@ -13,9 +13,9 @@ from dicom_node.entities import Job, JobKind
 from dicom_node.errors import CommandError
 from dicom_node.processes.running import database
 from dicom_node.settings import Settings
+from dicom_node.tables import contradictions, instances, results
 from dicom_node.tables import deliveries as delivery_table
 from dicom_node.tables import feedback as feedback_table
-from dicom_node.tables import contradictions, instances, results
 from dicom_node.tables import jobs as job_table
 from dicom_node.tables import worklist as worklist_table
 from dicom_node.tables.feedback import Feedback
