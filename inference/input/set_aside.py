@@ -124,9 +124,9 @@ def say_images(group: Sequence[SetAside]) -> str:
     known = sorted({n for each in group if (n := each.frame if each.frame is not None else each.number) is not None})
     unnumbered = sum(each.frame is None and each.number is None for each in group)
     pieces = [f"{a} to {b}" if b > a else f"{a}" for a, b in _ranges(known)]
-    if len(pieces) > MOST_PIECES:
-        pieces = [f"{len(known)} between {known[0]} and {known[-1]}"]
     said = f"{noun}{'s' if len(known) > 1 else ''} {_joined(pieces)}" if pieces else ""
+    if len(pieces) > MOST_PIECES:
+        said = f"{len(known)} {noun}s between {known[0]} and {known[-1]}"
     without = {0: "", 1: f"one {noun} without a number"}.get(unnumbered, f"{unnumbered} {noun}s without a number")
     return " and ".join(each for each in (said, without) if each)
 
