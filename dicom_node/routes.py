@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node.dicom.checks import UNREADABLE
 from dicom_node.dicom.headers import text_of
 from dicom_node.errors import SettingsError
 from inference.input.elements import value
+from inference.input.files import read_file
 from inference.input.geometry import StackShape
 from inference.input.selection import select_slices
 from inference.input.stack import patient_age_years
@@ -202,7 +202,7 @@ def features_of_series(paths: Sequence[Path], headers: Sequence[Dataset], callin
 
     def content(place: int) -> bytes | None:
         try:
-            found = value(dcmread(paths[place], specific_tags=["PixelData"]), "PixelData")
+            found = value(read_file(paths[place], specific_tags=["PixelData"]), "PixelData")
         except UNREADABLE:  # damaged, so that it is no copy of anything
             return None
         return found if isinstance(found, bytes) else None

@@ -10,7 +10,6 @@ from pathlib import Path
 from time import perf_counter
 
 import structlog
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node import clock
@@ -24,7 +23,7 @@ from dicom_node.analysis import (
 )
 from dicom_node.derived.candidates import questions_of_pipelines
 from dicom_node.dicom.checks import UNREADABLE, checked_uid
-from dicom_node.dicom.part10 import find_dicom
+from dicom_node.dicom.part10 import say_left_out, sort_files
 from dicom_node.entities import FindingRow, ResultObject
 from dicom_node.errors import CannotUnderstand, CommandError
 from dicom_node.routes import Rules, features_of_series, load_rules
@@ -32,6 +31,7 @@ from dicom_node.settings import Settings
 from dicom_node.tables.database import open_database
 from inference.engines.local import Engine
 from inference.findings import ModelIdentity, NotAnalysable
+from inference.input.files import read_file
 from inference.pipelines.registry import QUESTIONS
 from reports.build import build_not_analysed, build_reports
 from reports.context import ReportContext, ReportObject
@@ -105,9 +105,12 @@ def analyse_files(path: Path, out: Path, settings: Settings, engine: Engine) -> 
 def find_series(path: Path) -> list[Found]:
     """All series under a folder, in the order of their first file; files that cannot be read are left out."""
     groups: dict[tuple[str, str], list[tuple[Path, Dataset]]] = {}
-    for file in find_dicom(path):
+    files, others = sort_files(path)
+    if others:
+        log.warning(say_left_out(others))
+    for file in files:
         try:
-            header = dcmread(file, stop_before_pixels=True)
+            header = read_file(file, stop_before_pixels=True)
             key = checked_uid(header.get("StudyInstanceUID")), checked_uid(header.get("SeriesInstanceUID"))
         except (*UNREADABLE, CannotUnderstand) as error:
             log.warning("left out: the file cannot be read", path=str(file), error=str(error))

@@ -13,13 +13,13 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from inference.findings import NotAnalysable
 from inference.input.candidates import Candidate, file_name
 from inference.input.elements import UNREADABLE, integer, text, value
+from inference.input.files import read_file
 from inference.input.geometry import SliceGeometry, StackShape, common_axes, depth_of, slice_geometry, stack_shape
 from inference.input.hounsfield import is_inverted, rescales, write_hu
 from inference.input.selection import select_slices
@@ -155,7 +155,7 @@ def patient_age_years(ds: Dataset) -> float | None:
 
 def _read_file(path: Path) -> Dataset:
     try:
-        found: Dataset = dcmread(path)
+        found: Dataset = read_file(path)
     except InvalidDicomError as error:
         raise NotAnalysable(f"The file {path.name} is not a DICOM image.") from error
     except UNREADABLE as error:
@@ -169,7 +169,7 @@ def _read_file(path: Path) -> Dataset:
 
 def _read_up_to_pixels(path: Path) -> Dataset:
     try:
-        found = dcmread(path, stop_before_pixels=True)
+        found = read_file(path, stop_before_pixels=True)
     except UNREADABLE as error:
         raise NotAnalysable(f"The file {path.name} is damaged.") from error
     if not len(found):
