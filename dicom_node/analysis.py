@@ -15,6 +15,7 @@ from dicom_node.entities import Analysis, FindingRow, Job, ResultObject
 from dicom_node.settings import Report
 from inference.engines.local import Engine
 from inference.findings import Finding, Result
+from inference.input.elements import text
 from inference.input.stack import SliceStack, read_series
 from reports.context import ReportObject, ReportOptions
 from reports.vocabulary.terms import vocabulary_of
@@ -22,7 +23,7 @@ from reports.vocabulary.terms import vocabulary_of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examined:
-    """A series that was read and analysed; `headers` are its instances without pixels."""
+    """A series that was read and analysed; `headers` are the instances of its slices, without pixels."""
 
     headers: tuple[Dataset, ...]
     stack: SliceStack
@@ -36,7 +37,8 @@ def examine(paths: Sequence[Path], pipeline: str, engine: Engine) -> Examined:
     began = perf_counter()
     datasets = read_series(paths)
     given = engine.question(pipeline).prepare(datasets)
-    headers = without_pixels(datasets)
+    slices = set(given.stack.sop_uids)
+    headers = without_pixels([each for each in datasets if text(each, "SOPInstanceUID") in slices])
     read = perf_counter()
     result = engine.run(pipeline, given)
     return Examined(headers, given.stack, result, read - began, perf_counter() - read)

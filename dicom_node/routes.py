@@ -5,7 +5,7 @@ An unknown field, an unknown test or a wrong regular expression is a `SettingsEr
 
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
@@ -14,9 +14,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydicom.dataset import Dataset
 
+from dicom_node.dicom.checks import UNREADABLE
 from dicom_node.dicom.headers import text_of
 from dicom_node.errors import SettingsError
+from inference.input.elements import value
+from inference.input.files import read_file
 from inference.input.geometry import StackShape
+from inference.input.selection import select_slices
 from inference.input.stack import patient_age_years
 from inference.pipelines.registry import QUESTIONS
 
@@ -206,6 +210,20 @@ def _say(error: ValidationError) -> str:
         text = "there is no such key" if problem["type"] == "extra_forbidden" else problem["msg"]
         told.append(f"{' '.join(place)}: {text}")
     return "; ".join(told)
+
+
+def features_of_series(paths: Sequence[Path], headers: Sequence[Dataset], calling_aet: str, own: bool) -> Features:
+    """The features of a series, from its files and their headers: those of its slices, whatever else is among them."""
+
+    def content(place: int) -> bytes | None:
+        try:
+            found = value(read_file(paths[place], specific_tags=["PixelData"]), "PixelData")
+        except UNREADABLE:  # damaged, so that it is no copy of anything
+            return None
+        return found if isinstance(found, bytes) else None
+
+    selection = select_slices(headers, content)
+    return features_of(selection.typical or Dataset(), selection.shape, calling_aet, own)
 
 
 def features_of(header: Dataset, shape: StackShape, calling_aet: str, own: bool) -> Features:

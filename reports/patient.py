@@ -6,16 +6,15 @@ own (C.7.3.1), and names the algorithm as contributing equipment (IHE AI Results
 
 import re
 from collections.abc import Sequence
-from copy import deepcopy
 
 from highdicom import ContributingEquipment
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.valuerep import DT
 
-from inference.input.elements import UNREADABLE, text
+from inference.input.elements import text
 from reports import codes
+from reports.as_sent import element_as_sent, keep_as_sent
 from reports.context import ReportOptions
 from reports.identity import Identity, plain
 
@@ -51,21 +50,22 @@ def finish(made: Dataset, source: Dataset, who: Identity, options: ReportOptions
     if options.institution:
         result.InstitutionName = options.institution
     result.ContributingEquipmentSequence = [*_acquisition_equipment(source), _algorithm_equipment(who, options)]
+    keep_as_sent(result)
     return result
 
 
 def _inherit(result: Dataset, source: Dataset) -> None:
     """Copy patient and study as sent; an optional element that is empty is left out, as some may not be empty."""
     for keyword in ("SpecificCharacterSet", *TYPE_2.split(), *_OPTIONAL.split()):
-        sent = _element(source, keyword)
+        sent = element_as_sent(source, keyword)
         if sent is not None:
-            result[sent.tag] = deepcopy(sent)
+            result[sent.tag] = sent
         elif keyword in TYPE_2.split():
             setattr(result, keyword, None)
         else:
             result.pop(Tag(keyword), None)
     _mend_age(result)
-    if not (result.get("DeidentificationMethod") or result.get("DeidentificationMethodCodeSequence")):
+    if "DeidentificationMethod" not in result and "DeidentificationMethodCodeSequence" not in result:
         # May not stand without its method (Type 1C), and some senders leave that empty.
         result.pop(Tag("PatientIdentityRemoved"), None)
     result.StudyInstanceUID = source.StudyInstanceUID
@@ -76,14 +76,6 @@ def _mend_age(result: Dataset) -> None:
     stated = re.fullmatch(r"(\d{1,3})([DWMY])", text(result, "PatientAge").upper())
     if stated:
         result.PatientAge = f"{int(stated[1]):03d}{stated[2]}"
-
-
-def _element(source: Dataset, keyword: str) -> DataElement | None:
-    """The element, or None where it is absent, empty or cannot be read."""
-    try:
-        return source[keyword] if keyword in source and not source[keyword].is_empty else None
-    except UNREADABLE:
-        return None
 
 
 def _acquisition_equipment(source: Dataset) -> Sequence[ContributingEquipment]:

@@ -28,7 +28,10 @@ from inference.engines.local import Engine
 from inference.models.card import ModelCard
 from inference.pipelines.base import Pipeline
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # pydicom's, about awkward files
+]
 BLEED_ML = (28.0, 40.0)  # patient 077 as it is: about 34 ml
 
 

@@ -1,6 +1,7 @@
 """The commands as people type them: help with an example, one clear line for an error, and its exit code."""
 
 import json
+import random
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from click import Group
 from click.testing import CliRunner
 from peers import own_port
+from pydicom.uid import RLELossless
 from series import Core, core, ct, head, listening, write
 
 from dicom_node.clock import utc_now
@@ -203,4 +205,28 @@ def test_submit_and_echo_against_a_node(tmp_path: Path, node: Core) -> None:
         sent = run(tmp_path, "submit", str(tmp_path / "wrong"))
         assert sent.returncode == 1 and "0xC000" in sent.stderr
         assert sent.stdout.strip() == "0 of 1 objects stored"
+    assert len(node.files()) == 3
+
+
+def test_submit_names_what_it_cannot_send_and_sends_the_rest(tmp_path: Path, node: Core) -> None:
+    """A compressed image that is cut off, one that lies about its syntax, one without preamble, and a letter."""
+    slices = head(6)
+    for dataset in slices[:3]:
+        dataset.PixelData = random.Random(1).randbytes(len(dataset.PixelData))
+        dataset.compress(RLELossless, generate_instance_uid=False)
+    paths = write(slices, tmp_path / "scan")
+    for cut, by in ((0, 20), (1, 4000)):
+        paths[cut].write_bytes(paths[cut].read_bytes()[:-by])
+    paths[3].write_bytes(paths[3].read_bytes()[132:])
+    paths[4].write_bytes(paths[4].read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.2\0"))
+    (tmp_path / "scan" / "notes.txt").write_text("a letter")
+    with listening(node) as server:
+        with node.database.write() as tx:
+            processes.publish(tx, "dicom_port", str(server.port))
+        sent = run(tmp_path, "submit", str(tmp_path / "scan"))
+    assert sent.returncode == 1 and "Traceback" not in sent.stderr
+    assert sent.stdout.strip() == "3 of 6 objects stored"
+    for place in (0, 1, 4):
+        assert f"{paths[place]}: " in sent.stderr
+    assert "left out, no DICOM: notes.txt (1 file)" in sent.stderr
     assert len(node.files()) == 3

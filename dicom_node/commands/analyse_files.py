@@ -10,7 +10,6 @@ from pathlib import Path
 from time import perf_counter
 
 import structlog
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node import clock
@@ -21,20 +20,18 @@ from dicom_node.analysis import (
     part10_bytes,
     report_options,
     result_object,
-    without_pixels,
 )
 from dicom_node.derived.candidates import questions_of_pipelines
 from dicom_node.dicom.checks import UNREADABLE, checked_uid
-from dicom_node.dicom.part10 import find_dicom
+from dicom_node.dicom.part10 import say_left_out, sort_files
 from dicom_node.entities import FindingRow, ResultObject
 from dicom_node.errors import CannotUnderstand, CommandError
-from dicom_node.routes import Rules, features_of, load_rules
+from dicom_node.routes import Rules, features_of_series, load_rules
 from dicom_node.settings import Settings
 from dicom_node.tables.database import open_database
 from inference.engines.local import Engine
 from inference.findings import ModelIdentity, NotAnalysable
-from inference.input.geometry import slice_geometry, stack_shape
-from inference.input.stack import read_series
+from inference.input.files import read_file
 from inference.pipelines.registry import QUESTIONS
 from reports.build import build_not_analysed, build_reports
 from reports.context import ReportContext, ReportObject
@@ -108,9 +105,12 @@ def analyse_files(path: Path, out: Path, settings: Settings, engine: Engine) -> 
 def find_series(path: Path) -> list[Found]:
     """All series under a folder, in the order of their first file; files that cannot be read are left out."""
     groups: dict[tuple[str, str], list[tuple[Path, Dataset]]] = {}
-    for file in find_dicom(path):
+    files, others = sort_files(path)
+    if others:
+        log.warning(say_left_out(others))
+    for file in files:
         try:
-            header = dcmread(file, stop_before_pixels=True)
+            header = read_file(file, stop_before_pixels=True)
             key = checked_uid(header.get("StudyInstanceUID")), checked_uid(header.get("SeriesInstanceUID"))
         except (*UNREADABLE, CannotUnderstand) as error:
             log.warning("left out: the file cannot be read", path=str(file), error=str(error))
@@ -126,8 +126,7 @@ def analyse_series(
     series: Found, out: Path, settings: Settings, rules: Rules, known: Mapping[str, str], engine: Engine
 ) -> Iterator[SeriesAnswer]:
     """Route one series and run its pipelines, one for each question that is asked of it."""
-    shape = stack_shape([geometry for header in series.headers for geometry in slice_geometry(header)])
-    features = features_of(series.headers[len(series.headers) // 2], shape, "", own=False)
+    features = features_of_series(series.paths, series.headers, "", own=False)
     for question, rule in rules.decide(features, known).items():
         if rule.pipeline is None:
             yield not_analysed(series, out, settings, question, None, rule.reason_for(features))
@@ -160,8 +159,7 @@ def not_analysed(
     options = report_options(settings.report)
     outputs: tuple[ResultObject, ...] = ()
     if options.picture_for_not_analysed:
-        headers = without_pixels(read_series(series.paths))
-        built = build_not_analysed(headers, reason, question, clock.utc_now().astimezone(), 1, (), options)
+        built = build_not_analysed(series.headers, reason, question, clock.utc_now().astimezone(), 1, (), options)
         outputs = write(built, series, question, out)
     return SeriesAnswer(
         study_uid=series.study_uid,

@@ -151,14 +151,16 @@ def submit(settings: Settings, path: Path, aet: str) -> None:
 
     Example: triage-node submit /data/ct
     """
-    from dicom_node.dicom.part10 import find_dicom
+    from dicom_node.dicom.part10 import say_left_out, sort_files
     from dicom_node.outbox.dicom import send
     from dicom_node.steps.deliver import describe_answer, is_stored
 
     configure_logs("submit", quiet=True)
-    files = find_dicom(path)
+    files, others = sort_files(path)
     if not files:
         raise CommandError(f"no DICOM files under {path}")
+    if others:
+        click.echo(say_left_out(others), err=True)
     refused = []
     with click.progressbar(send(files, own_node(settings), aet, 60.0), length=len(files), file=sys.stderr) as answers:
         refused = [answer for answer in answers if not is_stored(answer.status)]

@@ -37,9 +37,12 @@ class Described:
 def read_header(part10: bytes) -> Dataset:
     """The data set without its pixels. CannotUnderstand when it is no DICOM."""
     try:
-        return dcmread(BytesIO(part10), stop_before_pixels=True)
+        found = dcmread(BytesIO(part10), stop_before_pixels=True)
     except UNREADABLE as error:
         raise CannotUnderstand(f"the data set cannot be read: {error}") from error
+    if not len(found):  # pydicom drops every element of a data set that ends within one
+        raise CannotUnderstand("the data set cannot be read: it ends too soon")
+    return found
 
 
 def check_negotiated(dataset: Dataset, incoming: Incoming) -> None:

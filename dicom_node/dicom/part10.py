@@ -26,13 +26,14 @@ from pydicom.uid import (
 from dicom_node.dicom.checks import checked_uid, damage_raises
 from dicom_node.errors import CannotUnderstand, DamagedFile
 from inference.input.elements import integer
+from inference.input.files import PREFIX, START_BYTES, has_prefix, is_dicom
 
-PREFIX, PREFIX_END = b"DICM", 132
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # float, double float, pixel data
 UNDEFINED_LENGTH = 0xFFFFFFFF
 LONG_FORM = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UC", "UN", "UR", "UT")  # PS3.5 Table 7.1-1
 TRANSFER_SYNTAX = b"\x02\x00\x10\x00"
 CHUNK_BYTES = 1 << 18
+MOST_NAMES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,23 @@ class StoredHeader:
 
 
 def find_dicom(path: Path) -> Sequence[Path]:
-    """All Part 10 files under a folder (or the file itself), by their DICM prefix, in name order."""
-    candidates = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    return [file for file in candidates if _is_part10(file)]
+    """All DICOM files under a folder (or the file itself), whatever their names, in the order of these."""
+    return sort_files(path)[0]
+
+
+def sort_files(path: Path) -> tuple[list[Path], list[Path]]:
+    """The DICOM files under a folder (or the file itself), and all others, each in the order of their names."""
+    dicom: list[Path] = []
+    others: list[Path] = []
+    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+        (dicom if is_dicom(file) else others).append(file)
+    return dicom, others
+
+
+def say_left_out(others: Sequence[Path]) -> str:
+    """A line that names files which are no DICOM, the first of them if they are many."""
+    names = ", ".join(each.name for each in others[:MOST_NAMES]) + (", ..." if len(others) > MOST_NAMES else "")
+    return f"left out, no DICOM: {names} ({len(others)} file{'s' if len(others) > 1 else ''})"
 
 
 def read_header(path: Path, tags: Sequence[int] | None = None) -> StoredHeader:
@@ -95,7 +110,7 @@ def part10_header(sop_class_uid: str, sop_uid: str, transfer_syntax_uid: str, so
     element = b"\x02\x00\x03\x00UI" + len(uid).to_bytes(2, "little") + uid
     body = head + element + tail
     length = b"\x02\x00\x00\x00UL\x04\x00" + len(body).to_bytes(4, "little")
-    return b"\0" * (PREFIX_END - len(PREFIX)) + PREFIX + length + body
+    return b"\0" * (START_BYTES - len(PREFIX)) + PREFIX + length + body
 
 
 def split_meta(part10: bytes) -> tuple[str, bytes]:
@@ -103,7 +118,7 @@ def split_meta(part10: bytes) -> tuple[str, bytes]:
 
     The preamble may be missing: some clients leave it out. CannotUnderstand when no transfer syntax is named.
     """
-    at, syntax = PREFIX_END if _has_prefix(part10) else 0, ""
+    at, syntax = START_BYTES if has_prefix(part10) else 0, ""
     while part10[at : at + 2] == TRANSFER_SYNTAX[:2]:
         long = part10[at + 4 : at + 6].decode("latin-1") in LONG_FORM
         head = 12 if long else 8
@@ -114,15 +129,6 @@ def split_meta(part10: bytes) -> tuple[str, bytes]:
     if not syntax:
         raise CannotUnderstand("a part is no DICOM file, or one without transfer syntax")
     return syntax, part10[at:]
-
-
-def _is_part10(path: Path) -> bool:
-    with path.open("rb") as file:
-        return _has_prefix(file.read(PREFIX_END))
-
-
-def _has_prefix(part10: bytes) -> bool:
-    return part10[PREFIX_END - len(PREFIX) : PREFIX_END] == PREFIX
 
 
 def _read_header(file: BinaryIO, tags: Sequence[int] | None) -> StoredHeader:

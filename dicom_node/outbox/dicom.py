@@ -6,7 +6,6 @@ Every way out has a file here with one `send`, which yields what became of each 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydicom import dcmread
 from pynetdicom import build_context
 from pynetdicom.association import Association
 
@@ -14,6 +13,7 @@ from dicom_node.dicom.checks import UNREADABLE
 from dicom_node.entities import SendStatus
 from dicom_node.network.scu import associate
 from dicom_node.settings import Peer
+from inference.input.files import read_file
 
 MAXIMUM_CONTEXTS = 128
 
@@ -28,7 +28,7 @@ def send(paths: Sequence[Path], peer: Peer, ae_title: str, timeout_s: float) -> 
     wanted: dict[tuple[str, str], None] = {}
     for path in paths:
         try:
-            meta = dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
+            meta = read_file(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
             wanted[str(meta.SOPClassUID), str(meta.file_meta.TransferSyntaxUID)] = None
         except UNREADABLE as error:
             yield SendStatus(path, None, f"the file cannot be read: {error}")
@@ -50,7 +50,7 @@ def _store(association: Association, path: Path) -> SendStatus:
     if not association.is_established:
         return SendStatus(path, None, "the association ended before this object", offered=False)
     try:
-        dataset = dcmread(path)
+        dataset = read_file(path)
     except UNREADABLE as error:
         return SendStatus(path, None, f"the file cannot be read: {error}")
     if "SOPClassUID" not in dataset:  # pydicom drops every element of a file that ends within the last one
@@ -59,6 +59,8 @@ def _store(association: Association, path: Path) -> SendStatus:
         answer = association.send_c_store(dataset)
     except ValueError as error:
         return SendStatus(path, None, f"the destination does not take this kind of object: {error}")
+    except AttributeError as error:  # an identifier is absent, or the data are not in the syntax that the file names
+        return SendStatus(path, None, f"the file cannot be sent: {error}")
     except RuntimeError as error:
         return SendStatus(path, None, str(error), offered=False)
     if "Status" not in answer:

@@ -14,7 +14,7 @@ from time import perf_counter
 import structlog
 
 from dicom_node import clock, headlines
-from dicom_node.analysis import analysis_of, examine, part10_bytes, report_options, result_object, without_pixels
+from dicom_node.analysis import analysis_of, examine, part10_bytes, report_options, result_object
 from dicom_node.archive import Archive
 from dicom_node.derived import candidates, flag, growth, identity
 from dicom_node.entities import Analysis, ChoiceKind, Job, JobKind, JobState, ResultObject, Scan
@@ -26,7 +26,7 @@ from dicom_node.tables.worklist import Standing
 from inference.change import Growth
 from inference.engines.local import Engine
 from inference.findings import NotAnalysable, Result
-from inference.input.stack import read_series
+from inference.input.stack import read_headers
 from reports.build import build_not_analysed, build_reports
 from reports.context import Kind, Replaced, ReportContext, ReportObject
 
@@ -178,7 +178,7 @@ def explain(database: Database, archive: Archive, settings: Settings, job: Job, 
     part = item.part(job.question) if item else None
     made: list[ResultObject] = []
     if part is not None and part.standing in (Standing.NOT_ANALYSED, Standing.FAILED):
-        headers, options = without_pixels(read_series(paths)), report_options(settings.report)
+        headers, options = read_headers(paths), report_options(settings.report)
         reason = headlines.say_reason(part)
         built = build_not_analysed(
             headers, reason, job.question, now.astimezone(), version, replaced, options, job.study_uid

@@ -12,7 +12,7 @@ from dicom_node.entities import Series, SeriesState
 from dicom_node.settings import Complete
 from dicom_node.tables import instances
 from dicom_node.tables.database import Database, Transaction
-from inference.input.geometry import stack_shape
+from inference.input.geometry import arriving_shape
 
 BUSY_S = 60.0
 
@@ -38,7 +38,7 @@ def is_complete(tx: Transaction, series: Series, settings: Complete, now: float)
         return len(instances.of_series(tx, series.study_uid, series.series_uid)) >= series.expected
     if series.reopened or not series.released or quiet_s < settings.quiet_after_release_s:
         return False
-    shape = stack_shape(instances.geometry_of_series(tx, series.study_uid, series.series_uid))
+    shape = arriving_shape(instances.geometry_of_series(tx, series.study_uid, series.series_uid))
     return shape.is_volume and not shape.gaps and shape.coverage_mm >= settings.stack_at_least_mm
 
 

@@ -14,10 +14,10 @@ from dicom_node.derived import flag
 from dicom_node.derived.candidates import ask_for_picture, questions_of_pipelines, standing_job
 from dicom_node.dicom.checks import UNREADABLE
 from dicom_node.entities import Choice, ChoiceKind, Job, JobKind, Series, SeriesState
-from dicom_node.routes import NOTHING, Features, Rule, Rules, features_of
+from dicom_node.routes import NOTHING, Features, Rule, Rules, features_of_series
 from dicom_node.tables import instances, jobs, results
 from dicom_node.tables.database import Database, Transaction
-from inference.input.geometry import share_an_identifier, stack_shape
+from inference.input.geometry import share_an_identifier
 
 DAMAGED = Rule(name="damaged", decline="The stored images cannot be read: their files are damaged or lost.", rank=150)
 log = structlog.get_logger()
@@ -29,9 +29,10 @@ def route_due(database: Database, rules: Rules, now: datetime, explain: bool = F
         due = instances.in_state(tx, SeriesState.COMPLETE)
     routed = 0
     for series in due:
+        features = series_features(database, series)
         with database.write() as tx:
             if instances.move(tx, series, SeriesState.ROUTED):
-                for choice in choose(tx, series, rules, now):
+                for choice in choose(tx, series, features, rules, now):
                     if explain and choice.kind is ChoiceKind.DECLINED:
                         ask_for_picture(tx, choice, now)
                 flag.refresh(tx, series.study_uid, now)
@@ -39,19 +40,16 @@ def route_due(database: Database, rules: Rules, now: datetime, explain: bool = F
     return routed
 
 
-def choose(tx: Transaction, series: Series, rules: Rules, now: datetime) -> list[Choice]:
+def choose(tx: Transaction, series: Series, features: Features | None, rules: Rules, now: datetime) -> list[Choice]:
     """Decide for one series, question by question, and leave a choice each, and a job where it is to be analysed.
 
-    What stands for a question stays when the series is only considered again for another one.
+    What stands for a question stays when the series is only considered again for another one. Without features the
+    images of the series cannot be read.
     """
     known, settled = questions_of_pipelines(tx), settled_questions(tx, series)
-    try:
-        features = series_features(tx, series)
-    except UNREADABLE as error:
-        log.error("the images of a series cannot be read", series_uid=series.series_uid, error=str(error))
-        features, decided = NOTHING, dict.fromkeys(rules.decide(NOTHING, known), DAMAGED)
-    else:
-        decided = rules.decide(features, known)
+    decided = rules.decide(features or NOTHING, known)
+    if features is None:
+        features, decided = NOTHING, dict.fromkeys(decided, DAMAGED)
     undecided = {question: rule for question, rule in decided.items() if question not in settled}
     choices = [judge(series, question, rule, rule.reason_for(features)) for question, rule in undecided.items()]
     choices = [against_others(choice, standing_job(tx, choice)) for choice in choices]
@@ -102,22 +100,26 @@ def against_others(choice: Choice, standing: Job | None) -> Choice:
     return replace(choice, kind=ChoiceKind.NOT_NEEDED, reason="", pipeline=None, instead=standing.series_uid)
 
 
-def doubled_identifiers(tx: Transaction, series: Series) -> str | None:
-    """Why no image of the series can be named: different ones came under one SOP Instance UID; None where none did."""
+def series_features(database: Database, series: Series) -> Features | None:
+    """What the rules see of a series, from the headers of all its images; None where one cannot be read."""
+    with database.read() as tx:
+        stored = instances.of_series(tx, series.study_uid, series.series_uid)
+        own = all(results.is_own(tx, instance.sop_uid) for instance in stored)
+        doubled = doubled_identifiers(tx, series)
+    paths = [instance.path for instance in stored]
+    try:
+        headers = [dcmread(path, stop_before_pixels=True) for path in paths]
+        features = features_of_series(paths, headers, series.calling_aet, own)
+    except UNREADABLE as error:
+        log.error("the images of a series cannot be read", series_uid=series.series_uid, error=str(error))
+        return None
+    return replace(features, obstacle=doubled) if doubled else features
+
+
+def doubled_identifiers(tx: Transaction, series: Series) -> str:
+    """Why no image of the series can be named: different ones came under one SOP Instance UID; empty where none did."""
     found = instances.geometry_by_instance(tx, series.study_uid, series.series_uid)
     most = max(map(share_an_identifier, found.values()), default=1)
-    if most == 1:
-        return None
-    return f"{most} different images of the series came with the same identifier (SOP Instance UID)."
-
-
-def series_features(tx: Transaction, series: Series) -> Features:
-    """What the rules see: the header of the series' middle image, and the shape of all."""
-    stored = instances.of_series(tx, series.study_uid, series.series_uid)
-    middle = stored[len(stored) // 2]
-    own = all(results.is_own(tx, instance.sop_uid) for instance in stored)
-    header = dcmread(middle.path, stop_before_pixels=True)
-    shape = stack_shape(instances.geometry_of_series(tx, series.study_uid, series.series_uid))
-    if doubled := doubled_identifiers(tx, series):
-        shape = replace(shape, obstacle=doubled)
-    return features_of(header, shape, series.calling_aet, own)
+    return (
+        f"{most} different images of the series came with the same identifier (SOP Instance UID)." if most > 1 else ""
+    )

@@ -14,6 +14,7 @@ import torch
 
 from inference.errors import DeviceError, ModelError
 from inference.findings import ModelIdentity, Result
+from inference.input.set_aside import say_set_aside
 from inference.models.card import ModelCard, study_threshold
 from inference.pipelines.base import Given, Pipeline, Question
 from inference.pipelines.registry import QUESTIONS, load_pipeline, question_of_card, shipped_card
@@ -57,8 +58,13 @@ class Engine:
         self._loading = threading.Lock()
 
     def run(self, pipeline_name: str, given: Given) -> Result:
-        """The pipeline's answer; UnknownPipelineError, ModelError, or NotAnalysable from the pipeline."""
-        return replace(self._pipeline(pipeline_name).run(given), pipeline=pipeline_name)
+        """The pipeline's answer, with what was set aside among its warnings.
+
+        UnknownPipelineError, ModelError, or NotAnalysable from the pipeline.
+        """
+        result = self._pipeline(pipeline_name).run(given)
+        warnings = (*say_set_aside(given.stack.set_aside), *result.warnings)
+        return replace(result, pipeline=pipeline_name, warnings=warnings)
 
     def question(self, pipeline_name: str) -> Question:
         """The question that the pipeline answers: it says what the pipeline must be given."""

@@ -9,9 +9,12 @@ import zlib
 from datetime import datetime, tzinfo
 from typing import Any
 
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
 UNREADABLE = (
     InvalidDicomError,  # no DICM where it should stand
@@ -31,11 +34,20 @@ UNREADABLE = (
 
 
 def value(ds: Dataset, keyword: str) -> Any:
-    """The element's value, or None."""
+    """The element's value, or None. Text stays in the data set as it was sent: decoding may lose what it was."""
     try:
+        sent = ds.get_item(keyword)
+        if isinstance(sent, RawDataElement) and _is_text(sent):
+            return convert_raw_data_element(sent, encoding=ds._character_set, ds=ds).value
         return ds.get(keyword)
     except UNREADABLE:
         return None
+
+
+def _is_text(sent: RawDataElement) -> bool:
+    """Whether the element's bytes depend on the character set; an implicit VR is that of the dictionary."""
+    vr = sent.VR if sent.VR not in (None, "UN") else dictionary_VR(sent.tag)
+    return vr in CUSTOMIZABLE_CHARSET_VR
 
 
 def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:

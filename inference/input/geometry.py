@@ -6,22 +6,25 @@ to run on every sweep. Slice Thickness may be empty (Type 2), so every distance 
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median_high
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from pydicom.dataset import Dataset
 
 from inference.input.elements import frame_macros, integer, number, numbers, texts
 
 Vector: TypeAlias = tuple[float, float, float]
+Orientation: TypeAlias = tuple[float, float, float, float, float, float]
+Value = TypeVar("Value")
 Plane: TypeAlias = Literal["axial", "coronal", "sagittal", "oblique"]
 
 FEWEST_SLICES = 3
 SAME_DIRECTION_COSINE = math.cos(math.radians(1))
 SAME_POSITION_MM = 0.05
+SLICES_PER_STRANGER = 10
 GAP_RATIO = 1.5
 # A missing number leaves no space where the slices on its both sides are about as close as their neighbours.
 HOLE_RATIO = 1.2
@@ -35,7 +38,7 @@ class SliceGeometry:
     """One slice: LPS mm of its first pixel's centre, and the direction cosines of a row and of a column."""
 
     position: Vector
-    orientation: tuple[float, float, float, float, float, float]
+    orientation: Orientation
     slice_thickness_mm: float | None = None
     instance_number: int | None = None
 
@@ -47,8 +50,8 @@ class StackShape:
     `coverage_mm` runs along the normal from the lower edge of the first slice to the upper edge of the last;
     `spacing_mm` is the median distance of neighbours. `obstacle` is the sentence why the slices are no stack, or None.
     `gaps` are sentences on what is missing by number or by distance; `holes` are those of them that leave space without
-    a slice (a number may be missing because that image was something else). Without one common direction `normal` is
-    None and the lengths are 0.
+    a slice (a number may be missing because that image was something else); `below_holes` counts the slices along the
+    normal and names the one below each hole. Without one common direction `normal` is None and the lengths are 0.
     """
 
     slices: int
@@ -58,6 +61,7 @@ class StackShape:
     obstacle: str | None
     gaps: tuple[str, ...] = ()
     holes: tuple[str, ...] = ()
+    below_holes: tuple[int, ...] = ()
 
     @property
     def is_volume(self) -> bool:
@@ -110,7 +114,7 @@ def stack_shape(slices: Sequence[SliceGeometry]) -> StackShape:
         words = "The images of this series lie in different directions and form no single stack."
         return StackShape(len(slices), 0.0, None, None, words if slices else _too_few(0))
     normal = axes[2]
-    ordered = sorted(((_dot(each.position, normal), each) for each in slices), key=lambda pair: pair[0])
+    ordered = sorted(((depth_of(each, normal), each) for each in slices), key=lambda pair: pair[0])
     depths = [depth for depth, _ in ordered]
     distances = [b - a for a, b in pairwise(depths)]
     apart = [each for each in distances if each > SAME_POSITION_MM]
@@ -119,8 +123,29 @@ def stack_shape(slices: Sequence[SliceGeometry]) -> StackShape:
     coverage = depths[-1] - depths[0] + ends
     in_order = [each for _, each in ordered]
     obstacle = _repeated(in_order, distances) or (_too_few(len(slices)) if len(slices) < FEWEST_SLICES else None)
-    gaps, holes = ((), ()) if obstacle else _gaps(in_order, depths)
-    return StackShape(len(slices), coverage, spacing, normal, obstacle, gaps, holes)
+    gaps, below_holes = ((), {}) if obstacle else _gaps(in_order, depths)
+    holes, below = tuple(below_holes.values()), tuple(below_holes)
+    return StackShape(len(slices), coverage, spacing, normal, obstacle, gaps, holes, below)
+
+
+def arriving_shape(slices: Sequence[SliceGeometry]) -> StackShape:
+    """The shape of most slices, with a single one at each place.
+
+    A few that lie in another direction or at the place of another one are passed over. More of them stay an obstacle:
+    what is there may be a part of a second set.
+    """
+    directions = grouped([each.orientation for each in slices], is_same_direction)
+    most = [each for each, direction in zip(slices, directions, strict=True) if direction == 0]
+    axes = common_axes(most)
+    if axes is None:
+        return stack_shape(slices)
+    ordered = sorted(most, key=lambda each: (depth_of(each, axes[2]), each.instance_number or 0))
+    single = ordered[:1]
+    for each in ordered[1:]:
+        if depth_of(each, axes[2]) - depth_of(single[-1], axes[2]) >= SAME_POSITION_MM:
+            single.append(each)
+    strangers = len(slices) - len(single)
+    return stack_shape(slices if strangers * SLICES_PER_STRANGER > len(single) else single)
 
 
 def share_an_identifier(versions: Sequence[Sequence[SliceGeometry]]) -> int:
@@ -157,6 +182,29 @@ def common_axes(slices: Sequence[SliceGeometry]) -> tuple[Vector, Vector, Vector
     return row, column, _cross(row, column)
 
 
+def grouped(values: Sequence[Value], alike: Callable[[Value, Value], bool]) -> list[int]:
+    """The number of each value's group, in any order of the values: groups gather around the most frequent ones."""
+    counts = Counter(values)
+    seeds: list[Value] = []
+    group: dict[Value, int] = {}
+    for each in sorted(counts, key=lambda value: (-counts[value], repr(value))):
+        found = next((number for number, seed in enumerate(seeds) if alike(seed, each)), len(seeds))
+        if found == len(seeds):
+            seeds.append(each)
+        group[each] = found
+    return [group[each] for each in values]
+
+
+def is_same_direction(one: Orientation, other: Orientation) -> bool:
+    """Whether two slices of these orientations may be of one stack."""
+    return all(_dot(_unit(one[i : i + 3]), _unit(other[i : i + 3])) >= SAME_DIRECTION_COSINE for i in (0, 3))
+
+
+def depth_of(one: SliceGeometry, normal: Vector) -> float:
+    """Where a slice lies along the normal, mm."""
+    return _dot(one.position, normal)
+
+
 def orientation_plane(normal: Sequence[float]) -> Plane:
     """The anatomical plane of slices with this normal, for any tilt that a head CT has."""
     largest = max(range(3), key=lambda axis: abs(normal[axis]))
@@ -166,11 +214,12 @@ def orientation_plane(normal: Sequence[float]) -> Plane:
     return planes[largest]
 
 
-def _gaps(slices: Sequence[SliceGeometry], depths: Sequence[float]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """All gaps, and those of them that are holes; the slices are in the order of their depths."""
+def _gaps(slices: Sequence[SliceGeometry], depths: Sequence[float]) -> tuple[tuple[str, ...], dict[int, str]]:
+    """All gaps, and by the place of the slice below those that are holes; the slices are ordered by their depths."""
     distances = [b - a for a, b in pairwise(depths)]
     jumps = _number_jumps([each.instance_number for each in slices])
-    gaps, holes = [], []
+    gaps: list[str] = []
+    holes: dict[int, str] = {}
     for i, distance in enumerate(distances):
         below, above = slices[i], slices[i + 1]
         around = distances[max(i - 1, 0) : i] + distances[i + 1 : i + 2]
@@ -183,10 +232,10 @@ def _gaps(slices: Sequence[SliceGeometry], depths: Sequence[float]) -> tuple[tup
         where = f"{_between(below, above, depths[i], depths[i + 1])}, which are {distance:.1f} mm apart"
         gaps.append(f"Slices are missing between {where}.")
         if too_far or distance > HOLE_RATIO * min(around) + ROUNDING_MM:
-            holes.append(gaps[-1])
+            holes[i] = gaps[-1]
         jumps.discard(jump)
     gaps += [f"Slices are missing between images {lower} and {upper}." for lower, upper in sorted(jumps)]
-    return tuple(gaps), tuple(holes)
+    return tuple(gaps), holes
 
 
 def _number_jumps(instance_numbers: Sequence[int | None]) -> set[tuple[int, int]]:

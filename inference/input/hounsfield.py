@@ -64,11 +64,11 @@ def pixel_format(ds: Dataset) -> PixelFormat:
     return PixelFormat(frames, rows, columns, allocated, stored, high_bit, signed)
 
 
-def write_hu(ds: Dataset, planes: Sequence[NDArray[np.float32]], *, inverted: bool = False) -> None:
+def write_hu(ds: Dataset, planes: Sequence[NDArray[np.float32] | None], *, inverted: bool = False) -> None:
     """Decode each frame into the plane of the same place; in CT padding and what is below air become air.
 
-    `inverted` takes the stored values of a MONOCHROME1 CT as negatives (see `is_inverted`). Other modalities get their
-    rescaled values, which are no Hounsfield units, and 0 for padding.
+    A frame without a plane is passed over. `inverted` takes the stored values of a MONOCHROME1 CT as negatives (see
+    `is_inverted`). Other modalities get their rescaled values, which are no Hounsfield units, and 0 for padding.
     """
     form = pixel_format(ds)
     stored = stored_values(ds, form)
@@ -79,6 +79,8 @@ def write_hu(ds: Dataset, planes: Sequence[NDArray[np.float32]], *, inverted: bo
     is_ct = text(ds, "Modality") == "CT"
     is_negative = inverted and _may_be_inverted(ds)
     for raw, plane, (slope, intercept) in zip(stored, planes, rescale, strict=True):
+        if plane is None:
+            continue
         plane[...] = raw
         if is_negative:
             np.subtract(np.float32(form.range_sum), plane, out=plane)
@@ -104,9 +106,13 @@ def is_inverted(datasets: Sequence[Dataset]) -> bool:
     for ds in datasets:
         if not _may_be_inverted(ds):
             continue
-        form = pixel_format(ds)
+        try:
+            form = pixel_format(ds)
+            frames = list(zip(stored_values(ds, form), rescales(ds), strict=False))
+        except NotAnalysable:  # a damaged image says nothing
+            continue
         padding = _padding_range(ds, form) or (1, 0)
-        for raw, (slope, intercept) in zip(stored_values(ds, form), rescales(ds), strict=False):
+        for raw, (slope, intercept) in frames:
             real = raw[(raw < padding[0]) | (raw > padding[1])].astype(np.float32)
             upright += int(np.count_nonzero(real * slope + intercept < -500))
             negative += int(np.count_nonzero((form.range_sum - real) * slope + intercept < -500))

@@ -9,24 +9,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from inference.findings import NotAnalysable
-from inference.input.elements import UNREADABLE, frame_macros, numbers, text, value
-from inference.input.geometry import (
-    SliceGeometry,
-    StackShape,
-    common_axes,
-    is_localizer,
-    slice_geometry,
-    stack_shape,
-)
-from inference.input.hounsfield import is_inverted, pixel_format, write_hu
+from inference.input.candidates import Candidate, file_name
+from inference.input.elements import UNREADABLE, integer, text, value
+from inference.input.files import read_file
+from inference.input.geometry import SliceGeometry, StackShape, common_axes, depth_of, slice_geometry, stack_shape
+from inference.input.hounsfield import is_inverted, rescales, write_hu
+from inference.input.selection import select_slices
+from inference.input.set_aside import SetAside, Unfit
 
 __all__ = [
     "NotAnalysable",
@@ -35,12 +32,14 @@ __all__ = [
     "StackShape",
     "build_stack",
     "patient_age_years",
+    "read_headers",
     "read_series",
     "slice_geometry",
     "stack_shape",
 ]
 
-SAME_SPACING_RATIO = 1e-3
+Useless: TypeAlias = dict[tuple[str, int], tuple[Unfit, str]]
+
 DAYS_PER_UNIT = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 OLDEST_YEARS = 130
 
@@ -52,6 +51,7 @@ class SliceStack:
     Axes are (slice, row, column); positions are LPS mm of the centre of each slice's first pixel.
     `row_direction` points along a row (towards higher column index), `column_direction` down a column.
     `pixel_spacing` is (between rows, between columns) in mm. `frames` counts from 1 (1 in a single-frame instance).
+    `set_aside` are images of the series that are no slices of the stack.
     """
 
     study_uid: str
@@ -64,6 +64,7 @@ class SliceStack:
     column_direction: NDArray[np.float64]
     pixel_spacing: tuple[float, float]
     patient_age_years: float | None = None
+    set_aside: tuple[SetAside, ...] = ()
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -91,61 +92,51 @@ class SliceStack:
         return np.diff(edges)
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """One slice and where it comes from; `number` counts from 1 within its instance."""
-
-    instance: int
-    sop_uid: str
-    number: int
-    geometry: SliceGeometry
-    pixel_spacing: tuple[float, float]
-
-
 def read_series(paths: Sequence[Path]) -> list[Dataset]:
-    """Read whole Part 10 files, pixels still as they are stored; NotAnalysable names the file that is none."""
-    datasets: list[Dataset] = []
-    for path in paths:
-        try:
-            datasets.append(dcmread(path))
-        except OSError as error:
-            # pydicom raises it without a number for a damaged file; with one the disk has failed, not the image.
-            if error.errno is not None:
-                raise
-            raise NotAnalysable(f"The file {path.name} is damaged.") from error
-        except InvalidDicomError as error:
-            raise NotAnalysable(f"The file {path.name} is not a DICOM image.") from error
-        except UNREADABLE as error:
-            raise NotAnalysable(f"The file {path.name} is damaged.") from error
-    return datasets
+    """Read whole Part 10 files, pixels still as they are stored; of one that is cut off, what stands before the pixels.
+
+    NotAnalysable names a file of which nothing can be read.
+    """
+    return [_read_file(path) for path in paths]
+
+
+def read_headers(paths: Sequence[Path]) -> list[Dataset]:
+    """Read Part 10 files up to their pixels; NotAnalysable names a file of which nothing can be read."""
+    return [_read_up_to_pixels(path) for path in paths]
 
 
 def build_stack(instances: Sequence[Dataset]) -> SliceStack:
-    """Make one stack of the instances of one series; localizers among them are left out.
+    """Make one stack of the instances of one series; what is no slice of it is set aside (see `select_slices`).
 
     NotAnalysable says in one sentence why they are no stack. Values of modalities other than CT are not in HU.
     """
     images = _images(instances)
-    frames = [frame for i, ds in enumerate(images) for frame in _frames(i, ds)]
-    geometries = [each.geometry for each in frames]
-    _refuse_unless_complete(stack_shape(geometries))
-    axes = common_axes(geometries)
-    if axes is None:
-        raise NotAnalysable("The images of this series form no single stack.")
-    row, column, normal = (np.array(axis) for axis in axes)
-    depths = np.array([each.geometry.position for each in frames]) @ normal
-    frames = [frames[i] for i in np.argsort(depths)]
+    unusable: Useless = {}
+    while True:  # an image whose pixels prove useless may have a good copy
+        selection = select_slices(images, lambda i: value(images[i], "PixelData"), unusable)
+        _refuse_unless_complete(selection.shape)
+        axes = common_axes([each.geometry for each in selection.slices])
+        if axes is None or selection.typical is None:
+            raise NotAnalysable("The images of this series form no single stack.")
+        normal = axes[2]
+        slices = sorted(selection.slices, key=lambda each: depth_of(each.geometry, normal))
+        hu, useless = _hounsfield_units(images, slices)
+        if not useless:
+            break
+        unusable |= useless
+    row, column, _ = (np.array(axis) for axis in axes)
     return SliceStack(
-        study_uid=text(images[0], "StudyInstanceUID"),
-        series_uid=text(images[0], "SeriesInstanceUID"),
-        hu=_hounsfield_units(images, frames),
-        sop_uids=tuple(each.sop_uid for each in frames),
-        frames=tuple(each.number for each in frames),
-        positions=np.array([each.geometry.position for each in frames]),
+        study_uid=text(selection.typical, "StudyInstanceUID"),
+        series_uid=text(selection.typical, "SeriesInstanceUID"),
+        hu=hu,
+        sop_uids=tuple(each.sop_uid for each in slices),
+        frames=tuple(each.frame for each in slices),
+        positions=np.array([each.geometry.position for each in slices]),
         row_direction=row,
         column_direction=column,
-        pixel_spacing=_common_spacing(frames),
-        patient_age_years=patient_age_years(images[0]),
+        pixel_spacing=_common_spacing(slices),
+        patient_age_years=patient_age_years(selection.typical),
+        set_aside=selection.set_aside,
     )
 
 
@@ -162,39 +153,52 @@ def patient_age_years(ds: Dataset) -> float | None:
     return years if 0 <= years <= OLDEST_YEARS else None
 
 
+def _read_file(path: Path) -> Dataset:
+    try:
+        found: Dataset = read_file(path)
+    except InvalidDicomError as error:
+        raise NotAnalysable(f"The file {path.name} is not a DICOM image.") from error
+    except UNREADABLE as error:
+        # pydicom raises OSError without a number for a damaged file; with one the disk has failed, not the image.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        found = Dataset()
+    # pydicom drops every element of a file that ends within the last one.
+    return found if len(found) else _read_up_to_pixels(path)
+
+
+def _read_up_to_pixels(path: Path) -> Dataset:
+    try:
+        found = read_file(path, stop_before_pixels=True)
+    except UNREADABLE as error:
+        raise NotAnalysable(f"The file {path.name} is damaged.") from error
+    if not len(found):
+        raise NotAnalysable(f"The file {path.name} is damaged.")
+    return found
+
+
 def _images(instances: Sequence[Dataset]) -> list[Dataset]:
-    """The slices among the instances, each once, in the order of their UIDs so that the order given never matters."""
+    """The images among the instances, each once, in the order of their UIDs so that the order given never matters."""
     by_uid: dict[str, Dataset] = {}
+    unnamed: list[Dataset] = []
     for ds in instances:
-        known = by_uid.setdefault(text(ds, "SOPInstanceUID"), ds)
+        uid = text(ds, "SOPInstanceUID")
+        if not uid:
+            unnamed.append(ds)
+            continue
+        known = by_uid.setdefault(uid, ds)
         if known is not ds and not _is_same_image(known, ds):
             raise NotAnalysable("The series holds two different images with the same identifier.")
-    if "" in by_uid:
-        raise NotAnalysable("An image of the series has no identifier.")
-    if len({(text(ds, "StudyInstanceUID"), text(ds, "SeriesInstanceUID")) for ds in by_uid.values()}) > 1:
+    images = [*(by_uid[uid] for uid in sorted(by_uid)), *unnamed]
+    if len({(text(ds, "StudyInstanceUID"), text(ds, "SeriesInstanceUID")) for ds in images}) > 1:
         raise NotAnalysable("The images belong to more than one series.")
-    images = [by_uid[uid] for uid in sorted(by_uid) if not is_localizer(by_uid[uid])]
     if not images:
-        raise NotAnalysable("The series holds no slices, only localizers." if by_uid else "The series is empty.")
+        raise NotAnalysable("The series is empty.")
     return images
 
 
 def _is_same_image(one: Dataset, other: Dataset) -> bool:
     return value(one, "PixelData") == value(other, "PixelData") and slice_geometry(one) == slice_geometry(other)
-
-
-def _frames(instance: int, ds: Dataset) -> list[_Frame]:
-    pixel_format(ds)
-    geometries, measures = slice_geometry(ds), frame_macros(ds, "PixelMeasuresSequence")
-    if not geometries or len(geometries) != len(measures):
-        raise NotAnalysable("An image does not say, or not in readable numbers, where in the patient it lies.")
-    result = []
-    for i, measure in enumerate(measures):
-        spacing = numbers(measure, "PixelSpacing", 2)
-        if spacing is None or min(spacing) <= 0:
-            raise NotAnalysable("An image does not state its pixel spacing, so nothing can be measured on it.")
-        result.append(_Frame(instance, text(ds, "SOPInstanceUID"), i + 1, geometries[i], (spacing[0], spacing[1])))
-    return result
 
 
 def _refuse_unless_complete(shape: StackShape) -> None:
@@ -206,27 +210,46 @@ def _refuse_unless_complete(shape: StackShape) -> None:
         raise NotAnalysable(f"{shape.holes[0].removesuffix('.')}{others}.")
 
 
-def _common_spacing(frames: Sequence[_Frame]) -> tuple[float, float]:
-    rows, columns = (sorted(each.pixel_spacing[i] for each in frames) for i in (0, 1))
-    for values in (rows, columns):
-        if values[-1] > values[0] * (1 + SAME_SPACING_RATIO):
-            raise NotAnalysable("The images of this series differ in their pixel spacing.")
+def _common_spacing(slices: Sequence[Candidate]) -> tuple[float, float]:
+    rows, columns = (sorted(each.pixel_spacing[i] for each in slices) for i in (0, 1))
     return rows[len(rows) // 2], columns[len(columns) // 2]
 
 
-def _hounsfield_units(images: Sequence[Dataset], frames: Sequence[_Frame]) -> NDArray[np.float32]:
-    """(slice, row, column) in the order of the frames."""
-    formats = [pixel_format(ds) for ds in images]
-    if len({(each.rows, each.columns) for each in formats}) > 1:
-        raise NotAnalysable("The images of this series differ in their number of rows or columns.")
-    inverted = is_inverted(images)
-    hu = np.empty((len(frames), formats[0].rows, formats[0].columns), np.float32)
-    planes: list[dict[int, NDArray[np.float32]]] = [{} for _ in images]
-    for place, frame in enumerate(frames):
-        planes[frame.instance][frame.number] = hu[place]
-    for ds, targets in zip(images, planes, strict=True):
-        write_hu(ds, [targets[frame] for frame in sorted(targets)], inverted=inverted)
-    return hu
+def _hounsfield_units(images: Sequence[Dataset], slices: Sequence[Candidate]) -> tuple[NDArray[np.float32], Useless]:
+    """(slice, row, column) in the order of the slices, and those whose pixels are of no use.
+
+    NotAnalysable where that is so of most of them: then it is the series, not an image.
+    """
+    used = sorted({each.instance for each in slices})
+    inverted = is_inverted([images[instance] for instance in used])
+    header = slices[0].header
+    hu = np.empty((len(slices), integer(header, "Rows") or 0, integer(header, "Columns") or 0), np.float32)
+    planes = {(each.instance, each.frame): hu[place] for place, each in enumerate(slices)}
+    useless: Useless = {}
+    reasons = []
+    for instance in used:
+        ds = images[instance]
+        targets = [planes.get((instance, frame + 1)) for frame in range(integer(ds, "NumberOfFrames") or 1)]
+        try:
+            reason = Unfit.UNITS
+            rescales(ds)
+            reason = Unfit.DAMAGED
+            write_hu(ds, targets, inverted=inverted)
+        except NotAnalysable as error:
+            file = file_name(ds) if reason is Unfit.DAMAGED else ""
+            useless |= {(each.sop_uid, each.frame): (reason, file) for each in slices if each.instance == instance}
+            reasons.append(error)
+    if len(useless) > len(slices) / 2:
+        raise reasons[0]
+    return hu, useless or _blank(hu, slices)
+
+
+def _blank(hu: NDArray[np.float32], slices: Sequence[Candidate]) -> Useless:
+    """The few slices that hold one value only, as where a transfer broke off; none where most are so."""
+    blank = [each for plane, each in zip(hu, slices, strict=True) if plane.min() == plane.max()]
+    if len(blank) > len(slices) / 2:
+        return {}
+    return {(each.sop_uid, each.frame): (Unfit.BLANK, "") for each in blank}
 
 
 def _date(ds: Dataset, keyword: str) -> datetime.date | None:

@@ -4,7 +4,8 @@ Axial stacks of any order, handedness, pixel spacing, field of view and slice co
 planes of about 5 mm by their extents; slices of 3.4 mm and more stay planes of their own, so that an unevenly spaced
 stack keeps what was scanned. The head is turned upright about the slices' normal (by its left-right symmetry) and
 centred. A stack of a tilted gantry stays sheared: the network looks within planes, and labels return to the plane they
-were drawn on. Frame of the grid: rows run to posterior, columns to the patient's left, planes to the vertex.
+were drawn on. Images that lie elsewhere within their plane are shifted first (`alignment.py`). Frame of the grid: rows
+run to posterior, columns to the patient's left, planes to the vertex.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from inference.findings import NotAnalysable
 from inference.input.stack import SliceStack
+from inference.pipelines.haemorrhage.alignment import align, in_plane_shifts, unalign
 from inference.pipelines.haemorrhage.plain_head import LOW_MM, check_plain_head, intracranial
 
 GRID_ROWS = 208
@@ -54,6 +56,12 @@ class Orientation:
         ]
         return turned.transpose(0, 2, 1) if self.transpose else turned
 
+    def apply_to_shifts(self, shifts: NDArray[np.intp]) -> NDArray[np.intp]:
+        """(slice, 2) shifts by rows and columns in the standard order."""
+        turned = shifts[:, ::-1] if self.transpose else shifts
+        signs = np.array([-1 if self.flip_rows else 1, -1 if self.flip_columns else 1])
+        return np.asarray(turned[:: -1 if self.flip_slices else 1] * signs)
+
 
 @dataclass(frozen=True, slots=True)
 class Pose:
@@ -70,7 +78,8 @@ class HeadGrid:
 
     `image` is float32 (plane, GRID_ROWS, GRID_COLUMNS) HU, levelled so that brain has a median near 33 HU; `inside`
     is the intracranial space there. `depth_mm` is each plane's distance below the top of the intracranial space.
-    `slab_mm` is each plane's thickness. `plane_of_slice` counts source slices in the standard order (skull base first).
+    `slab_mm` is each plane's thickness. `plane_of_slice` counts source slices in the standard order (skull base first);
+    so do `shifts`, the (row, column) by which each was moved within its plane. `shifted_shape` is the stack's then.
     """
 
     image: torch.Tensor
@@ -80,8 +89,9 @@ class HeadGrid:
     plane_of_slice: NDArray[np.intp]
     orientation: Orientation
     pose: Pose
-    source_shape: tuple[int, int, int]
+    shifted_shape: tuple[int, int, int]
     spacing: tuple[float, float]
+    shifts: NDArray[np.intp]
 
 
 def orientation_of(stack: SliceStack) -> Orientation:
@@ -174,7 +184,8 @@ def _pose(low: torch.Tensor, inside: NDArray[np.bool_], spacing: float) -> Pose:
 def to_grid(stack: SliceStack) -> HeadGrid:
     """The stack on the network's grid; NotAnalysable when it is no axial, plain head."""
     orientation = orientation_of(stack)
-    hu = np.require(orientation.apply(stack.hu), np.float32, ["C", "W"])
+    shifts = orientation.apply_to_shifts(in_plane_shifts(stack))
+    hu = np.require(align(np.asarray(orientation.apply(stack.hu), np.float32), shifts, AIR_HU), np.float32, ["C", "W"])
     spacing = stack.pixel_spacing[::-1] if orientation.transpose else stack.pixel_spacing
     extents = stack.extents_mm[::-1] if orientation.flip_slices else stack.extents_mm
     extents = np.ascontiguousarray(extents)
@@ -201,7 +212,7 @@ def to_grid(stack: SliceStack) -> HeadGrid:
     image = image + float(np.clip(level, -8, 8))
     source_pose = Pose(pose.row_mm - cut[0], pose.column_mm - cut[1], pose.angle)
     depth = _depths(inside, slab_mm)
-    return HeadGrid(image, inside, depth, slab_mm, planes, orientation, source_pose, hu.shape, spacing)
+    return HeadGrid(image, inside, depth, slab_mm, planes, orientation, source_pose, hu.shape, spacing, shifts)
 
 
 def _depths(inside: NDArray[np.bool_], slab_mm: NDArray[np.float64]) -> torch.Tensor:
@@ -214,7 +225,7 @@ def _depths(inside: NDArray[np.bool_], slab_mm: NDArray[np.float64]) -> torch.Te
 
 def labels_to_source(labels: NDArray[np.uint8], grid: HeadGrid) -> NDArray[np.uint8]:
     """Labels (plane, row, column) of the grid, nearest, on the source stack's own (slice, row, column)."""
-    slices, height, width = grid.source_shape
+    slices, height, width = grid.shifted_shape
     y = (np.arange(height) - (height - 1) / 2) * grid.spacing[0] - grid.pose.row_mm
     x = (np.arange(width) - (width - 1) / 2) * grid.spacing[1] - grid.pose.column_mm
     cos, sin = np.cos(grid.pose.angle), np.sin(grid.pose.angle)
@@ -226,7 +237,7 @@ def labels_to_source(labels: NDArray[np.uint8], grid: HeadGrid) -> NDArray[np.ui
     for plane in np.flatnonzero(labels.any((1, 2))):
         drawn = np.where(within, labels[plane].ravel()[index], 0)
         out[grid.plane_of_slice == plane] = drawn
-    return np.ascontiguousarray(grid.orientation.undo(out)).astype(np.uint8, copy=False)
+    return np.ascontiguousarray(grid.orientation.undo(unalign(out, grid.shifts))).astype(np.uint8, copy=False)
 
 
 def triplets(image: torch.Tensor) -> torch.Tensor:
