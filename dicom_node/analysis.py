@@ -1,7 +1,7 @@
 """From a series of files to a result, and from a result to its objects: no queue, no lease, no table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydicom.sr.coding import Code
 from dicom_node.entities import Analysis, FindingRow, Job, ResultObject
 from dicom_node.settings import Report
 from inference.engines.local import Engine
-from inference.findings import Finding, Result
+from inference.findings import Finding, NotAnalysable, Result
 from inference.input.elements import text
 from inference.input.stack import SliceStack, read_series
 from reports.context import ReportObject, ReportOptions
@@ -32,16 +32,29 @@ class Examined:
     infer_s: float
 
 
-def examine(paths: Sequence[Path], pipeline: str, engine: Engine) -> Examined:
-    """Read a series and run a pipeline on it. NotAnalysable when it is no stack or not what the pipeline knows."""
+def examine(paths: Sequence[Path], pipeline: str, engine: Engine, expected: int | None = None) -> Examined:
+    """Read a series and run a pipeline on it. NotAnalysable when it is no stack or not what the pipeline knows.
+
+    A part of what should be there (the sender has `expected` images, or the head is cut off) can show something, but
+    cannot show that nothing is there: a negative of it is NotAnalysable, too.
+    """
     began = perf_counter()
     datasets = read_series(paths)
     given = engine.question(pipeline).prepare(datasets)
     slices = set(given.stack.sop_uids)
     headers = without_pixels([each for each in datasets if text(each, "SOPInstanceUID") in slices])
     read = perf_counter()
-    result = engine.run(pipeline, given)
+    result = of_a_part(engine.run(pipeline, given), len(paths), expected)
     return Examined(headers, given.stack, result, read - began, perf_counter() - read)
+
+
+def of_a_part(result: Result, here: int, expected: int | None) -> Result:
+    """The result with what makes it one of a part; NotAnalysable where that suspects nothing."""
+    missing = f"Only {here} of {expected} images came." if expected is not None and here < expected else ""
+    incomplete = " ".join(each for each in (missing, result.incomplete) if each)
+    if incomplete and not result.suspected:
+        raise NotAnalysable(f"{incomplete} Nothing was found in this part, which says nothing of the rest.")
+    return replace(result, incomplete=incomplete, warnings=(*([incomplete] if incomplete else []), *result.warnings))
 
 
 def without_pixels(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
@@ -85,6 +98,7 @@ def analysis_of(job: Job, version: int, result: Result, seconds: float, now: dat
         warnings=result.warnings,
         seconds=seconds,
         made_at=now,
+        incomplete=result.incomplete,
     )
 
 

@@ -167,7 +167,9 @@ class Instance:
 class Series:
     """One series.
 
-    `last_at` is in monotonic seconds (see clock.monotonic); `revision` grows with every change of content.
+    `last_at` is in monotonic seconds (see clock.monotonic); `revision` grows with every change of content. `expected`
+    is how many images the sender says there are, `counted` how often it has said the same. `aborted`: the last
+    association that sent it broke off.
     """
 
     series_uid: str
@@ -181,6 +183,8 @@ class Series:
     reopened: bool
     revision: int
     expected: int | None
+    counted: int = 0
+    aborted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +256,10 @@ class FindingRow:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """A pipeline's answer to a question about a study; `version` counts the question's results from 1."""
+    """A pipeline's answer to a question about a study; `version` counts the question's results from 1.
+
+    `incomplete` says why the images were only a part of what they should show; empty where they were not.
+    """
 
     study_uid: str
     question: str
@@ -269,6 +276,7 @@ class Analysis:
     warnings: tuple[str, ...]
     seconds: float
     made_at: datetime
+    incomplete: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,15 +33,15 @@ def lines(item: WorklistItem) -> list[RowLine]:
 
 def say_part(part: Part) -> str:
     """What one question says, with the probability."""
-    return with_growth(part, say_answer(part, with_probability=True))
+    return with_part(part, with_growth(part, say_answer(part, with_probability=True)))
 
 
 def say_briefly(part: Part) -> str:
     """What one question says beside a badge, which says "suspected" already, and without the probability."""
     if part.standing is Standing.POSITIVE and part.urgency is Urgency.HIGH:
         found = say_findings(part.findings)
-        return with_growth(part, found[0].upper() + found[1:])
-    return with_growth(part, say_answer(part, with_probability=False))
+        return with_part(part, with_growth(part, found[0].upper() + found[1:]))
+    return with_part(part, with_growth(part, say_answer(part, with_probability=False)))
 
 
 def say_answer(part: Part, with_probability: bool) -> str:
@@ -77,6 +77,11 @@ def say_findings(found: tuple[PartFinding, ...]) -> str:
     """The findings with their volumes, in the order in which they are given."""
     named = [f"{each.name} {volume_text(each.volume_ml)}" if each.volume_ml else each.name for each in found]
     return ", ".join(named) or "type uncertain"
+
+
+def with_part(part: Part, words: str) -> str:
+    """With what is missing, where the result was made of a part."""
+    return f"{words}; made of a part: {part.incomplete.removesuffix('.')}" if part.incomplete else words
 
 
 def with_growth(part: Part, words: str) -> str:

@@ -71,6 +71,7 @@ class Complete(SettingsSection):
     quiet_after_release_s: Seconds
     stack_at_least_mm: Annotated[float, Field(ge=0)]
     quiet_s: Seconds
+    quiet_after_abort_s: Seconds
     count_at_sender: bool
 
 

@@ -89,6 +89,7 @@ class Result:
 
     `probability` and each of `slice_probabilities` (one per slice of the stack, in its order) are in 0..1;
     `suspected` is `probability >= threshold`. `key_slices` are indices into the stack, the most telling first.
+    `incomplete` says in a sentence what is missing where the images show only a part.
     """
 
     question: str
@@ -101,3 +102,4 @@ class Result:
     slice_probabilities: tuple[float, ...]
     key_slices: tuple[int, ...]
     warnings: tuple[str, ...] = ()
+    incomplete: str = ""

@@ -53,7 +53,7 @@ def build_not_analysed(
     who = Identity(
         kind=Kind.SC,
         question=question,
-        series_uid=result_series_uid(study_uid, question, Kind.SC),
+        series_uid=result_series_uid(study_uid, question, Kind.SC, version),
         sop_uid=result_sop_uid(study_uid, question, Kind.SC, version, series_uid),
         version=version,
         now=written_time(now, source),

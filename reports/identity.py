@@ -54,8 +54,10 @@ class Identity:
 
     @property
     def series_description(self) -> str:
-        """The same for every version, as all objects of a series must agree."""
-        return plain(f"AI {self.question.replace('_', ' ')} {_SERIES_DESCRIPTION[self.kind]}")[:64]
+        """What it is; of a later version also that the one before is replaced."""
+        said = f"AI {self.question.replace('_', ' ')} {_SERIES_DESCRIPTION[self.kind]}"
+        again = f"{self.version} replaces {self.version - 1}: " if self.version > 1 else ""
+        return plain(f"{again}{said}")[:64]
 
     @property
     def in_series(self) -> SeriesArguments:
@@ -79,9 +81,9 @@ class Identity:
         return [f"{PRODUCT} {program_version()}", *model]
 
 
-def result_series_uid(study_uid: str, question: str, kind: Kind) -> str:
-    """The series that all versions of one kind of answer to a question go to; always the same for the same study."""
-    return hashed_uid("series", study_uid, question, kind)
+def result_series_uid(study_uid: str, question: str, kind: Kind, version: int) -> str:
+    """The series of one kind of answer to a question; a later version has its own, which says what it replaces."""
+    return hashed_uid("series", study_uid, question, kind, *([str(version)] if version > 1 else []))
 
 
 def result_sop_uid(
@@ -103,7 +105,7 @@ def identify(kind: Kind, context: ReportContext) -> Identity:
     return Identity(
         kind=kind,
         question=result.question,
-        series_uid=result_series_uid(study_uid, result.question, kind),
+        series_uid=result_series_uid(study_uid, result.question, kind, context.version),
         sop_uid=result_sop_uid(
             study_uid, result.question, kind, context.version, stack.series_uid, result.model.sha256
         ),

@@ -19,7 +19,7 @@ from dicom_node.headlines import headline
 from dicom_node.steps import analyse
 from dicom_node.steps.analyse import analyse_next
 from dicom_node.steps.requeue import expire_leases
-from dicom_node.tables import deliveries, jobs, results, worklist
+from dicom_node.tables import deliveries, instances, jobs, results, worklist
 from dicom_node.tables.worklist import WorklistItem
 from inference.findings import Finding, Measurement, NotAnalysable
 from reports import codes
@@ -85,7 +85,7 @@ def test_a_negative_study_gets_its_report(node: Core) -> None:
 
 
 def test_late_slices_supersede(node: Core) -> None:
-    """The second result is in the same series with the next Instance Number and names its predecessor."""
+    """The second result says in its series description which it replaces, and its report names its predecessor."""
     slices = head(26)
     node.receive(slices[:24])
     route(node)
@@ -94,10 +94,72 @@ def test_late_slices_supersede(node: Core) -> None:
     route(node)
     work(node, True)
     first, second = (dcmread(made(node, version)["SR"]) for version in (1, 2))
-    assert second.SeriesInstanceUID == first.SeriesInstanceUID
+    assert second.SeriesInstanceUID != first.SeriesInstanceUID
+    assert second.SeriesDescription == f"2 replaces 1: {first.SeriesDescription}"
     assert (first.InstanceNumber, second.InstanceNumber) == (1, 2)
     predecessor = second.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
     assert predecessor.ReferencedSOPInstanceUID == first.SOPInstanceUID
+
+
+def due(node: Core) -> list[str]:
+    """The kinds of what would be sent now."""
+    with node.database.read() as tx:
+        return sorted(each.kind for each in deliveries.due(tx, "pacs", LONG_AFTER))
+
+
+def test_a_result_of_a_series_that_grows_is_not_sent(node: Core) -> None:
+    """Held back as soon as its series re-opens, withdrawn when the next one stands, which alone is sent."""
+    slices = head(26)
+    node.receive(slices[:24])
+    route(node)
+    work(node, True)
+    assert due(node) == ["KO", "SC", "SEG", "SR"]
+    node.receive(slices[24:])
+    assert due(node) == []
+    route(node)
+    assert due(node) == []
+    work(node, True)
+    assert due(node) == ["KO", "SC", "SEG", "SR"]
+    assert node.number("SELECT count(*) FROM deliveries WHERE state = 'withdrawn'") == 4
+
+
+def test_a_result_stays_where_the_grown_series_cannot_be_analysed(node: Core) -> None:
+    """The first one still holds, and is sent."""
+    slices = head(26)
+    node.receive(slices[:24])
+    route(node)
+    work(node, True)
+    node.receive(slices[24:])
+    route(node)
+    work(node, NotAnalysable("No."))
+    assert due(node) == ["KO", "SC", "SEG", "SR"]
+
+
+def expecting(node: Core, images: int) -> None:
+    """The sender says that there are so many."""
+    with node.database.write() as tx:
+        instances.set_expected(tx, node.series(ct(0)), images, 0.0)
+
+
+def test_a_negative_of_a_part_is_not_analysed(node: Core) -> None:
+    """The sender has more than came, and gave up: nothing found is no negative."""
+    node.receive(head(24), released=False)
+    expecting(node, 34)
+    route(node)
+    work(node, False)
+    assert headline(item(node)).startswith("Not analysed: Only 24 of 34 images came. Nothing was found in this part")
+    assert not made(node)
+
+
+def test_a_suspicion_in_a_part_is_flagged_and_says_so(node: Core) -> None:
+    """In row, report and picture."""
+    node.receive(head(24), released=False)
+    expecting(node, 34)
+    route(node)
+    work(node, True)
+    assert item(node).urgency is Urgency.HIGH
+    assert headline(item(node)).endswith("made of a part: Only 24 of 34 images came")
+    assert "Only 24 of 34 images came." in dcmread(made(node)["SR"]).to_json()
 
 
 def test_a_flag_is_never_lowered_silently(node: Core) -> None:

@@ -13,7 +13,7 @@ from peers import own_port, wait_until
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
-from series import Core, answering, core, core_in_memory, ct, head, incoming, listening, push, read_all
+from series import Core, answering, associate, core, core_in_memory, ct, head, incoming, listening, push, read_all
 
 from dicom_node.clock import monotonic
 from dicom_node.entities import SeriesState
@@ -44,11 +44,26 @@ def test_released_whole_head_waits_shortly(node: Core) -> None:
     assert completed_after(node, ct(0), 2.0)
 
 
-def test_aborted_association_waits_long(node: Core) -> None:
-    """Who breaks off has more to send."""
+def test_aborted_association_waits_for_the_second_try(node: Core) -> None:
+    """Who breaks off has more to send, however whole it looks; a release ends the waiting."""
     node.receive(head(), released=False)
-    assert not completed_after(node, ct(0), 14.9)
-    assert completed_after(node, ct(0), 15.0)
+    assert not completed_after(node, ct(0), 59.9)
+    assert completed_after(node, ct(0), 60.0)
+    node.receive(head(20, study=2), released=False)
+    node.receive(head(24, study=2))
+    assert completed_after(node, ct(0, study=2), 2.0)
+
+
+def test_associations_that_a_restart_broke_off(node: Core) -> None:
+    """Nobody released them: their senders are given the same time."""
+    for dataset in head():
+        node.receiver.store(incoming(dataset, association=5))
+    node.receive(head(study=2))
+    with node.database.write() as tx:
+        instances.mark_all_aborted(tx)
+    assert not completed_after(node, ct(0), 59.9)
+    assert completed_after(node, ct(0), 60.0)
+    assert completed_after(node, ct(0, study=2), 2.0)
 
 
 def test_open_association_waits_long(node: Core) -> None:
@@ -113,8 +128,22 @@ def test_late_slice_reopens_and_waits_long(node: Core) -> None:
     node.receive([ct(24)])
     series = node.series(ct(0))
     assert (series.state, series.reopened, series.released, series.revision) == (SeriesState.RECEIVING, True, True, 2)
-    assert not completed_after(node, ct(0), 14.9)
-    assert completed_after(node, ct(0), 15.0)
+    assert not completed_after(node, ct(0), 29.9)
+    assert completed_after(node, ct(0), 30.0)
+
+
+def test_a_slow_sender_is_given_longer_each_time(node: Core) -> None:
+    """One image every 20 s for a quarter of an hour: few results, not one for each image."""
+    completed, now = 0, 0.0
+    for index in range(45):
+        node.receiver.store(incoming(ct(index), association=5))
+        with node.database.write() as tx:
+            tx.run("UPDATE series SET last_at = :now", now=now)
+        completed += complete_due(node.database, node.settings.complete, now + 19.9)
+        now += 20.0
+    assert completed == 1
+    assert not completed_after(node, ct(0), 29.9)
+    assert completed_after(node, ct(0), 30.0)
 
 
 def test_image_that_comes_during_the_sweep_holds_the_series_back(node: Core) -> None:
@@ -162,21 +191,60 @@ def querying(folder: Path, port: int, **complete: object) -> Core:
 
 
 def ask(node: Core, quiet_s: float = 1.0) -> int:
-    """One sweep of questions, when nothing has come for a second."""
+    """One sweep of questions, when nothing has come for so long."""
     count = partial(count_at_sender, node.settings)
     return ask_senders(node.database, count, node.settings.complete, monotonic() + quiet_s)
 
 
 def test_expected_number_completes_early(tmp_path: Path) -> None:
-    """As many as the PACS says are here: no need to wait, gaps or not; and it is asked once for each pause."""
+    """As many as the PACS says are here, twice, and an abort after them: no need to wait, gaps or not."""
     with pacs(counted(5)) as (port, asked):
         node = querying(tmp_path / "data", port)
         node.receive(head(6, omit=[3]), released=False, calling_aet="PACS")
-        assert ask(node) == 1 and ask(node) == 0
-        assert len(asked) == 1
+        assert ask(node) == 1 and ask(node, 2.0) == 0
+        assert not completed_after(node, ct(0), 14.9)
+        assert ask(node, 5.0) == 1 and ask(node, 60.0) == 0
+        assert len(asked) == 2
         assert asked[0].SeriesInstanceUID == ct(0).SeriesInstanceUID
     assert node.series(ct(0)).expected == 5
-    assert completed_after(node, ct(0), 0.6)
+    assert completed_after(node, ct(0), 5.0)
+
+
+def test_count_in_mid_transfer_is_not_believed(tmp_path: Path) -> None:
+    """A PACS that forwards while it receives tells what it has so far, pauses with its association open, goes on."""
+    here = [24]
+    with pacs(lambda identifier: counted(here[0])(identifier)) as (port, _):
+        node = querying(tmp_path / "data", port)
+        with listening(node) as server:
+            images = head(34)
+            association = associate(server.port, [(str(ct(0).SOPClassUID), ExplicitVRLittleEndian)], "PACS")
+            for dataset in images[:24]:
+                association.send_c_store(dataset)
+            assert ask(node) == 1 and ask(node, 5.0) == 1
+            assert node.series(ct(0)).expected == 24 and node.series(ct(0)).counted == 2
+            sending = partial(complete_due, node.database, node.settings.complete, is_sending=node.receiver.is_sending)
+            assert sending(node.series(ct(0)).last_at + 14.9) == 0
+            here[0] = 34
+            for dataset in images[24:]:
+                association.send_c_store(dataset)
+            association.release()
+            wait_until(lambda: node.series(ct(0)).released, 10, "the association is over")
+            assert ask(node) == 1 and ask(node, 5.0) == 1
+            assert sending(node.series(ct(0)).last_at + 0.6) == 1
+
+
+def test_one_association_for_each_image(tmp_path: Path) -> None:
+    """Nothing is open in a pause: the count is believed only when it stands still."""
+    here = [24]
+    with pacs(lambda identifier: counted(here[0])(identifier)) as (port, _):
+        node = querying(tmp_path / "data", port, stack_at_least_mm=150.0)
+        for dataset in head(24):
+            node.receive([dataset], calling_aet="PACS")
+        assert ask(node) == 1
+        assert not completed_after(node, ct(0), 4.0)
+        here[0] = 30
+        assert ask(node, 5.0) == 1
+        assert not completed_after(node, ct(0), 14.9)
 
 
 def test_expected_number_keeps_a_gap_free_stack_waiting(tmp_path: Path) -> None:
@@ -188,7 +256,7 @@ def test_expected_number_keeps_a_gap_free_stack_waiting(tmp_path: Path) -> None:
         assert not completed_after(node, ct(0), 14.9)
         node.receive([ct(index) for index in range(24, 30)], calling_aet="PACS")
         assert node.series(ct(0)).expected is None
-        ask(node)
+        assert ask(node) == 1 and ask(node, 5.0) == 1
     assert completed_after(node, ct(0), 0.6)
 
 

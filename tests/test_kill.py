@@ -16,7 +16,8 @@ from dicom_node.tables.database import Database
 
 KILLS = int(os.environ.get("TRIAGE_KILLS", "24"))
 PATIENTS = (81, 94, 66, 54, 75, 91, 87, 55, 70, 56)
-SETTINGS = "[complete]\nquiet_s = 8.0\n[analyse]\nlease_s = 2.0\nattempts = 100\n[deliver]\nfirst_wait_s = 0.5\n"
+SETTINGS = "[complete]\nquiet_s = 8.0\nquiet_after_abort_s = 8.0\n[analyse]\nlease_s = 2.0\nattempts = 100\n"
+SETTINGS += "[deliver]\nfirst_wait_s = 0.5\n"
 
 
 class Scanner(threading.Thread):

@@ -114,9 +114,11 @@ def test_a_child_s_result_carries_the_card_s_words(engine: Engine, head: Synthet
     assert words not in adult.warnings
 
 
-def test_a_cut_off_vertex_is_said(engine: Engine, head: SyntheticHead) -> None:
-    answer = engine.run("haemorrhage", Given(stack_of(head.hu[:20])))
-    assert any("top of the head" in warning for warning in answer.warnings)
+def test_a_cut_off_head_is_said(engine: Engine, head: SyntheticHead, result: Result) -> None:
+    """At either end, and not of a whole one."""
+    assert result.incomplete == ""
+    for part, said in ((head.hu[:20], "The top of the head"), (head.hu[10:], "The base of the head")):
+        assert engine.run("haemorrhage", Given(stack_of(part))).incomplete == f"{said} is not in the images."
 
 
 def test_images_without_a_head_are_not_analysable(engine: Engine) -> None:

@@ -202,18 +202,18 @@ def test_same_job_done_again_makes_the_same_bytes() -> None:
     assert first == again
 
 
-def test_versions_share_their_series_and_nothing_else() -> None:
+def test_a_later_version_says_which_it_replaces() -> None:
+    """In a series of its own: what stands in the PACS already cannot be changed."""
     first = suspected_context(ct_series())
     before, after = reports(first), reports(second_version(first))
     assert set(before) == set(after) == ALL_KINDS
     for kind in ALL_KINDS:
         old, new = before[kind], after[kind]
-        assert (
-            old.SeriesInstanceUID
-            == new.SeriesInstanceUID
-            == result_series_uid(first.stack.study_uid, "haemorrhage", kind)
-        )
-        assert (old.SeriesNumber, old.SeriesDescription) == (new.SeriesNumber, new.SeriesDescription)
+        for made, version in ((old, 1), (new, 2)):
+            expected = result_series_uid(first.stack.study_uid, "haemorrhage", kind, version)
+            assert made.SeriesInstanceUID == expected
+        assert old.SeriesNumber == new.SeriesNumber
+        assert new.SeriesDescription == f"2 replaces 1: {old.SeriesDescription}"[:64]
         assert old.SOPInstanceUID != new.SOPInstanceUID
         assert (old.InstanceNumber, new.InstanceNumber) == (1, 2)
     assert len({ds.SeriesNumber for ds in before.values()}) == 4
@@ -230,10 +230,11 @@ def test_uids_are_valid_and_follow_from_what_they_name() -> None:
         result_sop_uid("1.2", "haemorrhage", Kind.SR, 2, "1.3", "ab"),
         result_sop_uid("1.2", "haemorrhage", Kind.SR, 1, "1.4", "ab"),
         result_sop_uid("1.2", "haemorrhage", Kind.SR, 1, "1.3", "ac"),
-        result_series_uid("1.2", "haemorrhage", Kind.SR),
+        result_series_uid("1.2", "haemorrhage", Kind.SR, 1),
+        result_series_uid("1.2", "haemorrhage", Kind.SR, 2),
     }
     assert uid not in others
-    assert len(others) == 7
+    assert len(others) == 8
     assert uid.startswith("2.25.")
     assert len(uid) <= 64
     assert hashed_uid("a", "b") != hashed_uid("a|c", "b")

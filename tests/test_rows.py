@@ -137,7 +137,7 @@ def test_rows_have_the_form_that_they_had_before() -> None:
         ' "job_id": 0, "growth": {"earlier_study_uid": "1.1", "earlier_version": 2, "elapsed": "PT5H30M", "earlier_at":'
         ' "2026-11-20T12:00:00.123456Z", "same_model": true, "changes": [{"name": "x", "earlier": {"ml": 1.5, "low_ml":'
         ' 1.0, "high_ml": 2.0, "repeat_sd": null}, "later": {"ml": 9.0, "low_ml": null, "high_ml": null, "repeat_sd":'
-        ' null}, "whole": false, "notable": false, "grown": true}]}, "growth_lowered": false}]',
+        ' null}, "whole": false, "notable": false, "grown": true}]}, "growth_lowered": false, "incomplete": ""}]',
         "flagged_at": None,
         "acknowledged_at": None,
         "version": 0,

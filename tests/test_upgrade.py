@@ -304,8 +304,8 @@ def test_readers_go_on(node: Core) -> None:
 
 
 def test_images_go_on_coming(node: Core) -> None:
-    """A new study, and the rest of one that was still being received."""
-    new, rest = head(study=77), head(18, study="40.20", **COMING)[9:]
+    """A new study, and a further series of one that was still being received."""
+    new, rest = head(study=77), head(18, study="40.20", series=2, **COMING)
     node.receive(new)
     node.receive(rest)
     complete_due(node.database, node.settings.complete, LONG_AFTER)

@@ -125,7 +125,8 @@ def test_pictures_of_results_are_on_the_list(node: Core) -> None:
     assert shown is not None and (shown.question, shown.version) == ("haemorrhage", 1)
 
 
-def test_series_that_two_studies_share_are_told_apart(tmp_path: Path) -> None:
+@pytest.mark.parametrize("same_sop", [True, False])
+def test_series_that_two_studies_share_are_told_apart(tmp_path: Path, same_sop: bool) -> None:
     """Before, the second study's images took the first's series: now each has its own, and waits to be routed."""
     database = Database(tmp_path / "node.sqlite")
     with database.write() as tx:
@@ -138,10 +139,11 @@ def test_series_that_two_studies_share_are_told_apart(tmp_path: Path) -> None:
         )
         for version, (study, current) in enumerate((("1.1", 0), ("1.2", 1)), start=1):
             tx.run(
-                "INSERT INTO instances VALUES ('3.1', :version, :current, :study, '2.1', '', '', 'CT', :path, 1, '',"
+                "INSERT INTO instances VALUES (:sop, :version, :current, :study, '2.1', '', '', 'CT', :path, 1, '',"
                 " '[]', '2026-01-01T00:00:00+00:00', '', '')",
+                sop="3.1" if same_sop else f"3.{version}",
                 version=version,
-                current=current,
+                current=current or not same_sop,
                 study=study,
                 path=f"/{version}",
             )

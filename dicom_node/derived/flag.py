@@ -128,6 +128,7 @@ def with_result(known: Known, before: Part | None, state: ItemState) -> Part:
         probability=latest.probability,
         findings=present_findings(latest.findings) if latest.suspected else (),
         raised_by=raised_by,
+        incomplete=latest.incomplete,
         growth=known.growth,
         growth_lowered=before is not None and before.grown and not grown and state in UNSEEN,
     )

@@ -26,7 +26,7 @@ from dicom_node.steps.receive import Receiver, reconcile
 from dicom_node.steps.requeue import expire_leases
 from dicom_node.steps.retain import retain
 from dicom_node.steps.route import route_due
-from dicom_node.tables import processes
+from dicom_node.tables import instances, processes
 from dicom_node.tables.database import Database, open_database
 
 STUCK_S = 180.0
@@ -51,8 +51,9 @@ def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[
         receiver = Receiver(database, archive, decoders, lists)
         server = StorageServer(settings, receiver.store, receiver.ended, partial(note_refusal, database))
         with database.write() as tx:
+            instances.mark_all_aborted(tx)
             processes.publish(tx, "dicom_port", str(server.port))
-        scheduler = start_clock(settings, database, archive, rules, ticker, life)
+        scheduler = start_clock(settings, database, archive, receiver, rules, ticker, life)
         log.info("listening", ae_title=settings.node.ae_title, host=settings.node.host, port=server.port)
         try:
             yield server, life
@@ -64,12 +65,19 @@ def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[
 
 
 def start_clock(
-    settings: Settings, database: Database, archive: Archive, rules: Rules, ticker: clock.Ticker, life: Life
+    settings: Settings,
+    database: Database,
+    archive: Archive,
+    receiver: Receiver,
+    rules: Rules,
+    ticker: clock.Ticker,
+    life: Life,
 ) -> BackgroundScheduler:
     """Everything that happens by time: what is urgent on the monotonic ticker, housekeeping on APScheduler."""
     explain = settings.report.picture_for_not_analysed
     counted = partial(count_at_sender, settings)
-    ticker.every(0.2, lambda: complete_due(database, settings.complete, clock.monotonic()), "complete")
+    sweep = partial(complete_due, database, settings.complete, is_sending=receiver.is_sending)
+    ticker.every(0.2, lambda: sweep(clock.monotonic()), "complete")
     ticker.every(0.2, lambda: route_due(database, rules, clock.utc_now(), explain), "route")
     ticker.every(0.5, lambda: ask_senders(database, counted, settings.complete, clock.monotonic()), "ask senders")
     ticker.every(1.0, lambda: expire_leases(database, settings.analyse, clock.monotonic()), "leases")

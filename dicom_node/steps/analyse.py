@@ -73,7 +73,8 @@ def perform(database: Database, archive: Archive, settings: Settings, engine: En
     began = perf_counter()
     with database.read() as tx:
         paths = [instance.path for instance in instances.of_series(tx, job.study_uid, job.series_uid)]
-    examined = examine(paths, job.pipeline, engine)
+        series = instances.get_series(tx, job.study_uid, job.series_uid)
+    examined = examine(paths, job.pipeline, engine, expected=series.expected if series else None)
     done = False
     while not done:  # again only if another result of the study was numbered or its last scan measured meanwhile
         now = clock.utc_now()
@@ -195,7 +196,12 @@ def explain(database: Database, archive: Archive, settings: Settings, job: Job, 
 def send_out(
     tx: Transaction, settings: Settings, job: Job, version: int, made: Sequence[ResultObject], now: datetime
 ) -> None:
-    """Record the objects and put each into the outbox of every destination that takes its kind."""
+    """Record the objects and put each into the outbox of every destination that takes its kind.
+
+    What has not been sent yet of the results before is withdrawn: they say what no longer holds.
+    """
+    if made:
+        deliveries.withdraw(tx, job.study_uid, job.question)
     for each in made:
         results.add_object(tx, job.study_uid, job.question, version, each, now)
         for peer in settings.destinations:

@@ -2,7 +2,9 @@
 
 A series is complete when its sender's association was released, its slices form a gap-free stack and nothing came for
 a moment; or when nothing came for long; or when as many images are here as the sending PACS says there are
-((0020,1209) by C-FIND). Only the sender knows for certain, so late images re-open the series, which then waits long.
+((0020,1209) by C-FIND). A PACS that forwards while it receives tells what it has so far: its count is believed when it
+stands still and nobody sends the series. Only the sender knows for certain, so late images re-open the series, which
+then waits twice as long; one that broke off is given time for its second try.
 """
 
 from collections.abc import Callable
@@ -15,31 +17,54 @@ from dicom_node.tables.database import Database, Transaction
 from inference.input.geometry import arriving_shape
 
 BUSY_S = 60.0
+AGAIN_S = 3.0
+SAYS_THE_SAME = 2
+LONGEST_QUIET_S = 600.0
+Sending = Callable[[str, str], bool]  # whether anybody sends the series of this study: Study, Series Instance UID
 
 
-def complete_due(database: Database, settings: Complete, now: float) -> int:
+def nobody(sent_uid: str, series_uid: str) -> bool:
+    """What is known where no association is watched."""
+    return False
+
+
+def complete_due(database: Database, settings: Complete, now: float, is_sending: Sending = nobody) -> int:
     """Move every series that is complete on to the router; how many there were. `now` is monotonic seconds."""
     with database.read() as tx:
-        due = [
-            series for series in instances.in_state(tx, SeriesState.RECEIVING) if is_complete(tx, series, settings, now)
-        ]
+        receiving = instances.in_state(tx, SeriesState.RECEIVING)
+        due = [series for series in receiving if is_complete(tx, series, settings, now, is_sending)]
     if not due:
         return 0
     with database.write() as tx:
         return sum(instances.move(tx, series, SeriesState.COMPLETE) for series in due)
 
 
-def is_complete(tx: Transaction, series: Series, settings: Complete, now: float) -> bool:
+def is_complete(tx: Transaction, series: Series, settings: Complete, now: float, is_sending: Sending = nobody) -> bool:
     """Whether the series can be taken as whole."""
     quiet_s = now - series.last_at
-    if quiet_s >= settings.quiet_s:
+    if quiet_s >= long_quiet_s(series, settings):
         return True
     if series.expected is not None:
-        return len(instances.of_series(tx, series.study_uid, series.series_uid)) >= series.expected
-    if series.reopened or not series.released or quiet_s < settings.quiet_after_release_s:
+        if len(instances.of_series(tx, series.study_uid, series.series_uid)) < series.expected:
+            return False
+        if series.counted >= SAYS_THE_SAME and not is_sending(sent_uid_of(tx, series), series.series_uid):
+            return True
+    if series.reopened or series.aborted or not series.released or quiet_s < settings.quiet_after_release_s:
         return False
     shape = arriving_shape(instances.geometry_of_series(tx, series.study_uid, series.series_uid))
     return shape.is_volume and not shape.gaps and shape.coverage_mm >= settings.stack_at_least_mm
+
+
+def long_quiet_s(series: Series, settings: Complete) -> float:
+    """How long nothing must have come, whatever else is known: twice as long each time that images came after all."""
+    once = max(settings.quiet_s, settings.quiet_after_abort_s) if series.aborted else settings.quiet_s
+    return max(once, min(once * 2.0 ** min(series.revision - 1, 10), LONGEST_QUIET_S))
+
+
+def sent_uid_of(tx: Transaction, series: Series) -> str:
+    """The Study Instance UID that the images of a series state."""
+    study = instances.get_study(tx, series.study_uid)
+    return study.sent_uid if study else series.study_uid
 
 
 def ask_senders(
@@ -57,14 +82,14 @@ def ask_senders(
     if not settings.count_at_sender:
         return 0
     with database.read() as tx:
-        paused = instances.uncounted(tx, now - min(0.5, settings.quiet_after_release_s))
+        paused = instances.uncounted(tx, now - min(0.5, settings.quiet_after_release_s), now - AGAIN_S)
     until = clock.monotonic() + busy_s
     for asked, series in enumerate(paused, 1):
         with database.read() as tx:
-            study = instances.get_study(tx, series.study_uid)
-        expected = count(series.calling_aet, study.sent_uid if study else series.study_uid, series.series_uid)
+            sent_uid = sent_uid_of(tx, series)
+        expected = count(series.calling_aet, sent_uid, series.series_uid)
         with database.write() as tx:
-            instances.set_expected(tx, series, expected)
+            instances.set_expected(tx, series, expected, now)
         if clock.monotonic() >= until:
             return asked
     return len(paused)

@@ -71,14 +71,20 @@ class Receiver:
             self._archive.set_aside(study_uid)
 
     def ended(self, association: int, in_good_order: bool) -> None:
-        """An association is over; series that no other one is sending are released."""
+        """An association is over; series that no other one is sending are released, or wait for a second try."""
         with self._lock:
             sent = self._open.pop(association, set())
             others = set().union(*self._open.values()) if self._open else set()
-        if in_good_order and (finished := sent - others):
+        mark = instances.mark_released if in_good_order else instances.mark_aborted
+        if finished := sent - others:
             with self._database.write() as tx:
                 for sent_uid, series_uid in finished:
-                    instances.mark_released(tx, sent_uid, series_uid)
+                    mark(tx, sent_uid, series_uid)
+
+    def is_sending(self, sent_uid: str, series_uid: str) -> bool:
+        """Whether an association is open that has sent images of this series."""
+        with self._lock:
+            return any((sent_uid, series_uid) in each for each in self._open.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ def open_database(path: Path) -> Database:
         migrations.apply(tx._database)
         known = tx.row("SELECT value FROM node WHERE key = 'boot'")
         if known and known["value"] != boot_id():
-            tx.run("UPDATE series SET last_at = 0")
+            tx.run("UPDATE series SET last_at = 0, asked_at = 0")
             tx.run("UPDATE jobs SET lease_until = 0, not_before = 0")
             tx.run("UPDATE deliveries SET next_at = 0")
             tx.run("DELETE FROM beats")

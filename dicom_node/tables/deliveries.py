@@ -6,7 +6,14 @@ from datetime import datetime
 from dicom_node.entities import Delivery, ResultObject
 from dicom_node.tables.database import Transaction
 
-MAY_GO = "study_uid NOT IN (SELECT study_uid FROM studies JOIN contradictions USING (sent_uid) WHERE decision = '')"
+MAY_GO = (
+    "study_uid NOT IN (SELECT study_uid FROM studies JOIN contradictions USING (sent_uid) WHERE decision = '')"
+    " AND study_uid NOT IN (SELECT study_uid FROM analyses JOIN series e USING (study_uid, series_uid)"
+    " WHERE e.state <> 'routed')"
+    " AND NOT EXISTS (SELECT 1 FROM jobs j JOIN results r ON r.sop_uid = deliveries.sop_uid"
+    " WHERE j.study_uid = deliveries.study_uid AND j.question = r.question AND j.kind = 'analyse'"
+    " AND j.state IN ('queued', 'running'))"
+)
 
 
 def add(tx: Transaction, study_uid: str, destination: str, made: ResultObject) -> None:
@@ -26,13 +33,15 @@ def add(tx: Transaction, study_uid: str, destination: str, made: ResultObject) -
 def due(tx: Transaction, destination: str, now: float) -> list[Delivery]:
     """What is due for one destination, of the one study that has waited longest.
 
-    Nothing of a study whose patients contradict each other is, before IT has decided.
+    Nothing of a study whose patients contradict each other is, before IT has decided; nor a result whose series is
+    receiving again, or which is being made anew.
     """
     return tx.all(
         Delivery,
         "SELECT * FROM deliveries WHERE state = 'waiting' AND destination = :destination AND next_at <= :now"
-        " AND study_uid = (SELECT study_uid FROM deliveries WHERE state = 'waiting' AND destination = :destination"
-        f" AND next_at <= :now AND {MAY_GO} ORDER BY next_at, delivery_id LIMIT 1) ORDER BY delivery_id",
+        f" AND {MAY_GO} AND study_uid = (SELECT study_uid FROM deliveries WHERE state = 'waiting'"
+        f" AND destination = :destination AND next_at <= :now AND {MAY_GO} ORDER BY next_at, delivery_id LIMIT 1)"
+        " ORDER BY delivery_id",
         destination=destination,
         now=now,
     )

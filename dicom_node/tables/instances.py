@@ -227,8 +227,21 @@ def forget_study(tx: Transaction, study_uid: str) -> None:
 
 def mark_released(tx: Transaction, sent_uid: str, series_uid: str) -> None:
     """The last association that sent images of this series was released in good order."""
-    released = f"UPDATE series SET released = 1 WHERE {AS_SENT} AND series_uid = :series AND state = 'receiving'"
+    released = (
+        f"UPDATE series SET released = 1, aborted = 0 WHERE {AS_SENT} AND series_uid = :series AND state = 'receiving'"
+    )
     tx.run(released, sent=sent_uid, series=series_uid)
+
+
+def mark_aborted(tx: Transaction, sent_uid: str, series_uid: str) -> None:
+    """The last association that sent images of this series broke off: the sender may try again."""
+    aborted = f"UPDATE series SET aborted = 1 WHERE {AS_SENT} AND series_uid = :series AND state = 'receiving'"
+    tx.run(aborted, sent=sent_uid, series=series_uid)
+
+
+def mark_all_aborted(tx: Transaction) -> None:
+    """The node was started: associations that were open before are broken off."""
+    tx.run("UPDATE series SET aborted = 1 WHERE state = 'receiving' AND NOT released")
 
 
 def in_state(tx: Transaction, state: SeriesState) -> list[Series]:
@@ -268,18 +281,29 @@ def move(tx: Transaction, series: Series, state: SeriesState) -> bool:
     )
 
 
-def uncounted(tx: Transaction, quiet_since: float) -> list[Series]:
-    """Receiving series, quiet since then, whose sender was not yet asked how many images there are."""
-    wanted = "SELECT * FROM series WHERE state = 'receiving' AND NOT counted AND last_at <= :at"
-    return tx.all(Series, wanted, at=quiet_since)
+def uncounted(tx: Transaction, quiet_since: float, asked_since: float) -> list[Series]:
+    """Receiving series, quiet since then, whose sender is to be asked how many images there are.
+
+    It is asked again, from `asked_since` on, until it has said twice what is here; not if it does not say at all.
+    """
+    return tx.all(
+        Series,
+        "SELECT * FROM series e WHERE state = 'receiving' AND last_at <= :quiet AND (NOT counted OR (asked_at <= :asked"
+        " AND expected IS NOT NULL AND (counted < 2 OR expected <> (SELECT count(*) FROM instances i"
+        " WHERE (i.study_uid, i.series_uid) = (e.study_uid, e.series_uid) AND i.current))))",
+        quiet=quiet_since,
+        asked=asked_since,
+    )
 
 
-def set_expected(tx: Transaction, series: Series, expected: int | None) -> None:
+def set_expected(tx: Transaction, series: Series, expected: int | None, now: float) -> None:
     """What the sender says (0020,1209) is; None when it does not say. Void if an image came meanwhile."""
     tx.run(
-        "UPDATE series SET counted = 1, expected = :expected WHERE study_uid = :study AND series_uid = :series"
+        "UPDATE series SET counted = CASE WHEN expected = :expected THEN counted + 1 ELSE 1 END, asked_at = :now,"
+        " expected = :expected WHERE study_uid = :study AND series_uid = :series"
         " AND last_at = :last_at",
         expected=expected,
+        now=now,
         study=series.study_uid,
         series=series.series_uid,
         last_at=series.last_at,

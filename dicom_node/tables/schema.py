@@ -424,7 +424,8 @@ INSERT INTO instances_in_series SELECT i.study_uid, series_uid, sop_uid, version
     FROM instances i JOIN studies s ON s.study_uid = i.study_uid;
 UPDATE series_in_study AS s SET state = 'receiving', last_at = 0, revision = revision + 1, reopened = 1
     WHERE EXISTS (SELECT 1 FROM instances_in_series n JOIN instances o USING (path)
-        WHERE n.current AND NOT o.current AND (n.study_uid, n.series_uid) = (s.study_uid, s.series_uid));
+        WHERE n.current AND NOT o.current AND (n.study_uid, n.series_uid) = (s.study_uid, s.series_uid))
+    OR (SELECT count(DISTINCT study_uid) FROM instances o WHERE o.series_uid = s.series_uid) > 1;
 
 CREATE TABLE choices_in_study (
     study_uid TEXT NOT NULL, series_uid TEXT NOT NULL, question TEXT NOT NULL, revision INTEGER NOT NULL,
@@ -517,5 +518,16 @@ CREATE INDEX worklist_to_read ON worklist (waiting_since, study_uid, place) WHER
 CREATE INDEX worklist_flagged ON worklist (flagged_at) WHERE place = 0;
 CREATE INDEX worklist_unlisted ON worklist (study_uid) WHERE NOT listed;
 CREATE INDEX studies_of_person ON studies (patient_id, birth_date, study_date);
+""",
+)
+
+# 15: a series whose sender broke off waits for its second try; the sender is asked for its count until that stands
+# still; a result made of a part of the head says so
+_migration(
+    "interrupted_series",
+    """
+ALTER TABLE series ADD COLUMN aborted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE series ADD COLUMN asked_at REAL NOT NULL DEFAULT 0;
+ALTER TABLE analyses ADD COLUMN incomplete TEXT NOT NULL DEFAULT '';
 """,
 )

@@ -84,7 +84,8 @@ class Part:
 
     `version` is the number of the result that speaks (0: none), `raised_by` that of the earlier one which suspected.
     `reason` says why there is no result, `job_id` which analysis failed. `growth` is the change since the patient's
-    last scan; `growth_lowered` that an earlier comparison found growth and this one does not.
+    last scan; `growth_lowered` that an earlier comparison found growth and this one does not. `incomplete` says what is
+    missing where the result was made of a part.
     """
 
     question: str
@@ -98,6 +99,7 @@ class Part:
     job_id: int = 0
     growth: Growth | None = None
     growth_lowered: bool = False
+    incomplete: str = ""
 
     @property
     def has_result(self) -> bool:

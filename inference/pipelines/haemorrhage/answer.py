@@ -23,6 +23,7 @@ from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
 KEY_SLICES = 4
 MINORITY = 0.25
 FEWEST_PLANES = 8
+CUT_SHARE, LOW_SHARE = 0.35, 0.8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +86,7 @@ def answer(card: ModelCard, decide: Decisions, read: Callable[[HeadGrid], Readin
         slice_probabilities=tuple(float(p) for p in by_slice),
         key_slices=key_slices(by_slice),
         warnings=_warnings(card, stack, grid),
+        incomplete=_cut_off(grid),
     )
 
 
@@ -159,14 +161,28 @@ def _labels(
     return labels_to_source(_one_kind_each(labels, bodies, len(kinds)), grid)
 
 
+def _cut_off(grid: HeadGrid) -> str:
+    """Which end of the brain is not in the images.
+
+    Of 57 whole heads the last planes have at most 0.26 (top) and 0.11 (base) of the widest one's area. A base that is
+    wide tells of a cut only where the brain is low, too: some phantoms end flat.
+    """
+    areas = grid.inside.sum((1, 2))
+    widest = float(areas.max())
+    height_mm = float(grid.slab_mm[areas > 0.01 * widest].sum())
+    is_low = height_mm < LOW_SHARE * 2 * GRID_MM * float(np.sqrt(widest / np.pi))
+    ends = {"top": areas[-1] > CUT_SHARE * widest, "base": is_low and areas[0] > CUT_SHARE * widest}
+    cut = [name for name, is_cut in ends.items() if is_cut]
+    if not cut:
+        return ""
+    return f"The {' and the '.join(cut)} of the head {'is' if len(cut) == 1 else 'are'} not in the images."
+
+
 def _warnings(card: ModelCard, stack: SliceStack, grid: HeadGrid) -> tuple[str, ...]:
     said = []
     age = stack.patient_age_years
     if age is not None and age < card.children_below_years:
         said.append(card.children)
-    areas = grid.inside.sum((1, 2))
-    if areas[-1] > 0.3 * areas.max():
-        said.append("The top of the head is not in the images.")
     if float(grid.slab_mm.max()) > 8:
         said.append("The slices are more than 8 mm apart; small bleeds can lie between them.")
     return tuple(said)
