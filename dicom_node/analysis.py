@@ -1,7 +1,7 @@
 """From a series of files to a result, and from a result to its objects: no queue, no lease, no table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +11,7 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
+from dicom_node.dicom.contrast import unclear_contrast_of
 from dicom_node.entities import Analysis, FindingRow, Job, ResultObject
 from dicom_node.settings import Report
 from inference.engines.local import Engine
@@ -39,7 +40,14 @@ def examine(paths: Sequence[Path], pipeline: str, engine: Engine) -> Examined:
     headers = without_pixels(datasets)
     read = perf_counter()
     result = engine.run(pipeline, given)
+    result = replace(result, warnings=(*result.warnings, *_warnings(headers)))
     return Examined(headers, given.stack, result, read - began, perf_counter() - read)
+
+
+def _warnings(headers: Sequence[Dataset]) -> tuple[str, ...]:
+    """What the headers leave open and a reader should know."""
+    unclear = unclear_contrast_of(headers[len(headers) // 2])
+    return (f'Whether contrast medium was given is not clear: the images say "{unclear}".',) if unclear else ()
 
 
 def without_pixels(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:

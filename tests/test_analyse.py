@@ -134,6 +134,14 @@ def test_a_negative_study_gets_its_report(node: Core) -> None:
     assert item(node).urgency is Urgency.LOW and item(node).flagged_at is None
 
 
+def test_a_contrast_agent_that_is_not_known_is_quoted(node: Core) -> None:
+    """The series is analysed; whether contrast medium was given is for the reader to see."""
+    node.receive(head(ContrastBolusAgent="Protocol 3"))
+    route(node)
+    work(node, False)
+    assert 'the images say "Protocol 3"' in str(dcmread(made(node)["SR"]))
+
+
 def test_late_slices_supersede(node: Core) -> None:
     """The second result is in the same series with the next Instance Number and names its predecessor."""
     slices = head(26)
