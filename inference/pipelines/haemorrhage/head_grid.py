@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from inference.findings import NotAnalysable
 from inference.input.stack import SliceStack
-from inference.pipelines.haemorrhage.plain_head import LOW_MM, check_plain_head, intracranial
+from inference.pipelines.haemorrhage.measured_head import LOW_MM
+from inference.pipelines.haemorrhage.plain_head import find_plain_head
 
 GRID_ROWS = 208
 GRID_COLUMNS = 176
@@ -71,6 +72,7 @@ class HeadGrid:
     `image` is float32 (plane, GRID_ROWS, GRID_COLUMNS) HU, levelled so that brain has a median near 33 HU; `inside`
     is the intracranial space there. `depth_mm` is each plane's distance below the top of the intracranial space.
     `slab_mm` is each plane's thickness. `plane_of_slice` counts source slices in the standard order (skull base first).
+    `warnings` say in which ways the head is unlike most.
     """
 
     image: torch.Tensor
@@ -82,6 +84,7 @@ class HeadGrid:
     pose: Pose
     source_shape: tuple[int, int, int]
     spacing: tuple[float, float]
+    warnings: tuple[str, ...] = ()
 
 
 def orientation_of(stack: SliceStack) -> Orientation:
@@ -188,8 +191,7 @@ def to_grid(stack: SliceStack) -> HeadGrid:
 
     size = [max(32, round(slabs.shape[a + 1] * coarse[a] / LOW_MM)) for a in (0, 1)]
     low = _sample(slabs, coarse, size[0], size[1], LOW_MM, Pose(0.0, 0.0, 0.0))
-    inside_low = intracranial(low.numpy())
-    check_plain_head(low.numpy(), inside_low, slab_mm, hu, spacing)
+    inside_low, warnings = find_plain_head(low.numpy(), slab_mm, hu, spacing)
     pose = _pose(low, inside_low, LOW_MM)
 
     image = _sample(slabs, coarse, GRID_ROWS, GRID_COLUMNS, GRID_MM, pose)
@@ -201,7 +203,7 @@ def to_grid(stack: SliceStack) -> HeadGrid:
     image = image + float(np.clip(level, -8, 8))
     source_pose = Pose(pose.row_mm - cut[0], pose.column_mm - cut[1], pose.angle)
     depth = _depths(inside, slab_mm)
-    return HeadGrid(image, inside, depth, slab_mm, planes, orientation, source_pose, hu.shape, spacing)
+    return HeadGrid(image, inside, depth, slab_mm, planes, orientation, source_pose, hu.shape, spacing, warnings)
 
 
 def _depths(inside: NDArray[np.bool_], slab_mm: NDArray[np.float64]) -> torch.Tensor:
