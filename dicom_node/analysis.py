@@ -11,6 +11,7 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
+from dicom_node.dicom.contrast import unclear_contrast_of
 from dicom_node.entities import Analysis, FindingRow, Job, ResultObject
 from dicom_node.settings import Report
 from inference.engines.local import Engine
@@ -45,6 +46,7 @@ def examine(paths: Sequence[Path], pipeline: str, engine: Engine, expected: int 
     headers = without_pixels([each for each in datasets if text(each, "SOPInstanceUID") in slices])
     read = perf_counter()
     result = of_a_part(engine.run(pipeline, given), len(paths), expected)
+    result = replace(result, warnings=(*result.warnings, *_warnings(headers)))
     return Examined(headers, given.stack, result, read - began, perf_counter() - read)
 
 
@@ -55,6 +57,12 @@ def of_a_part(result: Result, here: int, expected: int | None) -> Result:
     if incomplete and not result.suspected:
         raise NotAnalysable(f"{incomplete} Nothing was found in this part, which says nothing of the rest.")
     return replace(result, incomplete=incomplete, warnings=(*([incomplete] if incomplete else []), *result.warnings))
+
+
+def _warnings(headers: Sequence[Dataset]) -> tuple[str, ...]:
+    """What the headers leave open and a reader should know."""
+    unclear = unclear_contrast_of(headers[len(headers) // 2])
+    return (f'Whether contrast medium was given is not clear: the images say "{unclear}".',) if unclear else ()
 
 
 def without_pixels(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:

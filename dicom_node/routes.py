@@ -14,10 +14,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydicom.dataset import Dataset
 
+from dicom_node.dicom.body_part import body_part_of, names_head, names_other_part
 from dicom_node.dicom.checks import UNREADABLE
+from dicom_node.dicom.contrast import contrast_of, says_contrast
 from dicom_node.dicom.headers import text_of
 from dicom_node.errors import SettingsError
-from inference.input.elements import value
+from inference.input.elements import frame_macro, value
 from inference.input.files import read_file
 from inference.input.geometry import StackShape
 from inference.input.selection import select_slices
@@ -29,7 +31,10 @@ NAME_IN_BRACES = re.compile(r"\{([^{}]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What is known of a series when it is routed. Lengths come from positions along the slices' normal."""
+    """What is known of a series when it is routed. Lengths come from positions along the slices' normal.
+
+    `contrast` is what contrast medium was given, '' where none was or where the header leaves that open.
+    """
 
     modality: str
     sop_class: str
@@ -78,6 +83,9 @@ class FieldTest(BaseModel):
     below: float | None = None
     empty: bool | None = None
     true: bool | None = None
+    names_head: bool | None = None
+    names_other_part: bool | None = None
+    says_contrast: bool | None = None
 
     def holds(self, value: Any) -> bool:
         """Whether the value passes. An unknown number (None) passes no numeric test."""
@@ -92,6 +100,9 @@ class FieldTest(BaseModel):
             and (self.below is None or (value is not None and value < self.below))
             and (self.empty is None or (text == "") is self.empty)
             and (self.true is None or value is self.true)
+            and (self.names_head is None or names_head(text) is self.names_head)
+            and (self.names_other_part is None or names_other_part(text) is self.names_other_part)
+            and (self.says_contrast is None or (says_contrast(text) is True) is self.says_contrast)
         )
 
 
@@ -227,18 +238,20 @@ def features_of_series(paths: Sequence[Path], headers: Sequence[Dataset], callin
 
 
 def features_of(header: Dataset, shape: StackShape, calling_aet: str, own: bool) -> Features:
-    """The features of a series, from one of its headers and the shape of its slices."""
+    """The features of a series, from one of its headers and the shape of its slices.
 
+    What an enhanced image states for each frame is that of its middle one.
+    """
     return Features(
         modality=text_of(header, "Modality"),
         sop_class=text_of(header, "SOPClassUID"),
-        body_part=text_of(header, "BodyPartExamined"),
+        body_part=body_part_of(header),
         study_description=text_of(header, "StudyDescription"),
         series_description=text_of(header, "SeriesDescription"),
-        protocol=text_of(header, "ProtocolName"),
-        image_type=text_of(header, "ImageType"),
-        kernel=text_of(header, "ConvolutionKernel").partition("\\")[0],
-        contrast=text_of(header, "ContrastBolusAgent"),
+        protocol=text_of(header, "ProtocolName") or text_of(header, "AcquisitionProtocolName"),
+        image_type=_image_type(header),
+        kernel=_kernel(header),
+        contrast=contrast_of(header),
         orientation=shape.plane or "",
         calling_aet=calling_aet,
         slices=shape.slices,
@@ -249,3 +262,17 @@ def features_of(header: Dataset, shape: StackShape, calling_aet: str, own: bool)
         missing=shape.holes[0] if shape.holes else "",
         own=own,
     )
+
+
+def _image_type(header: Dataset) -> str:
+    """The frame's type, else the image's; a scan with the tube at rest is a localizer, too (PS3.3 C.8.15.3.2)."""
+    stated = text_of(frame_macro(header, "CTImageFrameTypeSequence"), "FrameType") or text_of(header, "ImageType")
+    scan = text_of(frame_macro(header, "CTAcquisitionTypeSequence"), "AcquisitionType").upper()
+    return "\\".join(filter(None, (stated, "LOCALIZER" if scan == "CONSTANT_ANGLE" else "")))
+
+
+def _kernel(header: Dataset) -> str:
+    """The kernel as the vendor writes it, the first of several; else the group that it belongs to."""
+    frame = frame_macro(header, "CTReconstructionSequence")
+    stated = text_of(frame, "ConvolutionKernel") or text_of(header, "ConvolutionKernel")
+    return stated.partition("\\")[0] or text_of(frame, "ConvolutionKernelGroup")

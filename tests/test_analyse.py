@@ -84,6 +84,15 @@ def test_a_negative_study_gets_its_report(node: Core) -> None:
     assert item(node).urgency is Urgency.LOW and item(node).flagged_at is None
 
 
+def test_a_contrast_agent_that_is_not_known_is_quoted(node: Core) -> None:
+    """The series is analysed; whether contrast medium was given is for the reader to see."""
+    node.receive(head(ContrastBolusAgent="Protocol 3"))
+    route(node)
+    work(node, False)
+    told = [str(each.value) for each in dcmread(made(node)["SR"]).iterall() if each.keyword == "TextValue"]
+    assert any('the images say "Protocol 3"' in each for each in told)
+
+
 def test_late_slices_supersede(node: Core) -> None:
     """The second result says in its series description which it replaces, and its report names its predecessor."""
     slices = head(26)

@@ -4,9 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from awkward import make_case
+from pydicom import dcmread
 from pydicom.dataset import Dataset
+from reports_support import enhanced_ct
 from series import Core, core_in_memory, coronal, ct, head, read_all, uids
 
 from dicom_node.clock import utc_now
@@ -21,11 +25,12 @@ from dicom_node.entities import (
     SeriesState,
 )
 from dicom_node.headlines import headline
-from dicom_node.routes import Rule, Rules, load_rules
+from dicom_node.routes import Rule, Rules, features_of, load_rules
 from dicom_node.steps.complete import complete_due
 from dicom_node.steps.route import route_due
 from dicom_node.tables import instances, jobs, results, worklist
 from dicom_node.tables.worklist import WorklistItem
+from inference.input.geometry import slice_geometry, stack_shape
 
 RULES = load_rules()
 LATER = 1e12
@@ -43,6 +48,9 @@ def route(node: Core) -> int:
     """Complete and route everything that was received."""
     complete_due(node.database, node.settings.complete, LATER)
     return route_due(node.database, RULES, utc_now())
+
+
+HEAD_CODE = [Dataset.from_json({"00080100": {"vr": "SH", "Value": ["69536005"]}})]
 
 
 def study_of(study: int | Dataset) -> str:
@@ -163,6 +171,10 @@ def test_synthetic_series_say_why(node: Core, datasets: list[Dataset], words: st
         head(ConvolutionKernel=None, StudyDescription=None, ImageType=None, PatientAge=None),
         head(PatientAge="004M", PatientBirthDate="20250901"),
         head(omit=[0, 23]),
+        head(ContrastBolusAgent="NON CONTRAST"),
+        head(ContrastBolusAgent="OMNIPAQUE 350", ContrastBolusVolume="0"),
+        head(BodyPartExamined="HOOFD", StudyDescription="", SeriesDescription="blanco"),
+        head(BodyPartExamined="CHEST", StudyDescription="", SeriesDescription="", AnatomicRegionSequence=HEAD_CODE),
     ],
 )
 def test_heads_are_analysed(node: Core, datasets: list[Dataset]) -> None:
@@ -327,3 +339,80 @@ def test_garbled_header_is_routed(node: Core) -> None:
         dataset.PatientAge = "old"
         dataset.PatientBirthDate = "about 1950"
     assert only_reason(node, datasets) == ""
+
+
+def test_frames_of_an_enhanced_image_are_read_as_a_single_one_is() -> None:
+    """Kernel, contrast medium, type and part of the body stand in the functional groups."""
+    image, _ = enhanced_ct(24)
+    for keyword in ("ConvolutionKernel", "BodyPartExamined"):
+        image.pop(keyword, None)
+    image.ImageType = ["ORIGINAL", "PRIMARY", "MIXED", "MIXED"]
+    plain = features_of(image, stack_shape(slice_geometry(image)), "", own=False)
+    assert (plain.kernel, plain.contrast, plain.body_part) == ("", "", "")
+    kernel, used, kind, scan, region = (Dataset() for _ in range(5))
+    kernel.ConvolutionKernel, kernel.ConvolutionKernelGroup = ["Hr68f", "3"], "BONE"
+    used.ContrastBolusAgentAdministered = "YES"
+    kind.FrameType, scan.AcquisitionType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], "CONSTANT_ANGLE"
+    region.AnatomicRegionSequence = HEAD_CODE
+    for frame in image.PerFrameFunctionalGroupsSequence:
+        frame.CTReconstructionSequence, frame.ContrastBolusUsageSequence = [kernel], [used]
+        frame.CTImageFrameTypeSequence, frame.FrameAnatomySequence = [kind], [region]
+    image.SharedFunctionalGroupsSequence[0].CTAcquisitionTypeSequence = [scan]
+    found = features_of(image, stack_shape(slice_geometry(image)), "", own=False)
+    assert (found.kernel, found.contrast, found.body_part) == ("Hr68f", "contrast given", "HEAD")
+    assert found.image_type == "ORIGINAL\\PRIMARY\\VOLUME\\NONE\\LOCALIZER"
+    del kernel.ConvolutionKernel
+    assert features_of(image, stack_shape(slice_geometry(image)), "", own=False).kernel == "BONE"
+
+
+def test_real_heads_whose_header_says_that_none_was_given_are_analysed(tmp_path: Path) -> None:
+    """In words of several languages, each in a folder of its own."""
+    made = make_case("contrast_words", tmp_path)
+    assert len(made) == 8
+    for folder, files in made.items():
+        headers = [dcmread(file, stop_before_pixels=True) for file in files]
+        shape = stack_shape([geometry for header in headers for geometry in slice_geometry(header)])
+        features = features_of(headers[len(headers) // 2], shape, "", own=False)
+        (decided,) = RULES.decide(features, {"haemorrhage": QUESTION}).values()
+        assert decided.pipeline == "haemorrhage", folder
+
+
+RULES_OF_A_RELEASE_BEFORE = r"""
+[[rule]]
+name = "other body part"
+decline = "Not a head CT (body part {body_part})."
+when.body_part = { matches = "^(?!.*(HEAD|BRAIN|SKULL|CRANI|NEURO|WHOLEBODY)).+$" }
+when.text = { lacks = ["head", "brain", "skull", "crani", "kopf"] }
+
+[[rule]]
+name = "contrast agent"
+decline = "Contrast was given ({contrast}); only CT without contrast is analysed."
+when.contrast = { matches = "^(?!\\s*(0|-|n|no|none|nil|nein|n/?a|(no|w/?o|without|ohne|sans|sin)\\b.*)\\s*$).+" }
+
+[[rule]]
+name = "unlabelled CT that may be a head"
+pipeline = "haemorrhage"
+when.spacing_mm = { below = 8 }
+"""
+
+
+@pytest.mark.parametrize(
+    ("elements", "rule"),
+    [
+        ({"ContrastBolusAgent": "Kein KM"}, "unlabelled CT that may be a head"),
+        ({"ContrastBolusAgent": "Ultravist"}, "contrast agent"),
+        ({"ContrastBolusVolume": "80"}, "contrast agent"),
+        ({"BodyPartExamined": "CHEST", "StudyDescription": "", "SeriesDescription": ""}, "other body part"),
+        ({"BodyPartExamined": ""}, "unlabelled CT that may be a head"),
+    ],
+)
+def test_rules_that_a_site_copied_gain_by_what_the_header_is_asked(
+    tmp_path: Path, elements: dict[str, Any], rule: str
+) -> None:
+    path = tmp_path / "routes.toml"
+    path.write_text(RULES_OF_A_RELEASE_BEFORE)
+    datasets = head(**elements)
+    shape = stack_shape([geometry for ds in datasets for geometry in slice_geometry(ds)])
+    features = features_of(datasets[0], shape, "", own=False)
+    (decided,) = load_rules(path).decide(features, {"haemorrhage": QUESTION}).values()
+    assert decided.name == rule

@@ -118,3 +118,15 @@ def frame_macros(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
     shared = items(ds, "SharedFunctionalGroupsSequence")
     common = next(iter(items(shared[0], keyword)), ds) if shared else ds
     return tuple(next(iter(items(frame, keyword)), common) for frame in frames)
+
+
+def frame_macro(ds: Dataset, keyword: str) -> Dataset:
+    """The item of the middle frame that holds the attributes of a functional group.
+
+    The shared one where the frames have none or their number does not match; the data set itself where there is none.
+    """
+    macros = frame_macros(ds, keyword)
+    if macros and macros[len(macros) // 2] is not ds:
+        return macros[len(macros) // 2]
+    shared = items(ds, "SharedFunctionalGroupsSequence")
+    return next(iter(items(shared[0], keyword)), ds) if shared else ds

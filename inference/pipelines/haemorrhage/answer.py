@@ -179,7 +179,7 @@ def _cut_off(grid: HeadGrid) -> str:
 
 
 def _warnings(card: ModelCard, stack: SliceStack, grid: HeadGrid) -> tuple[str, ...]:
-    said = []
+    said = list(grid.warnings)
     age = stack.patient_age_years
     if age is not None and age < card.children_below_years:
         said.append(card.children)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from inference.findings import NotAnalysable
 from inference.input.stack import SliceStack
 from inference.pipelines.haemorrhage.alignment import align, in_plane_shifts, unalign
-from inference.pipelines.haemorrhage.plain_head import LOW_MM, check_plain_head, intracranial
+from inference.pipelines.haemorrhage.measured_head import LOW_MM
+from inference.pipelines.haemorrhage.plain_head import find_plain_head
 
 GRID_ROWS = 208
 GRID_COLUMNS = 176
@@ -80,6 +81,7 @@ class HeadGrid:
     is the intracranial space there. `depth_mm` is each plane's distance below the top of the intracranial space.
     `slab_mm` is each plane's thickness. `plane_of_slice` counts source slices in the standard order (skull base first);
     so do `shifts`, the (row, column) by which each was moved within its plane. `shifted_shape` is the stack's then.
+    `warnings` say in which ways the head is unlike most.
     """
 
     image: torch.Tensor
@@ -92,6 +94,7 @@ class HeadGrid:
     shifted_shape: tuple[int, int, int]
     spacing: tuple[float, float]
     shifts: NDArray[np.intp]
+    warnings: tuple[str, ...] = ()
 
 
 def orientation_of(stack: SliceStack) -> Orientation:
@@ -199,8 +202,7 @@ def to_grid(stack: SliceStack) -> HeadGrid:
 
     size = [max(32, round(slabs.shape[a + 1] * coarse[a] / LOW_MM)) for a in (0, 1)]
     low = _sample(slabs, coarse, size[0], size[1], LOW_MM, Pose(0.0, 0.0, 0.0))
-    inside_low = intracranial(low.numpy())
-    check_plain_head(low.numpy(), inside_low, slab_mm, hu, spacing)
+    inside_low, warnings = find_plain_head(low.numpy(), slab_mm, hu, spacing)
     pose = _pose(low, inside_low, LOW_MM)
 
     image = _sample(slabs, coarse, GRID_ROWS, GRID_COLUMNS, GRID_MM, pose)
@@ -212,7 +214,19 @@ def to_grid(stack: SliceStack) -> HeadGrid:
     image = image + float(np.clip(level, -8, 8))
     source_pose = Pose(pose.row_mm - cut[0], pose.column_mm - cut[1], pose.angle)
     depth = _depths(inside, slab_mm)
-    return HeadGrid(image, inside, depth, slab_mm, planes, orientation, source_pose, hu.shape, spacing, shifts)
+    return HeadGrid(
+        image=image,
+        inside=inside,
+        depth_mm=depth,
+        slab_mm=slab_mm,
+        plane_of_slice=planes,
+        orientation=orientation,
+        pose=source_pose,
+        shifted_shape=hu.shape,
+        spacing=spacing,
+        shifts=shifts,
+        warnings=warnings,
+    )
 
 
 def _depths(inside: NDArray[np.bool_], slab_mm: NDArray[np.float64]) -> torch.Tensor:

@@ -1,10 +1,12 @@
 """Whether images show a whole head with a brain inside, in Hounsfield units, without contrast: a "plain head CT".
 
-Comes in: the stack at 2 mm (plane, row, column), and a few slices as they were scanned. Goes out: nothing, or
-NotAnalysable with one sentence. The rules rest on what every living head has: a skull that rings a brain-sized body,
-tissue of 20 to 45 HU that is nowhere uniform, and nothing brighter than clotted blood but calcium, bone and metal. They
-are few and leave wide room, for to refuse a head that bleeds is worse than to look at a phantom. Clotted blood stays
-below about 100 HU because its attenuation follows its haemoglobin (New and Aronow, Radiology 1976;121:635-640).
+Comes in: the stack at 2 mm (plane, row, column), and the slices as they were scanned. Goes out: the intracranial space
+with warnings, or NotAnalysable with one sentence. The rules rest on what every living head has: a skull that rings a
+brain-sized body, tissue of 20 to 45 HU that is nowhere uniform, and nothing brighter than clotted blood but calcium,
+bone and metal. They are few and leave wide room, for to refuse a head that bleeds is worse than to look at a phantom;
+what lies between the usual and the possible passes with a warning, as do the thin, soft and open skulls of newborns.
+Clotted blood stays below about 100 HU because its attenuation follows its haemoglobin (New and Aronow, Radiology
+1976;121:635-640).
 """
 
 from dataclasses import dataclass
@@ -14,119 +16,103 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from inference.findings import NotAnalysable
+from inference.pipelines.haemorrhage.measured_head import (
+    AIR_BELOW_HU,
+    BEYOND_BLOOD_HU,
+    BRIGHTEST_BRAIN_HU,
+    LOW_MM,
+    Field,
+    Head,
+    Mask,
+    measure_head,
+    share_between,
+    volume_ml,
+)
+from inference.pipelines.haemorrhage.skull_ring import CLOSED_RING, OPEN_RING, Ring, intracranial, ringed
 
-LOW_MM = 2.0
 PADDING_HU = -1024.0
-AIR_BELOW_HU = -300.0
 DARKEST_FAT_HU = -60.0
-BRAIN_HU = (18.0, 57.0)
-BEYOND_BLOOD_HU = 105.0
+BRAIN_HU = (18.0, BRIGHTEST_BRAIN_HU)
+DARKEST_BRAIN_HU = 10.0
 METAL_HU = 2200.0
 SINUS_MM2 = 160.0
-SMALLEST_ML, LARGEST_ML = 250.0, 3500.0
-VAULT_SHARE = 0.6
+LARGEST_ML = 3500.0
+LEAST_BRAIN = 0.2
+BONE_HU, SOFTEST_BONE_HU = 250.0, 100.0
+USUAL_FILLING, LEAST_FILLING = 0.35, 0.22
 LEAST_STRUCTURE_HU = 1.0
 
 _PLUS = ndimage.generate_binary_structure(2, 1)
 _NO_HEAD = "No whole head was found in the images"
 _NOT_HOUNSFIELD = "The values of the images are not Hounsfield units"
-
-Field = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Head:
-    """What the rules look at: `low` HU and `inside` (plane, row, column) at LOW_MM, `slab_mm` each plane's thickness.
-
-    `vault` are the planes with at least VAULT_SHARE of the widest one's area, which lie above the skull base. Of these
-    alone: `skull`, `inside` with its holes filled; `deep`, what of it is 6 mm from its edge; `smooth`, HU over 6 mm.
-    """
-
-    low: Field
-    inside: Mask
-    slab_mm: NDArray[np.float64]
-    vault: NDArray[np.intp]
-    skull: Mask
-    deep: Mask
-    smooth: Field
+_CONTRAST = "The vessels within the skull hold contrast medium, and this is made for scans without."
+_THIN = "The skull is thin, soft or open, as in a newborn or after surgery: contrast medium may go unnoticed"
+_UNUSUAL = "; such heads are little known to the model."
 
 
-def intracranial(low: Field) -> Mask:
-    """The intracranial space: of the soft tissue that bone rings, the largest 3D body."""
-    bodies, count = ndimage.label(_ringed(low))
-    sizes = np.bincount(bodies.ravel(), minlength=2)
-    sizes[0] = 0
-    return np.asarray((bodies == sizes.argmax()) & (count > 0))
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """Why a head is refused, or None; `may_be_open`: a skull that is not closed may be the cause; warnings else."""
+
+    reason: str | None
+    may_be_open: bool
+    warnings: tuple[str, ...] = ()
 
 
-def _ringed(low: Field) -> Mask:
-    """Soft tissue that bone rings in its plane: bodies left by an erosion of 4 mm, grown back."""
-    soft = (low > -5) & (low < 110)
-    disk = ndimage.iterate_structure(_PLUS, 2)
-    near_bone = ndimage.binary_dilation(low > 120, disk[None])
-    in_plane = np.zeros((3, 3, 3), bool)
-    in_plane[1] = _PLUS
-    labels, _ = ndimage.label(ndimage.binary_erosion(soft, disk[None]), in_plane)
-    ringed = np.zeros_like(soft)
-    for number, where in enumerate(ndimage.find_objects(labels), start=1):
-        rows, columns = (slice(max(0, s.start - 8), s.stop + 8) for s in where[1:])
-        at = (where[0].start, rows, columns)
-        core = labels[at] == number
-        if core.sum() < 12:
-            continue
-        grown = ndimage.binary_dilation(core, iterations=5, mask=soft[at])
-        filled = ndimage.binary_fill_holes(grown)
-        edge = filled & ~ndimage.binary_erosion(filled)
-        if (near_bone[at] & edge).sum() >= 0.6 * edge.sum():
-            ringed[at] |= grown
-    return ringed
+def find_plain_head(
+    low: Field, slab_mm: NDArray[np.float64], hu: Field, spacing: tuple[float, float]
+) -> tuple[Mask, tuple[str, ...]]:
+    """The intracranial space at LOW_MM, and warnings; NotAnalysable unless a whole head without contrast is shown.
 
-
-def check_plain_head(
-    low: Field, inside: Mask, slab_mm: NDArray[np.float64], hu: Field, spacing: tuple[float, float]
-) -> None:
-    """NotAnalysable unless a whole head without contrast is in the images.
-
-    `hu` (slice, row, column) is the stack as scanned, centred on the same point, with pixels of `spacing` mm.
+    `hu` (slice, row, column) is the stack as scanned, centred on the same point as `low`, with pixels of `spacing` mm.
     """
     low = np.maximum(low, np.float32(PADDING_HU))
-    if not SMALLEST_ML <= _volume_ml(inside, slab_mm) <= LARGEST_ML:
-        raise NotAnalysable(_why_no_brain(low, slab_mm))
-    head = _head(low, inside, slab_mm)
-    reason = (
-        _units(head)
-        or _level(head)
-        or _surroundings(head)
-        or _wholeness(head)
-        or _uniformity(head)
-        or _kernel(head, hu, spacing)
-        or _contrast(head)
-    )
-    if reason:
-        raise NotAnalysable(reason)
+    inside = intracranial(low, CLOSED_RING)
+    first = _judge(low, inside, slab_mm, hu, spacing, CLOSED_RING)
+    if first.reason is None:
+        return inside, first.warnings
+    if first.may_be_open:
+        inside = intracranial(low, OPEN_RING)
+        second = _judge(low, inside, slab_mm, hu, spacing, OPEN_RING, near_bone=first.reason == _CONTRAST)
+        if second.reason is None:
+            return inside, second.warnings
+    raise NotAnalysable(first.reason)
 
 
-def _volume_ml(mask: Mask, slab_mm: NDArray[np.float64]) -> float:
-    return float((mask.sum((1, 2)) * slab_mm).sum()) * LOW_MM**2 / 1000
+def _judge(
+    low: Field,
+    inside: Mask,
+    slab_mm: NDArray[np.float64],
+    hu: Field,
+    spacing: tuple[float, float],
+    ring: Ring,
+    near_bone: bool = True,
+) -> _Verdict:
+    """What the rules say of a space that this ring encloses; `near_bone`: what lies near dense bone may be vessels."""
+    held_ml = volume_ml(inside, slab_mm)
+    head = measure_head(low, inside, slab_mm) if ring.smallest_ml <= held_ml <= LARGEST_ML else None
+    if head is None or not head.deep.any():
+        return _Verdict(_why_no_brain(low, slab_mm), may_be_open=True)
+    numbers = _units(head) or _level(head)
+    shape = _surroundings(head) or _wholeness(head)
+    texture = _uniformity(head) or _kernel(head, hu, spacing)
+    vessels = _contrast(head, near_bone and head.bone_hu >= BONE_HU)
+    reason = numbers or shape or texture or vessels
+    return _Verdict(reason, may_be_open=not (numbers or texture), warnings=_warnings(head, held_ml, ring))
 
 
-def _within(values: Field, mask: Mask, pixels: int) -> Field:
-    """Mean over a square of so many pixels, of what lies in the mask alone."""
-    weight = mask.astype(np.float32)
-    share = ndimage.uniform_filter(weight, (0, pixels, pixels))
-    return np.asarray(ndimage.uniform_filter(values * weight, (0, pixels, pixels)) / np.maximum(share, 0.02))
-
-
-def _head(low: Field, inside: Mask, slab_mm: NDArray[np.float64]) -> Head:
-    areas = inside.sum((1, 2))
-    skull = np.zeros_like(inside)
-    for plane in np.flatnonzero(areas):
-        skull[plane] = ndimage.binary_fill_holes(inside[plane])
-    vault = np.flatnonzero(areas >= VAULT_SHARE * areas.max())
-    deep = ndimage.binary_erosion(skull[vault], _PLUS[None], iterations=3)
-    smooth = _within(np.clip(low[vault], -100, 150), skull[vault], 3)
-    return Head(low, inside, slab_mm, vault, skull[vault], deep, smooth)
+def _warnings(head: Head, held_ml: float, ring: Ring) -> tuple[str, ...]:
+    """In which ways a head that is analysed is unlike most."""
+    said = []
+    if ring is OPEN_RING or head.bone_hu < BONE_HU:
+        said.append(f"{_THIN}{_UNUSUAL}")
+    if held_ml < CLOSED_RING.smallest_ml:
+        said.append(f"The skull holds only about {held_ml:.0f} ml, as in a premature newborn{_UNUSUAL}")
+    if head.filling < USUAL_FILLING:
+        said.append("Much lies around the skull, as a dressing or swelling does.")
+    if share_between(head, BRAIN_HU[0]) < LEAST_BRAIN:
+        said.append(f"The brain is darker than usual, as where it is swollen{_UNUSUAL}")
+    return tuple(said)
 
 
 def _why_no_brain(low: Field, slab_mm: NDArray[np.float64]) -> str:
@@ -140,12 +126,12 @@ def _why_no_brain(low: Field, slab_mm: NDArray[np.float64]) -> str:
     if darkest > DARKEST_FAT_HU:
         return f"{_NOT_HOUNSFIELD}: nothing in them is as dark as air or fat."
     bone = low > 200
-    if _volume_ml(bone, slab_mm) < 20:
+    if volume_ml(bone, slab_mm) < 20:
         return f"{_NO_HEAD}: they show no skull."
-    ringed = np.stack([ndimage.binary_fill_holes(plane) for plane in bone]) & ~bone
-    if _volume_ml(ringed, slab_mm) < SMALLEST_ML:
+    held = np.stack([ndimage.binary_fill_holes(plane) for plane in bone]) & ~bone
+    if volume_ml(held, slab_mm) < CLOSED_RING.smallest_ml:
         return f"{_NO_HEAD}: there is no brain-sized tissue within a skull."
-    level, deviation = float(np.median(low[ringed])), float(np.std(np.clip(low[ringed], -300, 300)))
+    level, deviation = float(np.median(low[held])), float(np.std(np.clip(low[held], -300, 300)))
     if level < AIR_BELOW_HU:
         return f"{_NO_HEAD}: the skull holds air, not a brain, as in a phantom or where all but bone was removed."
     if BRAIN_HU[0] < level < BRAIN_HU[1] and deviation > 40:
@@ -168,29 +154,25 @@ def _units(head: Head) -> str | None:
 def _level(head: Head) -> str | None:
     """Half of what the skull holds measures less than 57 HU, and a fifth of it 18 to 57 as brain does.
 
-    Large bleeds and hydrocephalus leave that much; water, resin, iodine maps, doubled and blanked values do not.
+    Large bleeds and hydrocephalus leave that much; water, resin, iodine maps, doubled and blanked values do not. A
+    swollen or very young brain may be darker where it has structure.
     """
     values = head.smooth[head.deep]
     level = float(np.median(values))
     low, high = np.percentile(values, [10, 90])
     if high - low < 0.5:
         return f"{_NO_HEAD}: all soft tissue was blanked to one value, as where all but bone was removed."
-    if level > BRAIN_HU[1] or ((values > BRAIN_HU[0]) & (values < BRAIN_HU[1])).mean() < 0.2:
+    is_dark = (head.structure_hu or 0) >= LEAST_STRUCTURE_HU and share_between(head, DARKEST_BRAIN_HU) >= 0.5
+    if level > BRAIN_HU[1] or (share_between(head, BRAIN_HU[0]) < LEAST_BRAIN and not is_dark):
         return f"{_NO_HEAD}: what the skull holds measures about {level:.0f} HU, and brain 20 to 45."
     return None
 
 
 def _surroundings(head: Head) -> str | None:
     """A brain fills most of the head's cross-section, and what rings it is bone; a pelvis has flesh around its ring."""
-    shares, shells = [], []
-    for skull, low in zip(head.skull, head.low[head.vault], strict=True):
-        bodies, _ = ndimage.label((low > AIR_BELOW_HU) | skull)
-        number = np.bincount(bodies[skull]).argmax()
-        shares.append(skull.sum() / (bodies == number).sum())
-        shells.append(np.percentile(low[ndimage.binary_dilation(skull, iterations=4) & ~skull], 75))
-    if float(np.median(shares)) < 0.35:
+    if head.filling < LEAST_FILLING:
         return f"{_NO_HEAD}: bone rings tissue, but with too much flesh around it for a skull."
-    if float(np.median(shells)) < 250:
+    if head.edge_hu < SOFTEST_BONE_HU:
         return f"{_NO_HEAD}: what rings the tissue is not as dense as a skull."
     return None
 
@@ -208,7 +190,7 @@ def _wholeness(head: Head) -> str | None:
     wide = np.flatnonzero(areas > 0.2 * widest)[[0, -1]]
     metal = (head.low[:, rows, columns] > METAL_HU).sum((1, 2)) > 2
     if any(metal[max(0, end - 3) : end + 4].any() and areas[end] > 0.4 * widest for end in wide):
-        beyond = _ringed(head.low)[:, rows, columns].sum((1, 2))
+        beyond = ringed(head.low)[:, rows, columns].sum((1, 2))
         areas = np.clip(np.maximum(areas, beyond), np.where(metal, widest // 2, 0), widest)
     shown = np.flatnonzero(areas > 0.01 * widest)
     height_mm = float(head.slab_mm[shown].sum())
@@ -232,19 +214,8 @@ def _is_cut_sideways(head: Head) -> bool:
 
 
 def _uniformity(head: Head) -> str | None:
-    """Brain is nowhere uniform: grey and white matter, sulci and ventricles go on from plane to plane, noise does not.
-
-    The covariance of neighbouring planes over structures of 6 to 30 mm is free of noise. A swollen brain keeps grey and
-    white matter.
-    """
-    tissue = head.skull & (head.smooth > -20) & (head.smooth < BEYOND_BLOOD_HU)
-    tissue = ndimage.binary_erosion(tissue, _PLUS[None], iterations=2)
-    detail = np.clip(head.smooth - _within(head.smooth, tissue, 15), -20, 20)
-    counted = tissue & head.deep
-    both = counted[1:] & counted[:-1]
-    if both.sum() < 1000:
-        return None
-    if float((detail[1:] * detail[:-1])[both].mean()) < LEAST_STRUCTURE_HU**2:
+    """Brain is nowhere uniform; a swollen one keeps grey and white matter."""
+    if head.structure_hu is not None and head.structure_hu < LEAST_STRUCTURE_HU:
         return f"{_NO_HEAD}: what the skull holds is uniform, as in a phantom."
     return None
 
@@ -253,7 +224,8 @@ def _kernel(head: Head, hu: Field, spacing: tuple[float, float]) -> str | None:
     """An edge-enhancing (bone) kernel makes noise from pixel to pixel and draws a dark rim along the inner table.
 
     Noise alone speaks from 60 HU on; a soft kernel leaves the rim brighter than brain by partial volume, and even a
-    wide subarachnoid space is not darker than water. Looks at three slices as scanned.
+    wide subarachnoid space is not darker than water. A skull that is hardly dense has no such rim. Looks at three
+    slices as scanned.
     """
     noises, rims = [], []
     wide = max(1, round(1 / min(spacing)))
@@ -266,9 +238,10 @@ def _kernel(head: Head, hu: Field, spacing: tuple[float, float]) -> str | None:
         noises.append(1.4826 * float(np.median(np.abs(steps))) / np.sqrt(2))
         near = ndimage.binary_dilation(plane > 300, iterations=wide)
         rim = skull & ~near & ndimage.binary_dilation(near, iterations=wide)
-        rims.append(float(np.median(plane[rim])) if rim.any() else 0.0)
-    noise, rim_hu = float(np.median(noises)), float(np.median(rims))
-    darker = float(np.median(head.smooth[head.deep])) - rim_hu
+        rims += [float(np.median(plane[rim]))] if rim.any() else []
+    level = float(np.median(head.smooth[head.deep]))
+    noise, rim_hu = float(np.median(noises)), float(np.median(rims)) if rims and head.bone_hu >= BONE_HU else level
+    darker = level - rim_hu
     if noise > 60 or (noise > 30 and darker > 15) or rim_hu < -20:
         return "The images were made to show bone (sharp kernel): brain and blood cannot be told apart on them."
     return None
@@ -280,19 +253,34 @@ def _nearest(pixels: int, spacing: float, low_pixels: int) -> NDArray[np.intp]:
     return np.asarray(np.clip(np.rint(at), 0, low_pixels - 1), np.intp)
 
 
-def _contrast(head: Head) -> str | None:
+def _contrast(head: Head, near_bone: bool) -> str | None:
     """Vessels brighter than any blood: three or more apart in most planes, or a sinus in two thirds of them.
 
     Calcium, metal, drains and electrodes are brighter still, but fewer or confined to some planes. Contrast medium that
-    makes vessels no brighter than clotted blood cannot be told from it here.
+    makes vessels no brighter than clotted blood cannot be told from it here. Where bone is soft or missing, pieces of
+    it may count as inside: then only small bodies deep in the head are vessels, unless `near_bone`.
     """
     low = head.low[head.vault]
-    bright = (low > BEYOND_BLOOD_HU) & head.deep
-    counts = [ndimage.label(plane, np.ones((3, 3)))[1] for plane in bright]
-    sinuses = [_has_sinus(plane, skull) for plane, skull in zip(low, head.skull, strict=True)]
+    deep = head.deep if near_bone else ndimage.binary_erosion(head.deep, _PLUS[None], iterations=3)
+    most_mm2 = np.inf if near_bone else SINUS_MM2 / 2
+    counts = [_bright_bodies(plane, at, most_mm2) for plane, at in zip(low, deep, strict=True)]
+    sinuses = [near_bone and _has_sinus(plane, skull) for plane, skull in zip(low, head.skull, strict=True)]
     if float(np.median(counts)) >= 3 or float(np.mean(sinuses)) >= 0.65:
-        return "The vessels within the skull hold contrast medium, and this is made for scans without."
+        return _CONTRAST
     return None
+
+
+def _bright_bodies(low: Field, deep: Mask, most_mm2: float) -> int:
+    """How many bodies of one plane that are brighter than blood lie deep.
+
+    Those that belong to something larger do not count, pieces of one skull that lie within 8 mm taken together.
+    """
+    bright = low > BEYOND_BLOOD_HU
+    if most_mm2 < np.inf:
+        joined = ndimage.binary_closing(np.pad(low > OPEN_RING.bone_hu, 4), _PLUS, iterations=2)[4:-4, 4:-4] | bright
+        bodies, _ = ndimage.label(joined, np.ones((3, 3)))
+        bright &= np.bincount(bodies.ravel())[bodies] * LOW_MM**2 <= most_mm2
+    return int(ndimage.label(bright & deep, np.ones((3, 3)))[1])
 
 
 def _has_sinus(low: Field, skull: Mask) -> bool:
