@@ -163,7 +163,16 @@ def test_a_volume_has_the_range_that_the_card_measured(bright: Path, head: Synth
     drawn = found.findings[0].volume_ml
     assert finding.volume_ml == pytest.approx(drawn)
     assert finding.volume_range_ml == pytest.approx((0.62 * drawn, 1.7 * drawn))
-    assert found.findings[0].volume_range_ml is None
+    assert found.findings[0].volume_range_ml is None and found.findings[0].volume_repeat_sd is None
+
+
+@pytest.mark.parametrize(("sizes", "sd"), [((1.0, 1e6), 0.3), ((1.0, 5.0), 0.1), ((1e5, 1e6), 0.3)])
+def test_a_volume_is_as_repeatable_as_the_card_measured_for_its_size(
+    bright: Path, head: SyntheticHead, sizes: tuple[float, float], sd: float
+) -> None:
+    tables = [{"from_ml": ml, "pairs": 9, "log_sd": each} for ml, each in zip(sizes, (0.3, 0.1), strict=True)]
+    (finding,) = ForeignPipeline(CPU, card_for(bright, volume_repeat=tables)).run(Given(stack_of(head.hu))).findings
+    assert finding.volume_ml > 5 and finding.volume_repeat_sd == sd
 
 
 def test_a_head_without_a_bleed_is_not_suspected(bright: Path) -> None:
