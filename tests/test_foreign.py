@@ -70,7 +70,7 @@ class LeftFront(torch.nn.Module):
         return torch.cat([zeros, marked * 40 - 20, zeros - 30], 1)
 
 
-def card_for(weights: Path, kind: str = "onnx", /, **changed: dict[str, Any]) -> ModelCard:
+def card_for(weights: Path, kind: str = "onnx", /, **changed: Any) -> ModelCard:
     """The card that CONTRACT.md shows, for these weights, with some tables changed."""
     shown = tomllib.loads(re.findall(r"```toml\n(name = .*?)```", CONTRACT.read_text(), re.DOTALL)[0])
     tables = {name: table for name, table in shown.items() if isinstance(table, dict)} | changed
@@ -112,7 +112,7 @@ def graph(
     return path
 
 
-def monai_card(folder: Path, network: dict[str, Any] | None = None, **changed: dict[str, Any]) -> ModelCard:
+def monai_card(folder: Path, network: dict[str, Any] | None = None, **changed: Any) -> ModelCard:
     """A MONAI network with seeded weights, and its card."""
     path = folder / "network.safetensors"
     save_file({"x": torch.zeros(1)}, path)

@@ -60,7 +60,7 @@ def _slice(head: SyntheticHead, index: int, plane: np.ndarray, number: int, star
     ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, UID(meta.MediaStorageSOPInstanceUID)
     ds.PatientID, ds.PatientName = f"SYNTHETIC{number}", f"Synthetic^Head {number}"
-    ds.PatientBirthDate, ds.PatientSex, ds.PatientAge = "", "O", "055Y"
+    ds.PatientBirthDate, ds.PatientSex, ds.PatientAge = "19710214", "O", "055Y"
     ds.StudyID, ds.AccessionNumber, ds.ReferringPhysicianName = str(number), str(number), ""
     taken = start + timedelta(milliseconds=500 * index)
     ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = start.strftime("%Y%m%d")
