@@ -15,7 +15,7 @@ from dicom_node.derived import flag
 from dicom_node.entities import ItemState
 from dicom_node.tables import jobs, worklist
 from dicom_node.tables.views import overview
-from dicom_node.tables.worklist import Band, Standing, WorklistItem
+from dicom_node.tables.worklist import Standing, Tier, WorklistItem
 from dicom_node.web import words
 
 STUDY = "1.2.826.0.1.3680043.10.1502.40"  # .N: tests/databases/README.md
@@ -79,11 +79,11 @@ def test_a_row_has_the_part_that_its_words_say(node: Core, number: int, standing
 
 
 @pytest.mark.parametrize(
-    ("number", "band"), [(8, Band.LARGE), (15, Band.LARGE), (12, Band.MORE_CERTAIN), (14, Band.MORE_CERTAIN)]
+    ("number", "tier"), [(8, Tier.LARGE), (15, Tier.LARGE), (12, Tier.MORE_CERTAIN), (14, Tier.MORE_CERTAIN)]
 )
-def test_a_suspected_row_has_the_band_that_its_result_has(node: Core, number: int, band: Band) -> None:
+def test_a_suspected_row_has_the_tier_that_its_result_has(node: Core, number: int, tier: Tier) -> None:
     """As a refresh gives it."""
-    assert row(node, number).item.band is refreshed(node, number).band is band
+    assert row(node, number).item.tier is refreshed(node, number).tier is tier
 
 
 def test_a_row_knows_when_its_study_was_scanned(node: Core) -> None:
