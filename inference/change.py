@@ -70,9 +70,12 @@ class Change:
 
     @property
     def repeat_sd(self) -> float | None:
-        """Of the logarithm of the volumes' ratio in an unchanged head; None where it was not measured."""
-        known = [each.repeat_sd for each in (self.earlier, self.later) if each.repeat_sd is not None]
-        return max(known, default=None)
+        """Of the logarithm of the volumes' ratio in an unchanged head; None where it was not measured.
+
+        Each scan has half of the variance of a pair of its size.
+        """
+        known = [each.repeat_sd**2 for each in (self.earlier, self.later) if each.repeat_sd is not None]
+        return math.sqrt(sum(known) / len(known)) if known else None
 
     @property
     def kind(self) -> ChangeKind:
@@ -126,15 +129,19 @@ class Growth:
 
 
 def total(volumes: Iterable[Volume]) -> Volume:
-    """All of them together; range and repeatability are known only where each drawn one's is."""
+    """All of them together; range and repeatability are known only where each drawn one's is.
+
+    They err together, as far as is known: the relative errors are averaged by volume.
+    """
     drawn = [volume for volume in volumes if volume.ml > 0]
     low = [volume.low_ml for volume in drawn if volume.low_ml is not None]
     high = [volume.high_ml for volume in drawn if volume.high_ml is not None]
-    repeats = [volume.repeat_sd for volume in drawn if volume.repeat_sd is not None]
+    repeats = [volume.repeat_sd * volume.ml for volume in drawn if volume.repeat_sd is not None]
     known = bool(drawn) and len(low) == len(high) == len(drawn)
+    ml = sum(volume.ml for volume in drawn)
     return Volume(
-        sum(volume.ml for volume in drawn),
+        ml,
         sum(low) if known else None,
         sum(high) if known else None,
-        max(repeats) if drawn and len(repeats) == len(drawn) else None,
+        sum(repeats) / ml if drawn and len(repeats) == len(drawn) else None,
     )

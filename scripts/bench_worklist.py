@@ -22,7 +22,7 @@ from dicom_node import clock
 from dicom_node.entities import Analysis, FindingRow, ItemState, Study, Urgency
 from dicom_node.tables import instances, results, worklist
 from dicom_node.tables.database import Transaction
-from dicom_node.tables.worklist import Band, Part, Standing, WorklistItem, present_findings
+from dicom_node.tables.worklist import Part, Standing, Tier, WorklistItem, present_findings
 from inference.pipelines.registry import QUESTIONS
 
 FAMILIES = ("MÜLLER", "SMITH", "GARCÍA", "ROSSI", "KOWALSKI", "JANSEN", "NOVAK", "SILVA", "YILMAZ", "DUBOIS")
@@ -115,7 +115,7 @@ def add_study(tx: Transaction, number: int, at: datetime, chance: random.Random)
             version=part.version,
             reader=reader,
             acted_at=at if reader else None,
-            band=Band(number // 10 % len(Band)),
+            tier=Tier(number // 10 % len(Tier)),
             scanned_at=at - timedelta(minutes=number % 90),
         ),
     )

@@ -305,7 +305,7 @@ def test_rows_end_in_the_servers_order_whatever_moved(node: Node, address: str, 
     with node.other().write() as tx:
         tx.run("UPDATE worklist SET state = 'read' WHERE study_uid IN ('1.2.826.3', '1.2.826.8')")
         tx.run("UPDATE worklist SET state = 'acknowledged' WHERE study_uid IN ('1.2.826.6', '1.2.826.1')")
-        tx.run("UPDATE worklist SET urgency = 'HIGH', headline = 'now' WHERE study_uid = '1.2.826.5'")
+        tx.run("UPDATE worklist SET urgency = 'HIGH', tier = 0, headline = 'now' WHERE study_uid = '1.2.826.5'")
     expect(page.locator('tr[data-key="1.2.826.3"]')).to_have_count(0)
     assert keys(page) == [f"1.2.826.{number}" for number in (5, 4, 2, 7, 6, 1)]
 

@@ -70,7 +70,7 @@ class LeftFront(torch.nn.Module):
         return torch.cat([zeros, marked * 40 - 20, zeros - 30], 1)
 
 
-def card_for(weights: Path, kind: str = "onnx", /, **changed: dict[str, Any]) -> ModelCard:
+def card_for(weights: Path, kind: str = "onnx", /, **changed: Any) -> ModelCard:
     """The card that CONTRACT.md shows, for these weights, with some tables changed."""
     shown = tomllib.loads(re.findall(r"```toml\n(name = .*?)```", CONTRACT.read_text(), re.DOTALL)[0])
     tables = {name: table for name, table in shown.items() if isinstance(table, dict)} | changed
@@ -112,7 +112,7 @@ def graph(
     return path
 
 
-def monai_card(folder: Path, network: dict[str, Any] | None = None, **changed: dict[str, Any]) -> ModelCard:
+def monai_card(folder: Path, network: dict[str, Any] | None = None, **changed: Any) -> ModelCard:
     """A MONAI network with seeded weights, and its card."""
     path = folder / "network.safetensors"
     save_file({"x": torch.zeros(1)}, path)
@@ -163,7 +163,16 @@ def test_a_volume_has_the_range_that_the_card_measured(bright: Path, head: Synth
     drawn = found.findings[0].volume_ml
     assert finding.volume_ml == pytest.approx(drawn)
     assert finding.volume_range_ml == pytest.approx((0.62 * drawn, 1.7 * drawn))
-    assert found.findings[0].volume_range_ml is None
+    assert found.findings[0].volume_range_ml is None and found.findings[0].volume_repeat_sd is None
+
+
+@pytest.mark.parametrize(("sizes", "sd"), [((1.0, 1e6), 0.3), ((1.0, 5.0), 0.1), ((1e5, 1e6), 0.3)])
+def test_a_volume_is_as_repeatable_as_the_card_measured_for_its_size(
+    bright: Path, head: SyntheticHead, sizes: tuple[float, float], sd: float
+) -> None:
+    tables = [{"from_ml": ml, "pairs": 9, "log_sd": each} for ml, each in zip(sizes, (0.3, 0.1), strict=True)]
+    (finding,) = ForeignPipeline(CPU, card_for(bright, volume_repeat=tables)).run(Given(stack_of(head.hu))).findings
+    assert finding.volume_ml > 5 and finding.volume_repeat_sd == sd
 
 
 def test_a_head_without_a_bleed_is_not_suspected(bright: Path) -> None:

@@ -125,6 +125,16 @@ def test_growth_is_by_definition_and_beyond_the_error(earlier: Volume, later: Vo
         (typed(subdural=repeatable(10)), typed(intraparenchymal=repeatable(26.4)), INTRACRANIAL),
         (typed(subdural=repeatable(10)), typed(subdural=repeatable(26.4)), None),  # told apart: another type
         (typed(intraparenchymal=repeatable(10)), typed(intraparenchymal=repeatable(26.4)), IPH),
+        (
+            typed(intraparenchymal=repeatable(6), subdural=repeatable(20)),
+            typed(intraparenchymal=repeatable(26)),
+            None,  # the same blood by another name
+        ),
+        (
+            typed(intraparenchymal=repeatable(10), subdural=repeatable(60)),
+            typed(intraparenchymal=repeatable(17), subdural=repeatable(60)),
+            IPH,  # beside a large one that stays
+        ),
         (whole(repeatable(10)) | typed(), whole(repeatable(26.4)) | typed(), INTRACRANIAL),  # types without volumes
     ],
 )

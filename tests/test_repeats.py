@@ -12,7 +12,7 @@ from inference.pipelines.haemorrhage.synthetic_head import synthetic_head
 from inference.pipelines.haemorrhage.types import INTRACRANIAL
 from inference.training.datasets.ct_ich import stack_of
 from inference.training.rounds.data import TrainingHead
-from inference.training.studies.repeats import Pair, scan_pairs, volume_repeat
+from inference.training.studies.repeats import Pair, scan_pairs, volume_repeats
 
 PAIR = Pair("subdural", 12.0, 10.0, 10.0)
 
@@ -51,7 +51,7 @@ def test_a_head_is_scanned_twice_and_not_alike() -> None:
 def test_how_far_apart_pairs_are() -> None:
     """Of logarithms, about nought, whichever came first; small ones do not count."""
     apart = [replace(PAIR, second_ml=12.0), replace(PAIR, first_ml=12.0), replace(PAIR, second_ml=0.9)]
-    repeat = volume_repeat(apart)
-    assert repeat is not None
-    assert repeat.pairs == 2 and repeat.log_sd == pytest.approx(np.log(1.2))
-    assert volume_repeat([]) is None
+    small, large = volume_repeats([*apart, Pair("subdural", 12.0, 2.0, 4.0)])
+    assert (large.from_ml, large.pairs) == (5, 2) and large.log_sd == pytest.approx(np.log(1.2))
+    assert (small.from_ml, small.pairs) == (1, 1) and small.log_sd == pytest.approx(np.log(2))
+    assert volume_repeats([]) == []

@@ -145,7 +145,7 @@ def test_rows_have_the_form_that_they_had_before() -> None:
         "acted_at": None,
         "grown": 1,
         "headline": "",
-        "band": 2,
+        "tier": 2,
         "scanned_at": None,
         "listed": True,
     }

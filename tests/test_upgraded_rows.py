@@ -3,6 +3,7 @@
 import gzip
 import sqlite3
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from dicom_node.tables import instances, jobs, worklist
 from dicom_node.tables.database import Database, open_database
 from dicom_node.tables.schema import migrations
 from dicom_node.tables.views import overview
-from dicom_node.tables.worklist import Standing, WorklistItem
+from dicom_node.tables.worklist import Standing, Tier, WorklistItem
 from dicom_node.web import words
 
 STUDY = "1.2.826.0.1.3680043.10.1502.40"  # .N: tests/databases/README.md
@@ -77,6 +78,20 @@ def test_a_row_has_the_part_that_its_words_say(node: Core, number: int, standing
     assert (part.question, part.standing, words.sign(found).label) == ("haemorrhage", standing, label)
     if not part.has_result:
         assert headlines.say_part(part) == found.item.headline
+
+
+@pytest.mark.parametrize(
+    ("number", "tier"), [(8, Tier.LARGE), (15, Tier.LARGE), (12, Tier.MORE_CERTAIN), (14, Tier.MORE_CERTAIN)]
+)
+def test_a_suspected_row_has_the_tier_that_its_result_has(node: Core, number: int, tier: Tier) -> None:
+    """As a refresh gives it."""
+    assert row(node, number).item.tier is refreshed(node, number).tier is tier
+
+
+def test_a_row_knows_when_its_study_was_scanned(node: Core) -> None:
+    """From the scans behind its results; what was not analysed does not say."""
+    assert row(node, 5).item.scanned_at == datetime(2026, 11, 10, 12, 50, tzinfo=UTC)
+    assert row(node, 9).item.scanned_at is None and row(node, 9).item.listed
 
 
 @pytest.mark.parametrize("number", [16, 17, 18, 19, 20, 23])

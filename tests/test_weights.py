@@ -83,14 +83,15 @@ def with_volume_error(card_path: Path, table: str | None) -> Path:
 
 def test_how_repeatable_volumes_are_stands_on_the_card_or_not(card_path: Path) -> None:
     """Cards of before say nothing of it."""
-    assert load_card(card_path).volume_repeat is None
+    assert load_card(card_path).volume_repeat == ()
     whole = card_path.read_text()
     for log_sd, wrong in ((0.15, ""), (0, "log_sd"), (-1, "log_sd"), ("nan", "log_sd"), ('"wide"', "log_sd")):
-        card_path.write_text(f"{whole}\n[volume_repeat]\npairs = 30\nlog_sd = {log_sd}\n")
+        tables = (f"\n[[volume_repeat]]\nfrom_ml = {ml}\npairs = 30\nlog_sd = {log_sd}\n" for ml in (5, 1))
+        card_path.write_text(whole + "".join(tables))
         if not wrong:
-            assert load_card(card_path).volume_repeat == VolumeRepeat(30, 0.15)
+            assert load_card(card_path).volume_repeat == (VolumeRepeat(1, 30, 0.15), VolumeRepeat(5, 30, 0.15))
             continue
-        with pytest.raises(ModelError, match=r"volume_repeat\.log_sd"):
+        with pytest.raises(ModelError, match=r"volume_repeat\.0\.log_sd"):
             load_card(card_path)
 
 
@@ -231,6 +232,6 @@ def test_fit_platt_is_not_certain_of_few_cases() -> None:
 
 def test_every_field_of_the_card_is_filled() -> None:
     card = load_card("haemorrhage")
-    optional = {"volume_error", "volume_repeat"}
+    optional = {"volume_error"}
     empty = {f.name for f in fields(ModelCard) if getattr(card, f.name) in (None, "")}
     assert empty <= optional

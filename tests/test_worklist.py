@@ -23,13 +23,13 @@ from dicom_node.entities import (
 from dicom_node.headlines import headline
 from dicom_node.tables import instances, jobs, results, worklist
 from dicom_node.tables.worklist import (
-    Band,
     FilterCounts,
     Part,
     PartFinding,
     ReadingOrder,
     Show,
     Standing,
+    Tier,
     WorklistItem,
 )
 
@@ -105,17 +105,17 @@ def test_by_urgency_then_waiting_time_with_the_ageing_cap(node: Core) -> None:
     assert order(node, overdue_first=True) == ["suspected old", *OVERDUE, "suspected new", *REST]
 
 
-BANDED = (  # minutes, band
-    ("less, fresh", 30, Band.LESS_CERTAIN),
-    ("more, fresh", 20, Band.MORE_CERTAIN),
-    ("large, just come", 1, Band.LARGE),
-    ("less, overdue", 70, Band.LESS_CERTAIN),
-    ("more, overdue", 65, Band.MORE_CERTAIN),
-    ("more, newer", 10, Band.MORE_CERTAIN),
-    ("large, overdue", 80, Band.LARGE),
-    ("grown", 5, Band.LESS_CERTAIN),
+TIERED = (  # minutes, tier
+    ("less, fresh", 30, Tier.LESS_CERTAIN),
+    ("more, fresh", 20, Tier.MORE_CERTAIN),
+    ("large, just come", 1, Tier.LARGE),
+    ("less, overdue", 70, Tier.LESS_CERTAIN),
+    ("more, overdue", 65, Tier.MORE_CERTAIN),
+    ("more, newer", 10, Tier.MORE_CERTAIN),
+    ("large, overdue", 80, Tier.LARGE),
+    ("grown", 5, Tier.LESS_CERTAIN),
 )
-IN_BANDS = [
+IN_TIERS = [
     "grown", "large, overdue", "large, just come", "less, overdue", "more, overdue", "more, fresh", "more, newer",
     "less, fresh",
 ]  # fmt: skip
@@ -125,52 +125,52 @@ LATE_FIRST = [
 ]  # fmt: skip
 
 
-def fill_bands(node: Core) -> None:
-    """Suspected studies of all bands, and one that is not suspected and waits long."""
+def fill_tiers(node: Core) -> None:
+    """Suspected studies of all tiers, and one that is not suspected and waits long."""
     fill(node, ("overdue negative", LOW, UNREAD, 61))
     with node.database.write() as tx:
-        for name, minutes, band in BANDED:
+        for name, minutes, tier in TIERED:
             instances.put_study(tx, Study(name, "", "", "", "", "", "", ""))
             since = NOON - timedelta(minutes=minutes)
-            row = WorklistItem(name, HIGH, UNREAD, since, since, band=band, grown=name == "grown")
+            row = WorklistItem(name, HIGH, UNREAD, since, since, tier=tier, grown=name == "grown")
             worklist.put(tx, row)
 
 
 def test_suspected_studies_by_growth_size_and_certainty(node: Core) -> None:
     """Nothing suspected is starved by what is more certain: what waits longer than the cap comes before."""
-    fill_bands(node)
-    assert order(node) == [*IN_BANDS, "overdue negative"]
-    assert order(node, show=Show.SUSPECTED) == IN_BANDS
+    fill_tiers(node)
+    assert order(node) == [*IN_TIERS, "overdue negative"]
+    assert order(node, show=Show.SUSPECTED) == IN_TIERS
     assert order(node, overdue_first=True) == LATE_FIRST
 
 
 @pytest.mark.parametrize("overdue_first", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_pages_of_bands_put_together_are_the_list(node: Core, overdue_first: bool, size: int) -> None:
-    fill_bands(node)
+def test_pages_of_tiers_put_together_are_the_list(node: Core, overdue_first: bool, size: int) -> None:
+    fill_tiers(node)
     pages = [order(node, overdue_first, limit=size, offset=offset) for offset in range(0, 12, size)]
     assert [name for page in pages for name in page] == order(node, overdue_first)
 
 
 @pytest.mark.parametrize(
-    ("urgency", "standing", "probability", "volumes", "band"),
+    ("urgency", "standing", "probability", "volumes", "tier"),
     [
-        (HIGH, Standing.POSITIVE, 0.3, {"subdural": 12.0, "epidural": 18.0}, Band.LARGE),
-        (HIGH, Standing.POSITIVE, 0.3, {"subdural": 29.9}, Band.LESS_CERTAIN),
-        (HIGH, Standing.POSITIVE, 0.5, {"subdural": 1.0}, Band.MORE_CERTAIN),
-        (HIGH, Standing.POSITIVE, 0.49, {}, Band.LESS_CERTAIN),
-        (HIGH, Standing.POSITIVE, 0.3, {"intracranial": 30.0}, Band.LARGE),
-        (HIGH, Standing.POSITIVE, 0.3, {"intracranial": 20.0, "subdural": 20.0}, Band.LESS_CERTAIN),  # said twice
-        (HIGH, Standing.LOWERED, 0.1, {}, Band.MORE_CERTAIN),
-        (LOW, Standing.NEGATIVE, 0.1, {}, Band.LESS_CERTAIN),
-        (LOW, Standing.POSITIVE, 0.9, {"subdural": 90.0}, Band.LESS_CERTAIN),  # of a question that is not urgent
+        (HIGH, Standing.POSITIVE, 0.3, {"subdural": 12.0, "epidural": 18.0}, Tier.LARGE),
+        (HIGH, Standing.POSITIVE, 0.3, {"subdural": 29.9}, Tier.LESS_CERTAIN),
+        (HIGH, Standing.POSITIVE, 0.5, {"subdural": 1.0}, Tier.MORE_CERTAIN),
+        (HIGH, Standing.POSITIVE, 0.49, {}, Tier.LESS_CERTAIN),
+        (HIGH, Standing.POSITIVE, 0.3, {"intracranial": 30.0}, Tier.LARGE),
+        (HIGH, Standing.POSITIVE, 0.3, {"intracranial": 20.0, "subdural": 20.0}, Tier.LESS_CERTAIN),  # said twice
+        (HIGH, Standing.LOWERED, 0.1, {}, Tier.MORE_CERTAIN),
+        (LOW, Standing.NEGATIVE, 0.1, {}, Tier.LESS_CERTAIN),
+        (LOW, Standing.POSITIVE, 0.9, {"subdural": 90.0}, Tier.LESS_CERTAIN),  # of a question that is not urgent
     ],
 )
-def test_the_band_of_a_study(
-    urgency: Urgency, standing: Standing, probability: float, volumes: dict[str, float], band: Band
+def test_the_tier_of_a_study(
+    urgency: Urgency, standing: Standing, probability: float, volumes: dict[str, float], tier: Tier
 ) -> None:
     findings = tuple(PartFinding(name, ml) for name, ml in volumes.items())
-    assert flag.band_of([Part(QUESTION, standing, urgency, 1, probability, findings)]) is band
+    assert flag.tier_of([Part(QUESTION, standing, urgency, 1, probability, findings)]) is tier
 
 
 @pytest.mark.parametrize("show", [Show.TO_READ, Show.SUSPECTED])

@@ -60,13 +60,14 @@ def run_demo(folder: Path | None, once: bool, port: int, say: Say) -> None:
 
 
 def site_toml(data: Path, port: int) -> str:
-    """The demo's settings: everything on loopback, and no wait that a person would notice."""
+    """The demo's settings: all on loopback, no wait that a person would notice, and on the list whatever is sent."""
     return tomli_w.dumps(
         {
             "node": {"host": "127.0.0.1", "port": 0, "data": str(data)},
             "web": {"port": port},
             "report": {"picture_for_negative": True, "picture_for_not_analysed": True},
             "complete": {"quiet_s": 5.0},
+            "worklist": {"modalities": []},
         }
     )
 

@@ -16,9 +16,9 @@ from dicom_node.tables.database import Transaction
 from dicom_node.tables.worklist import (
     CERTAIN_FROM,
     LARGE_ML,
-    Band,
     Part,
     Standing,
+    Tier,
     WorklistItem,
     present_findings,
 )
@@ -168,19 +168,19 @@ def with_parts(item: WorklistItem, parts: list[Part], before: dict[str, Part], n
         flagged_at=now if raised else item.flagged_at,
         version=sum(part.version for part in parts),
         grown=any(part.grown for part in parts),
-        band=band_of(parts),
+        tier=tier_of(parts),
         headline="",
     )
 
 
-def band_of(parts: list[Part]) -> Band:
+def tier_of(parts: list[Part]) -> Tier:
     """How much the urgent questions suspect. What only an earlier result suspected is not less certain for that."""
     urgent = [part for part in parts if part.urgency is Urgency.HIGH]
     if any(volume_of(part) >= LARGE_ML for part in urgent):
-        return Band.LARGE
+        return Tier.LARGE
     lowered = any(part.standing is Standing.LOWERED for part in urgent)
     certain = any(part.probability is not None and part.probability >= CERTAIN_FROM for part in urgent)
-    return Band.MORE_CERTAIN if certain or lowered else Band.LESS_CERTAIN
+    return Tier.MORE_CERTAIN if certain or lowered else Tier.LESS_CERTAIN
 
 
 def volume_of(part: Part) -> float:

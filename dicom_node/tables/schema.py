@@ -486,16 +486,16 @@ UPDATE scans SET sex = coalesce((SELECT sex FROM studies s WHERE s.study_uid = s
 )
 
 # 14: suspected rows are ordered by how much is suspected, too; when a study was scanned; what is stored and not listed.
-# Place 12: not on the list. Bands of a suspected row: 0 large (30 ml), 1 more likely than not (0.5) or suspected by an
+# Place 12: not on the list. Tiers of a suspected row: 0 large (30 ml), 1 more likely than not (0.5) or suspected by an
 # earlier result only, 2 the rest.
 _migration(
-    "bands_and_scan_times",
+    "tiers_and_scan_times",
     """
-ALTER TABLE worklist ADD COLUMN band INTEGER NOT NULL DEFAULT 2;
+ALTER TABLE worklist ADD COLUMN tier INTEGER NOT NULL DEFAULT 2;
 ALTER TABLE worklist ADD COLUMN scanned_at TEXT;
 ALTER TABLE worklist ADD COLUMN listed INTEGER NOT NULL DEFAULT 1;
 UPDATE worklist AS w SET scanned_at = (SELECT min(acquired_at) FROM scans WHERE scans.study_uid = w.study_uid);
-UPDATE worklist AS w SET band = CASE
+UPDATE worklist AS w SET tier = CASE
     WHEN (SELECT total(json_extract(f.value, '$.volume_ml')) FROM analyses a, json_each(a.findings) f
         WHERE a.study_uid = w.study_uid AND a.suspected AND json_extract(f.value, '$.present') AND a.version =
             (SELECT max(version) FROM analyses WHERE study_uid = w.study_uid AND question = a.question)) >= 30 THEN 0
@@ -511,8 +511,8 @@ ALTER TABLE worklist ADD COLUMN place INTEGER GENERATED ALWAYS AS (
     CASE WHEN NOT listed THEN 12 ELSE CASE state WHEN 'read' THEN 8 WHEN 'acknowledged' THEN 4 ELSE 0 END
     + CASE WHEN urgency = 'HIGH' THEN 0 WHEN urgency = 'LOW' THEN 3 WHEN state = 'waiting' THEN 2 ELSE 1 END END)
     VIRTUAL;
-CREATE INDEX worklist_places ON worklist (place, waiting_since, study_uid, band, grown);
-CREATE INDEX worklist_bands ON worklist (band, waiting_since, study_uid, grown) WHERE place = 0;
+CREATE INDEX worklist_places ON worklist (place, waiting_since, study_uid, tier, grown);
+CREATE INDEX worklist_tiers ON worklist (tier, waiting_since, study_uid, grown) WHERE place = 0;
 CREATE INDEX worklist_of_reader ON worklist (reader, place, waiting_since, study_uid) WHERE reader <> '';
 CREATE INDEX worklist_to_read ON worklist (waiting_since, study_uid, place) WHERE place < 4;
 CREATE INDEX worklist_flagged ON worklist (flagged_at) WHERE place = 0;

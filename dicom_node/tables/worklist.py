@@ -2,11 +2,11 @@
 
 Suspected studies that nobody has acknowledged come first: those where something has grown since the last scan, then
 the large ones, then of the others those that wait longer than the ageing cap, then the more certain and then the less
-certain ones (`Band`). Then comes all else that waits longer than the cap, so that what was missed is not starved by
+certain ones (`Tier`). Then comes all else that waits longer than the cap, so that what was missed is not starved by
 flags (PMC8128725); then what was not analysed, what is in progress and what is not suspected; last what is
 acknowledged. Within each by waiting time.
 `overdue_first` puts all that is overdue, suspected or not, before the suspected ones that have not grown. The column
-`place` (schema.py) holds stage and kind of a row, and indices on it and on `band` give any page of the list. Studies of
+`place` (schema.py) holds stage and kind of a row, and indices on it and on `tier` give any page of the list. Studies of
 modalities that are not wanted are no part of it: they are among all that is stored only.
 """
 
@@ -56,7 +56,7 @@ class Standing(StrEnum):
     LOWERED = "lowered"  # an earlier result suspected what the latest does not; nobody has acknowledged that
 
 
-class Band(IntEnum):
+class Tier(IntEnum):
     """How much is suspected, for the order of suspected studies."""
 
     LARGE = 0  # LARGE_ML or more
@@ -135,7 +135,7 @@ class WorklistItem:
     acted_at: datetime | None = None
     grown: bool = False
     headline: str = ""
-    band: Band = Band.LESS_CERTAIN
+    tier: Tier = Tier.LESS_CERTAIN
     scanned_at: datetime | None = None
     listed: bool = True
 
@@ -212,14 +212,14 @@ def _parts(order: ReadingOrder, show: Show) -> list[str]:
     kinds = KINDS.get(show, (SUSPECTED, NOT_ANALYSED, IN_PROGRESS, NEGATIVE))
     overdue, fresh = "waiting_since <= :cap", "waiting_since > :cap"
     grown, flagged = "place = 0 AND grown", "place = 0 AND NOT grown"
-    large, *others = (f"{flagged} AND band = {band}" for band in Band)
-    in_bands = [large, f"{flagged} AND band > {Band.LARGE} AND {overdue}", *(f"{each} AND {fresh}" for each in others)]
+    large, *others = (f"{flagged} AND tier = {tier}" for tier in Tier)
+    in_tiers = [large, f"{flagged} AND tier > {Tier.LARGE} AND {overdue}", *(f"{each} AND {fresh}" for each in others)]
     if show is Show.SUSPECTED:
-        parts = [grown, *in_bands]
+        parts = [grown, *in_tiers]
     elif show is Show.NOT_ANALYSED:
         parts = ["place = 1"]
     else:
-        parts = [grown, *in_bands, f"place < 4 AND place > 0 AND {overdue}"]
+        parts = [grown, *in_tiers, f"place < 4 AND place > 0 AND {overdue}"]
         if order.overdue_first:
             late = f"place < 4 AND {overdue} AND NOT ({grown})"
             parts = [grown, late, *(f"{each} AND {fresh}" for each in (large, *others))]

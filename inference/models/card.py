@@ -53,11 +53,12 @@ class VolumeError:
 
 @dataclass(frozen=True, slots=True)
 class VolumeRepeat:
-    """How repeatable a drawn volume is: two scans of one unchanged head differ by `log_sd`.
+    """How repeatable drawn volumes from `from_ml` on are: two scans of one unchanged head differ by `log_sd`.
 
     The standard deviation of the natural logarithm of the ratio of both volumes, over so many pairs.
     """
 
+    from_ml: float
     pairs: int
     log_sd: float
 
@@ -88,7 +89,7 @@ class ModelCard:
     place: Traversable
     operating_points: tuple[OperatingPoint, ...] = ()
     volume_error: VolumeError | None = None
-    volume_repeat: VolumeRepeat | None = None
+    volume_repeat: tuple[VolumeRepeat, ...] = ()
     tables: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -127,6 +128,7 @@ class _VolumeError(_Table):
 
 
 class _VolumeRepeat(_Table):
+    from_ml: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     pairs: Annotated[int, Field(ge=1)]
     log_sd: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -158,7 +160,7 @@ class _Card(_Table):
     figures: tuple[Figure, ...] = ()
     operating_points: tuple[_Point, ...] = ()
     volume_error: _VolumeError | None = None
-    volume_repeat: _VolumeRepeat | None = None
+    volume_repeat: tuple[_VolumeRepeat, ...] = ()
 
 
 def load_card(source: str | Path) -> ModelCard:
@@ -177,7 +179,7 @@ def load_card(source: str | Path) -> ModelCard:
 
 
 def _model_card(card: _Card, tables: Mapping[str, Any], folder: Traversable, place: Traversable) -> ModelCard:
-    error, repeat = card.volume_error, card.volume_repeat
+    error, repeats = card.volume_error, sorted(card.volume_repeat, key=lambda each: each.from_ml)
     return ModelCard(
         identity=ModelIdentity(card.name, card.version, card.sha256),
         question=card.question,
@@ -194,7 +196,7 @@ def _model_card(card: _Card, tables: Mapping[str, Any], folder: Traversable, pla
             for each in card.operating_points
         ),
         volume_error=VolumeError(error.heads, error.low, error.high) if error else None,
-        volume_repeat=VolumeRepeat(repeat.pairs, repeat.log_sd) if repeat else None,
+        volume_repeat=tuple(VolumeRepeat(each.from_ml, each.pairs, each.log_sd) for each in repeats),
         tables=tables,
         **card.words.model_dump(),
     )

@@ -139,10 +139,16 @@ def _drawn(kind: _Kind, mask: NDArray[np.bool_], card: ModelCard, stack: SliceSt
 
 def _volume(volume_ml: float, card: ModelCard) -> Measurement:
     """A drawn volume, with what the card says of how far it is off and how repeatable it is."""
-    error, repeat_sd = card.volume_error, card.volume_repeat.log_sd if card.volume_repeat else None
+    error, repeat_sd = card.volume_error, _repeat_sd(volume_ml, card)
     if error is None:
         return Measurement("volume", volume_ml, "mL", repeat_sd=repeat_sd)
     return Measurement("volume", volume_ml, "mL", error.low * volume_ml, error.high * volume_ml, repeat_sd)
+
+
+def _repeat_sd(volume_ml: float, card: ModelCard) -> float | None:
+    """The card's figure for volumes of this size; that of the smallest measured ones for smaller ones."""
+    reached = [each.log_sd for each in card.volume_repeat if each.from_ml <= volume_ml]
+    return reached[-1] if reached else next((each.log_sd for each in card.volume_repeat), None)
 
 
 def _labels(

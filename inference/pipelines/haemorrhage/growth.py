@@ -15,6 +15,7 @@ GROWTH_ML = 6.0
 GROWTH_PERCENT = 33.0
 PERCENT_FROM_ML = 5.0
 ALL_TYPED = 0.99
+BORNE_OUT = 0.5  # of what a type has gained all blood together must have gained
 MARKED = HaemorrhageType.INTRAPARENCHYMAL
 
 
@@ -26,7 +27,9 @@ def changes(earlier: Mapping[str, Volume], later: Mapping[str, Volume]) -> tuple
     part = Change(MARKED.value, earlier[MARKED], later[MARKED])
     if part.kind in (ChangeKind.NEW, ChangeKind.GONE):  # it may have been called another type in the other scan
         return marked(whole), part
-    return replace(whole, notable=is_notable(whole)), marked(part)
+    part = marked(part)
+    renamed = whole.ml < part.ml * BORNE_OUT  # blood that was called another type in the earlier scan
+    return replace(whole, notable=is_notable(whole)), replace(part, grown=part.grown and not renamed)
 
 
 def all_blood(volumes: Mapping[str, Volume]) -> Volume:
