@@ -97,6 +97,7 @@ STRANGERS: dict[str, tuple[Callable[[], Dataset], Unfit]] = {
         Unfit.KIND,
     ),
     "identical copy": (copied, Unfit.COPY),
+    "copy made later": (lambda: image(15, "1.2.0.1", ContentTime="235959"), Unfit.COPY),
     "repeated slice": (lambda: stranger(14, AcquisitionNumber=2), Unfit.ACQUISITION),
     "repeated slice without acquisition": (lambda: stranger(14, PixelData=bytes(48)), Unfit.REPEATED),
     "repeated slice numbered first": (lambda: stranger(14, PixelData=bytes(48), InstanceNumber=0), Unfit.REPEATED),
@@ -222,6 +223,23 @@ def test_of_two_sets_one_is_analysed(which: str, interleaved: bool) -> None:
         selection = by_headers(made)
         assert selection.set_aside == stack.set_aside and selection.typical is not None
         assert selection.typical.get("ConvolutionKernel") == wanted[0].ConvolutionKernel
+
+
+def test_a_series_that_came_twice_under_other_identifiers() -> None:
+    stack = build_stack([*whole(), *whole(1, "1.2.2")])
+    assert len(stack.hu) == COUNT and [each.reason for each in stack.set_aside] == [Unfit.COPY] * COUNT
+
+
+def test_two_scans_with_the_same_numbers_are_told_apart_by_their_times() -> None:
+    """Slice by slice, as a scanner without a helix takes them."""
+    first, second = whole(), whole(1, "1.2.2")
+    for i, (one, other) in enumerate(zip(first, second, strict=True)):
+        one.AcquisitionTime, other.AcquisitionTime = f"1015{i:02d}", f"1020{i:02d}"
+        other.PixelData = bytes([i]) * 48
+    for seed in range(3):
+        stack = build_stack(renamed([*second, *first], seed))
+        assert pixels(stack) == [1000 - 1024 + i for i in range(COUNT)]
+        assert [each.reason for each in stack.set_aside] == [Unfit.TIME] * COUNT
 
 
 def test_about_5_mm_rather_than_thin_slices() -> None:
