@@ -75,6 +75,22 @@ def test_open_association_waits_long(node: Core) -> None:
 
 
 @pytest.mark.parametrize(
+    "stranger",
+    [
+        {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "ImageOrientationPatient": [0, 1, 0, 0, 0, -1]},
+        {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]},
+        {"ImagePositionPatient": None},
+        {"ImagePositionPatient": [-16.0, -16.0, 60.0]},
+    ],
+)
+def test_a_stranger_does_not_hold_up_a_whole_head(node: Core, stranger: dict[str, Any]) -> None:
+    """A scout, a screen save, a copy of a slice."""
+    node.receive([*head(), ct(40, InstanceNumber=900, **stranger)])
+    assert not completed_after(node, ct(0), 1.9)
+    assert completed_after(node, ct(0), 2.0)
+
+
+@pytest.mark.parametrize(
     ("images", "why"),
     [
         (head(omit=[11]), "a missing Instance Number"),
@@ -83,6 +99,8 @@ def test_open_association_waits_long(node: Core) -> None:
         ([ct(0)], "one image"),
         ([ct(i, ImagePositionPatient=None) for i in range(24)], "no positions"),
         ([ct(i, ImagePositionPatient=[0, 0, 5 * (i // 2)]) for i in range(48)], "positions twice"),
+        ([*head(), *(ct(30 + i, ImagePositionPatient=[0, 0, 5 * i]) for i in range(9))], "a part of a second set"),
+        ([*head(omit=[11]), ct(40, ImageOrientationPatient=[0, 1, 0, 0, 0, -1])], "a scout, and a missing slice"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from awkward import make_case
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from reports_support import enhanced_ct
 from series import Core, core_in_memory, coronal, ct, head, read_all, uids
 
@@ -180,6 +182,45 @@ def test_synthetic_series_say_why(node: Core, datasets: list[Dataset], words: st
 def test_heads_are_analysed(node: Core, datasets: list[Dataset]) -> None:
     """All ages, thin or thick, labelled or not."""
     assert only_reason(node, datasets) == ""
+
+
+STRANGERS = [
+    ct(40, InstanceNumber=900, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]),
+    ct(40, InstanceNumber=0, ImageOrientationPatient=[0, 1, 0, 0, 0, -1]),
+    ct(12, SOPInstanceUID="1.2.3.900", InstanceNumber=900),
+    ct(12, SOPInstanceUID="1.2.3.900", InstanceNumber=900, shade=7, ConvolutionKernel="H70h"),
+    ct(40, InstanceNumber=900, ImagePositionPatient=None, ImageType=["DERIVED", "SECONDARY", "MIP"]),
+    ct(40, InstanceNumber=900, Modality="OT", ConvolutionKernel="BONE", ContrastBolusAgent="OMNIPAQUE"),
+    ct(40, InstanceNumber=900, BodyPartExamined="CHEST", StudyDescription="", PixelSpacing=[0.9, 0.9]),
+]
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("stranger", STRANGERS, ids=range(len(STRANGERS)))
+def test_a_head_with_a_stranger_is_analysed(node: Core, stranger: Dataset, first: bool) -> None:
+    """Whatever its SOP Instance UID and whenever it comes."""
+    odd = deepcopy(stranger)
+    odd.SOPInstanceUID = odd.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3.0" if first else "2.2.3.0")
+    assert only_reason(node, [odd, *head()] if first else [*head(), odd]) == ""
+
+
+@pytest.mark.parametrize("bone_first", [True, False])
+def test_soft_slices_beside_bone_are_analysed(node: Core, bone_first: bool) -> None:
+    """In one series, whichever have the lower SOP Instance UIDs."""
+    bone = head(ConvolutionKernel="H70h", shade=9)
+    for i, dataset in enumerate(bone):
+        dataset.SOPInstanceUID = UID(f"{'1' if bone_first else '2'}.2.{i}")
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        dataset.InstanceNumber = 100 + i
+    assert only_reason(node, bone + head()) == ""
+
+
+def test_only_bone_slices_and_a_scout_say_so(node: Core) -> None:
+    """The reason is that of the slices, not of the stranger."""
+    scout = ct(40, InstanceNumber=0, ImageOrientationPatient=[0, 1, 0, 0, 0, -1], ConvolutionKernel="H31s")
+    assert "bone-kernel reconstruction was received (H70h)" in only_reason(
+        node, [*head(ConvolutionKernel="H70h"), scout]
+    )
 
 
 def test_first_fitting_is_analysed_at_once_and_a_better_one_supersedes(node: Core) -> None:

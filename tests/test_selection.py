@@ -97,6 +97,7 @@ STRANGERS: dict[str, tuple[Callable[[], Dataset], Unfit]] = {
         Unfit.KIND,
     ),
     "identical copy": (copied, Unfit.COPY),
+    "copy made later": (lambda: image(15, "1.2.0.1", ContentTime="235959"), Unfit.COPY),
     "repeated slice": (lambda: stranger(14, AcquisitionNumber=2), Unfit.ACQUISITION),
     "repeated slice without acquisition": (lambda: stranger(14, PixelData=bytes(48)), Unfit.REPEATED),
     "repeated slice numbered first": (lambda: stranger(14, PixelData=bytes(48), InstanceNumber=0), Unfit.REPEATED),
@@ -224,6 +225,23 @@ def test_of_two_sets_one_is_analysed(which: str, interleaved: bool) -> None:
         assert selection.typical.get("ConvolutionKernel") == wanted[0].ConvolutionKernel
 
 
+def test_a_series_that_came_twice_under_other_identifiers() -> None:
+    stack = build_stack([*whole(), *whole(1, "1.2.2")])
+    assert len(stack.hu) == COUNT and [each.reason for each in stack.set_aside] == [Unfit.COPY] * COUNT
+
+
+def test_two_scans_with_the_same_numbers_are_told_apart_by_their_times() -> None:
+    """Slice by slice, as a scanner without a helix takes them."""
+    first, second = whole(), whole(1, "1.2.2")
+    for i, (one, other) in enumerate(zip(first, second, strict=True)):
+        one.AcquisitionTime, other.AcquisitionTime = f"1015{i:02d}", f"1020{i:02d}"
+        other.PixelData = bytes([i]) * 48
+    for seed in range(3):
+        stack = build_stack(renamed([*second, *first], seed))
+        assert pixels(stack) == [1000 - 1024 + i for i in range(COUNT)]
+        assert [each.reason for each in stack.set_aside] == [Unfit.TIME] * COUNT
+
+
 def test_about_5_mm_rather_than_thin_slices() -> None:
     thin = [
         image(i, f"1.2.1.{i}", InstanceNumber=100 + i, ImagePositionPatient=[-10, -20, i], SliceThickness=1)
@@ -309,6 +327,43 @@ def test_a_blank_slice_is_left_out_and_named(value: int) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"ImagePositionPatient": None}, Unfit.NO_POSITION),
+        ({"PixelSpacing": None}, Unfit.NO_SPACING),
+        ({"PixelSpacing": [0.7, 0.7]}, Unfit.SPACING),
+        ({"Rows": 2, "PixelData": bytes(24)}, Unfit.SIZE),
+        ({"RescaleSlope": None}, Unfit.UNITS),
+        ({"SOPInstanceUID": None}, Unfit.UNNAMED),
+    ],
+)
+def test_one_useless_slice_of_5_mm_is_let_pass(attributes: dict[str, Any], reason: Unfit) -> None:
+    images = whole()
+    images[15] = image(15, **attributes)
+    for seed in range(2):
+        stack = build_stack(renamed(images, seed))
+        assert len(stack.hu) == COUNT - 1
+        assert [(each.reason, each.number, each.gap_mm) for each in stack.set_aside] == [(reason, 16, 10.0)]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"Rows": 2, "PixelData": bytes(24)},
+        {"PixelSpacing": [0.7, 0.35]},
+        {"ImageOrientationPatient": [1, 0, 0, 0, 0.9848, 0.1736]},
+    ],
+)
+@pytest.mark.parametrize("first", [12, 20])
+def test_half_a_head_is_no_head(attributes: dict[str, Any], first: int) -> None:
+    images = whole()
+    images[first:] = [image(i, **attributes) for i in range(first, COUNT)]
+    sentence = refused(images)
+    assert "differ in size or pixel spacing" in sentence or "different directions" in sentence
+    assert by_headers(images).shape.obstacle == sentence
+
+
 def test_blank_slices_that_leave_a_wide_hole_are_the_reason() -> None:
     images = whole()
     images[14], images[15] = blanked(14), blanked(15)
@@ -338,8 +393,6 @@ def test_a_good_copy_takes_the_place_of_a_blank_or_damaged_slice() -> None:
     [
         ({"PixelData": b"12"}, "The file of image 16 is damaged, and without it slices are missing between images 15"),
         ({"PixelData": None}, "The file of image 16 is damaged, and without it slices are missing between images 15"),
-        ({"ImagePositionPatient": None}, "10.0 mm apart: image 16 does not say where in the patient it lies."),
-        ({"PixelSpacing": None}, "10.0 mm apart: image 16 does not state its pixel spacing."),
         ({"SamplesPerPixel": 3}, "10.0 mm apart: image 16 is a colour image, no slice."),
     ],
 )

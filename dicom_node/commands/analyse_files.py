@@ -85,6 +85,7 @@ class SeriesAnswer:
     outputs: tuple[ResultObject, ...]
     seconds: Seconds | None
     model: ModelIdentity | None
+    warnings: tuple[str, ...] = ()
 
 
 def analyse_files(path: Path, out: Path, settings: Settings, engine: Engine) -> Iterator[SeriesAnswer]:
@@ -195,6 +196,7 @@ def answer_of(series: Found, examined: Examined, outputs: tuple[ResultObject, ..
         outputs=outputs,
         seconds=seconds,
         model=result.model,
+        warnings=result.warnings,
     )
 
 

@@ -1,52 +1,48 @@
 """Holes that images which are set aside leave in a stack: which are let pass, and how the others are explained."""
 
-from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import replace
 
 from inference.input.candidates import Candidate, Left
 from inference.input.geometry import (
     FEWEST_SLICES,
-    ROUNDING_MM,
     SAME_POSITION_MM,
     SliceGeometry,
     StackShape,
     Vector,
-    common_axes,
     depth_of,
+    stack_shape,
 )
 from inference.input.set_aside import SetAside, Unfit, say_damaged, say_why
 
 WIDEST_GAP_MM = 10.5  # one slice of 5 mm
 FEWEST_SLICES_PER_GAP = 10
-# An image that is damaged may be sent again whole, and one without a place may belong anywhere: their holes stay holes.
-PLACE_KNOWN = frozenset({Unfit.BLANK, Unfit.UNITS, Unfit.SIZE, Unfit.SPACING})
+# A damaged file may be sent again whole: the hole that it leaves stays one. So does one that a foreign image leaves.
+PASSABLE = frozenset(
+    {Unfit.BLANK, Unfit.UNITS, Unfit.SIZE, Unfit.SPACING, Unfit.UNNAMED, Unfit.NO_POSITION, Unfit.NO_SPACING}
+)
 # Only these can be a slice that is missing.
-LOST = PLACE_KNOWN | {
-    *(Unfit.DAMAGED, Unfit.UNNAMED, Unfit.NO_POSITION, Unfit.NO_SPACING, Unfit.NO_IMAGE, Unfit.COLOUR, Unfit.MODALITY),
-    Unfit.DIRECTION,
-}
-
+LOST = PASSABLE | {Unfit.DAMAGED, Unfit.NO_IMAGE, Unfit.COLOUR, Unfit.MODALITY, Unfit.DIRECTION}
 # What may have been slices, so that the stack is only a part where there are many of them.
 PERHAPS_SLICES = frozenset({Unfit.DAMAGED, Unfit.UNNAMED, Unfit.NO_POSITION, Unfit.NO_SPACING, Unfit.UNITS})
 FEWEST_SLICES_PER_LOST = 10
 
 
-def let_pass(shape: StackShape, slices: Sequence[Candidate], fillers: Sequence[SliceGeometry]) -> StackShape:
+def let_pass(shape: StackShape, slices: Sequence[Candidate], left: Sequence[Left]) -> StackShape:
     """The shape without the holes in which an image lies that is of no use, where they are narrow and few."""
     if shape.normal is None or not shape.holes:
         return shape
-    depths = sorted(depth_of(each.geometry, shape.normal) for each in slices)
-    known = [depth_of(each, shape.normal) for each in fillers]
+    ordered = _in_order(slices, shape.normal)
+    useless = [each for each in left if each.image.reason in PASSABLE]
     passed = {
         below
         for below in shape.below_holes
-        if depths[below + 1] - depths[below] <= WIDEST_GAP_MM
-        and any(depths[below] + ROUNDING_MM < each < depths[below + 1] - ROUNDING_MM for each in known)
+        if _apart(ordered, below, shape.normal) <= WIDEST_GAP_MM
+        and any(_fills(each, ordered[below], ordered[below + 1], shape.normal) for each in useless)
     }
     if len(passed) * FEWEST_SLICES_PER_GAP > len(slices):
         return shape
-    holes = [(hole, below) for hole, below in zip(shape.holes, shape.below_holes, strict=True)]
+    holes = list(zip(shape.holes, shape.below_holes, strict=True))
     closed = {hole for hole, below in holes if below in passed}
     return replace(
         shape,
@@ -58,20 +54,26 @@ def let_pass(shape: StackShape, slices: Sequence[Candidate], fillers: Sequence[S
 
 def with_gaps(several: Sequence[Left], slices: Sequence[Candidate]) -> list[Left]:
     """The same; those that leave a place of the stack empty say how far apart the slices on both sides are."""
-    axes = common_axes([each.geometry for each in slices])
-    if axes is None:
+    shape = stack_shape([each.geometry for each in slices])
+    if shape.normal is None or not shape.holes:
         return list(several)
-    depths = sorted(depth_of(each.geometry, axes[2]) for each in slices)
+    ordered = _in_order(slices, shape.normal)
     result = []
     for each in several:
-        if each.candidate is not None and each.image.reason in PLACE_KNOWN:
-            at = depth_of(each.candidate.geometry, axes[2])
-            above = bisect(depths, at)
-            sides = depths[max(above - 1, 0) : above + 1]
-            if len(sides) == 2 and min(at - sides[0], sides[1] - at) >= SAME_POSITION_MM:
-                each = replace(each, image=replace(each.image, gap_mm=sides[1] - sides[0]))
+        for below in shape.below_holes if each.image.reason in PASSABLE else ():
+            if _fills(each, ordered[below], ordered[below + 1], shape.normal):
+                gap_mm = _apart(ordered, below, shape.normal)
+                each = replace(each, image=replace(each.image, gap_mm=gap_mm))
         result.append(each)
     return result
+
+
+def _in_order(slices: Sequence[Candidate], normal: Vector) -> list[SliceGeometry]:
+    return sorted((each.geometry for each in slices), key=lambda one: depth_of(one, normal))
+
+
+def _apart(ordered: Sequence[SliceGeometry], below: int, normal: Vector) -> float:
+    return depth_of(ordered[below + 1], normal) - depth_of(ordered[below], normal)
 
 
 def explained(shape: StackShape, slices: Sequence[Candidate], left: Sequence[Left]) -> StackShape:
@@ -89,7 +91,7 @@ def explained(shape: StackShape, slices: Sequence[Candidate], left: Sequence[Lef
     if shape.normal is None or not shape.holes:
         return shape
     normal = shape.normal
-    ordered = sorted((each.geometry for each in slices), key=lambda one: depth_of(one, normal))
+    ordered = _in_order(slices, normal)
     holes = []
     for hole, below in zip(shape.holes, shape.below_holes, strict=True):
         ends = ordered[below], ordered[below + 1]
@@ -103,7 +105,8 @@ def _fills(left: Left, below: SliceGeometry, above: SliceGeometry, normal: Vecto
     if left.image.reason not in LOST:
         return False
     if left.candidate is not None and left.image.reason is not Unfit.DIRECTION:
-        return depth_of(below, normal) < depth_of(left.candidate.geometry, normal) < depth_of(above, normal)
+        at = depth_of(left.candidate.geometry, normal)
+        return depth_of(below, normal) + SAME_POSITION_MM < at < depth_of(above, normal) - SAME_POSITION_MM
     ends = below.instance_number, above.instance_number
     if left.image.number is None or ends[0] is None or ends[1] is None:
         return False

@@ -39,7 +39,7 @@ _DIFFERENCES: dict[Unfit, Callable[[Dataset], tuple[str, ...]]] = {
     Unfit.THICKNESS: lambda ds: texts(ds, "SliceThickness"),
     Unfit.ENERGY: lambda ds: texts(ds, "KVP"),
     Unfit.ACQUISITION: lambda ds: texts(ds, "AcquisitionNumber"),
-    Unfit.TIME: lambda ds: (text(ds, "AcquisitionDateTime") or text(ds, "AcquisitionTime"),),
+    Unfit.TIME: lambda ds: (text(ds, "AcquisitionDateTime") or text(ds, "AcquisitionTime") or text(ds, "ContentTime"),),
 }
 
 
@@ -64,14 +64,14 @@ def is_other_plane(shape: StackShape) -> bool:
 
 
 def without_copies(slices: Sequence[Candidate], content: Content) -> tuple[list[Candidate], list[Left]]:
-    """Each image once: of those at the same place that hold the same pixels the one with the lowest number stays."""
+    """Each image once: of those at the same place that hold the same pixels the first in number and time stays."""
     kept: list[Candidate] = []
     left: list[Left] = []
     if not is_repeated(slices):
         return list(slices), []
     for place in _places(slices):
         different: list[Candidate] = []
-        for each in sorted(place, key=_in_order):
+        for each in sorted(place, key=lambda one: (_in_order(one), _time(one), one.sop_uid)):
             if any(_is_copy(each, other, content) for other in different):
                 left.append(each.left(Unfit.COPY))
             else:
@@ -106,7 +106,7 @@ def preference(slices: Sequence[Candidate]) -> tuple[Any, ...]:
         kind[:1] != ["ORIGINAL"],
         abs((number(ds, "KVP") or USUAL_KV) - USUAL_KV),
         integer(ds, "AcquisitionNumber") or 0,
-        text(ds, "AcquisitionDateTime") or text(ds, "AcquisitionTime"),
+        _time(one),
         -len(slices),
         _in_order(one),
         [say(ds) for say in _DIFFERENCES.values()],
@@ -141,19 +141,24 @@ def parted(slices: Sequence[Candidate], told: Told) -> list[list[Candidate]]:
 
 
 def _runs(slices: Sequence[Candidate]) -> list[list[Candidate]]:
-    """By Instance Number: phase after phase, or at every place one image of each phase; none where a number lacks."""
-    numbers = [integer(each.header, "InstanceNumber") for each in slices]
-    if None in numbers or len(set(numbers)) < len(numbers):
-        return []
-    places = _places(slices)
-    if len({len(place) for place in places}) == 1:
-        in_turn = [sorted(place, key=_in_order) for place in places]
-        layers = [list(layer) for layer in zip(*in_turn, strict=True)]
-    else:
-        layers = []
-    ordered = sorted(slices, key=_in_order)
-    depth = _depths(slices)
-    steps = [depth[b] - depth[a] for a, b in pairwise(ordered)]
+    """By their numbers, or by their times: one phase after the other, or one image of each phase at every place."""
+    found: list[list[Candidate]] = []
+    for told in (_number, _time):
+        order = {each: told(each) for each in slices}
+        if "" in order.values() or None in order.values():
+            continue
+        in_turn = [sorted(place, key=order.__getitem__) for place in _places(slices)]
+        distinct = all(len({order[each] for each in place}) == len(place) for place in in_turn)
+        if distinct and len({len(place) for place in in_turn}) == 1:
+            found += [list(layer) for layer in zip(*in_turn, strict=True)]
+        if len(set(order.values())) == len(slices):
+            found += _one_way(sorted(slices, key=order.__getitem__), _depths(slices))
+    return found
+
+
+def _one_way(ordered: Sequence[Candidate], depths: dict[Candidate, float]) -> list[list[Candidate]]:
+    """Parts of a sequence that go on in the direction in which most of it goes."""
+    steps = [depths[b] - depths[a] for a, b in pairwise(ordered)]
     upwards = sum(step > 0 for step in steps) >= len(steps) / 2
     runs = [[ordered[0]]]
     for step, each in zip(steps, ordered[1:], strict=True):
@@ -161,7 +166,15 @@ def _runs(slices: Sequence[Candidate]) -> list[list[Candidate]]:
             runs[-1].append(each)
         else:
             runs.append([each])
-    return runs + layers
+    return runs
+
+
+def _number(one: Candidate) -> Any:
+    return integer(one.header, "InstanceNumber")
+
+
+def _time(one: Candidate) -> Any:
+    return _DIFFERENCES[Unfit.TIME](one.header)[0]
 
 
 def _places(slices: Sequence[Candidate]) -> list[list[Candidate]]:
@@ -195,7 +208,7 @@ def _in_order(one: Candidate) -> tuple[int, int]:
 def _is_copy(one: Candidate, other: Candidate, content: Content) -> bool:
     if one.of_several or other.of_several or one.geometry.position != other.geometry.position:
         return False
-    if any(say(one.header) != say(other.header) for say in _DIFFERENCES.values()):
+    if any(say(one.header) != say(other.header) for key, say in _DIFFERENCES.items() if key is not Unfit.TIME):
         return False
     pixels = content(one.instance)
     return pixels is not None and pixels == content(other.instance)

@@ -24,7 +24,7 @@ from inference.input.geometry import (
     is_same_direction,
     stack_shape,
 )
-from inference.input.holes import PLACE_KNOWN, explained, let_pass, with_gaps
+from inference.input.holes import explained, let_pass, with_gaps
 from inference.input.repeats import (
     ENOUGH_MM,
     NEARLY_ALL,
@@ -83,9 +83,9 @@ class _Kind:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """Slices of one kind, what was set aside among them, and what the slices form; `kind` None where they differ."""
+    """Slices of one kind, what was set aside among them, and what the slices form."""
 
-    kind: _Kind | None
+    kind: _Kind
     slices: list[Candidate]
     left: list[Left]
     shape: StackShape
@@ -103,15 +103,17 @@ def select_slices(
     fit, unfit = find_candidates(images, unusable or {})
     kinds = _kinds(fit)
     parts = [_resolved(kinds[part[0]], part, kinds, unfit, content) for part in parted(fit, kinds.__getitem__)]
-    chosen = _chosen(parts, len(fit)) or _all_together(fit, unfit)
+    chosen = _chosen(parts, len(fit))
+    if chosen is None:
+        return Selection(
+            tuple(fit), _in_order(unfit), explained(_obstacle(fit, unfit), fit, unfit), _typical(fit, images)
+        )
     settled = {*chosen.slices, *(each.candidate for each in chosen.left)}
-    other = [each.left(*kinds[each].difference(chosen.kind)) for each in fit if each not in settled and chosen.kind]
+    other = [each.left(*kinds[each].difference(chosen.kind)) for each in fit if each not in settled]
     left = with_gaps([*unfit, *chosen.left, *other], chosen.slices)
-    order = list(Unfit)
-    left.sort(key=lambda one: (order.index(one.image.reason), one.image.number or 0, one.image.frame or 0))
     return Selection(
         slices=tuple(chosen.slices),
-        set_aside=tuple(each.image for each in left),
+        set_aside=_in_order(left),
         shape=explained(chosen.shape, chosen.slices, left),
         typical=_typical(chosen.slices, images),
     )
@@ -142,9 +144,8 @@ def _resolved(
     slices, copies = without_copies(part, content)
     slices, repeated = one_at_each_place(slices)
     slices, far = _without_far(slices)
-    fillers = [each.candidate.geometry for each in unfit if each.candidate and each.image.reason in PLACE_KNOWN]
-    fillers += [one.geometry for one, its in kinds.items() if its != kind and its.direction == kind.direction]
-    shape = let_pass(stack_shape([each.geometry for each in slices]), slices, fillers)
+    others = [one.left(*its.difference(kind)) for one, its in kinds.items() if its != kind]
+    shape = let_pass(stack_shape([each.geometry for each in slices]), slices, [*unfit, *others])
     return _Part(kind, slices, [*copies, *repeated, *far], shape, covered_mm(slices))
 
 
@@ -168,28 +169,44 @@ def _without_far(slices: Sequence[Candidate]) -> tuple[list[Candidate], list[Lef
 
 def _chosen(parts: Sequence[_Part], count: int) -> _Part | None:
     """The best whole stack; without one, that part of the images which is most of them or at least a volume."""
-    most = max((part.covered_mm for part in parts), default=0.0)
 
     def incomplete(part: _Part) -> bool:
-        return not is_whole(part.shape, part.covered_mm, most)
+        return not is_whole(part.shape, part.covered_mm, _there_mm(part, parts))
 
-    large = [part for part in parts if part.covered_mm >= NEARLY_ALL * min(most, ENOUGH_MM)]
-    for part in sorted(large, key=lambda part: (is_other_plane(part.shape), incomplete(part), preference(part.slices))):
+    large = [part for part in parts if part.covered_mm >= NEARLY_ALL * min(_there_mm(part, parts), ENOUGH_MM)]
+    most = max((part.covered_mm for part in large), default=0.0)
+    large = [part for part in large if part.covered_mm >= NEARLY_ALL * min(most, ENOUGH_MM)]
+    for part in sorted(large, key=lambda one: (is_other_plane(one.shape), incomplete(one), preference(one.slices))):
         if not incomplete(part) or part.shape.is_volume or len(part.slices) > max(count / 2, FEWEST_SLICES - 1):
             return part
     return None
 
 
-def _all_together(fit: Sequence[Candidate], unfit: Sequence[Left]) -> _Part:
-    """All images with the reason why they are no stack."""
+def _there_mm(part: _Part, parts: Sequence[_Part]) -> float:
+    """How much all images of the part's modality and plane cover: one that is scanned in two blocks is no whole."""
+    alike = [one for one in parts if (one.kind.modality, one.shape.plane) == (part.kind.modality, part.shape.plane)]
+    return sum(
+        covered_mm([each for one in alike if one.kind.direction == direction for each in one.slices])
+        for direction in {one.kind.direction for one in alike}
+    )
+
+
+def _obstacle(fit: Sequence[Candidate], unfit: Sequence[Left]) -> StackShape:
+    """The shape of all images together, with the reason why they are no stack."""
     shape = stack_shape([each.geometry for each in fit])
     if not fit and unfit:
         reason = Counter(each.image.reason for each in unfit).most_common(1)[0][0]
         alike = [each.image for each in unfit if each.image.reason is reason]
-        shape = replace(shape, obstacle=f"The series holds no slices: {say_why(alike)}.")
-    elif shape.is_volume:
-        shape = replace(shape, obstacle="The images of this series differ in size or pixel spacing.")
-    return _Part(None, list(fit), [], shape, 0.0)
+        return replace(shape, obstacle=f"The series holds no slices: {say_why(alike)}.")
+    if shape.is_volume:
+        return replace(shape, obstacle="The images of this series differ in size or pixel spacing.")
+    return shape
+
+
+def _in_order(left: Sequence[Left]) -> tuple[SetAside, ...]:
+    order = list(Unfit)
+    images = [each.image for each in left]
+    return tuple(sorted(images, key=lambda one: (order.index(one.reason), one.number or 0, one.frame or 0)))
 
 
 def _typical(slices: Sequence[Candidate], images: Sequence[Dataset]) -> Dataset | None:
