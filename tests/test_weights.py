@@ -62,7 +62,7 @@ def test_shipped_card_and_weights_load_and_match() -> None:
 
 def test_export_round_trip(card_path: Path) -> None:
     card = load_card(card_path)
-    assert decisions_of(card) == DECISIONS
+    assert decisions_of(card) == replace(DECISIONS, tells_types=False), "nobody has measured how well it names types"
     assert card.threshold == DECISIONS.study_threshold
     assert card.children == WORDS.children
     assert card.limits == WORDS.limits
@@ -231,6 +231,6 @@ def test_fit_platt_is_not_certain_of_few_cases() -> None:
 
 def test_every_field_of_the_card_is_filled() -> None:
     card = load_card("haemorrhage")
-    optional = {"volume_error", "volume_repeat"}
+    optional = {"volume_error", "volume_repeat", "types_exact"}
     empty = {f.name for f in fields(ModelCard) if getattr(card, f.name) in (None, "")}
     assert empty <= optional

@@ -88,6 +88,7 @@ class SeriesAnswer:
     outputs: tuple[ResultObject, ...]
     seconds: Seconds | None
     model: ModelIdentity | None
+    band: str | None = None
 
 
 def analyse_files(path: Path, out: Path, settings: Settings, engine: Engine) -> Iterator[SeriesAnswer]:
@@ -197,6 +198,7 @@ def answer_of(series: Found, examined: Examined, outputs: tuple[ResultObject, ..
         outputs=outputs,
         seconds=seconds,
         model=result.model,
+        band=result.band,
     )
 
 

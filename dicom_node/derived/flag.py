@@ -13,7 +13,7 @@ from dicom_node.derived.candidates import analyses_of
 from dicom_node.entities import UNDER_WAY, Analysis, Choice, ChoiceKind, ItemState, Job, JobState, Urgency
 from dicom_node.tables import instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
-from dicom_node.tables.worklist import Part, Standing, WorklistItem, present_findings
+from dicom_node.tables.worklist import Part, Standing, WorklistItem, possible_kinds, present_findings
 from inference.change import Growth
 from inference.pipelines.registry import QUESTIONS, question_of
 
@@ -118,6 +118,8 @@ def with_result(known: Known, before: Part | None, state: ItemState) -> Part:
         raised_by=raised_by,
         growth=known.growth,
         growth_lowered=before is not None and before.grown and not grown and state in UNSEEN,
+        band=latest.band,
+        kinds=possible_kinds(latest.findings) if latest.suspected else (),
     )
 
 

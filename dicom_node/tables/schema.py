@@ -394,3 +394,11 @@ ALTER TABLE scans ADD COLUMN sex TEXT NOT NULL DEFAULT '';
 UPDATE scans SET sex = coalesce((SELECT sex FROM studies s WHERE s.study_uid = scans.study_uid), '');
 """,
 )
+
+# 13: what a result's probability means; older results say the number alone
+_migration(
+    "bands",
+    """
+ALTER TABLE analyses ADD COLUMN band TEXT NOT NULL DEFAULT '';
+""",
+)
