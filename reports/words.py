@@ -129,7 +129,7 @@ def account(
     """The whole result in sentences, for readers that show a report as text."""
     earlier, vocabulary = replacement(replaces, who), vocabulary_of(result.question)
     return (
-        f"{with_disclaimer(headline(result))}.",
+        f"{with_disclaimer(summary(result))}.",
         f"{basis(result)}.",
         *(finding_line(each, vocabulary, result.suspected) for each in result.findings if not each.differential),
         *(f"{each} {NOT_TOLD}" for each in differential(result)),
