@@ -107,6 +107,7 @@ def analysis_of(job: Job, version: int, result: Result, seconds: float, now: dat
         seconds=seconds,
         made_at=now,
         incomplete=result.incomplete,
+        band=result.band or "",
     )
 
 
@@ -128,6 +129,9 @@ def finding_row(finding: Finding, code: Code) -> FindingRow:
         low_ml=None if low is None else round(low, 3),
         high_ml=None if high is None else round(high, 3),
         repeat_sd=finding.volume_repeat_sd,
+        side=finding.place.side if finding.place else "",
+        region=finding.place.region if finding.place else "",
+        differential=finding.differential,
     )
 
 

@@ -241,7 +241,9 @@ class FindingRow:
     """One of a result's findings as the tables and pages need it.
 
     95 % of true volumes lie between `low_ml` and `high_ml`; `repeat_sd` is the standard deviation of the logarithm of
-    the ratio to a second measurement of the same. None where that was not measured.
+    the ratio to a second measurement of the same. None where that was not measured. `side` (left, right, both, midline)
+    and `region` are empty where geometry tells none. A `differential` finding is a kind that another finding may be of,
+    and never present.
     """
 
     name: str
@@ -252,13 +254,17 @@ class FindingRow:
     low_ml: float | None = None
     high_ml: float | None = None
     repeat_sd: float | None = None
+    side: str = ""
+    region: str = ""
+    differential: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
     """A pipeline's answer to a question about a study; `version` counts the question's results from 1.
 
-    `incomplete` says why the images were only a part of what they should show; empty where they were not.
+    `incomplete` says why the images were only a part of what they should show; empty where they were not. `band` (low,
+    indeterminate, high) is where the probability lies; empty of results from before there were bands.
     """
 
     study_uid: str
@@ -277,6 +283,7 @@ class Analysis:
     seconds: float
     made_at: datetime
     incomplete: str = ""
+    band: str = ""
 
 
 @dataclass(frozen=True, slots=True)

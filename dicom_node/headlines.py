@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from dicom_node.entities import FindingRow, Urgency
-from dicom_node.tables.worklist import Part, PartFinding, Standing, WorklistItem, present_findings
-from inference.findings import volume_text
+from dicom_node.tables.worklist import Part, PartFinding, Standing, WorklistItem, possible_kinds, present_findings
+from inference.findings import about_text, place_text, volume_text
 from reports.change import phrase
+from reports.differential import most_likely
 from reports.vocabulary.terms import vocabulary_of
 
 
@@ -18,17 +19,18 @@ def headline(item: WorklistItem) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RowLine:
-    """One line of a row; the probability stands apart."""
+    """One line of a row; the kinds that it may be of and the probability stand apart, in small."""
 
     words: str
-    probability: float | None = None
+    kinds: str = ""
+    chance: str = ""
 
 
 def lines(item: WorklistItem) -> list[RowLine]:
     """What a row says beside its badge, a line for each question; what several say alike is said once."""
     if item.headline or not item.parts:
         return [RowLine(headline(item))]
-    return list(dict.fromkeys(RowLine(say_briefly(part), part.probability) for part in item.parts))
+    return list(dict.fromkeys(RowLine(say_briefly(part), say_kinds(part), say_chance(part)) for part in item.parts))
 
 
 def say_part(part: Part) -> str:
@@ -39,7 +41,8 @@ def say_part(part: Part) -> str:
 def say_briefly(part: Part) -> str:
     """What one question says beside a badge, which says "suspected" already, and without the probability."""
     if part.standing is Standing.POSITIVE and part.urgency is Urgency.HIGH:
-        found = say_findings(part.findings)
+        whole = whole_of(part)
+        found = say_whole(vocabulary_of(part.question).target.title, whole) if whole else say_findings(part)
         return with_part(part, with_growth(part, found[0].upper() + found[1:]))
     return with_part(part, with_growth(part, say_answer(part, with_probability=False)))
 
@@ -47,10 +50,14 @@ def say_briefly(part: Part) -> str:
 def say_answer(part: Part, with_probability: bool) -> str:
     """The answer alone; growth is said by `with_growth`."""
     words = vocabulary_of(part.question)
-    chance = f" (probability {part.probability:.2f})" if with_probability and part.probability is not None else ""
+    said = say_chance(part) if with_probability else ""
+    chance = f" ({said})" if said else ""
     match part.standing:
         case Standing.POSITIVE:
-            return f"{words.positive}: {say_findings(part.findings)}{chance}"
+            if (whole := whole_of(part)) is None:
+                return f"{words.positive}: {say_findings(part)}{chance}"
+            kinds = say_kinds(part) if with_probability else ""
+            return "; ".join(each for each in (f"{say_whole(words.positive, whole)}{chance}", kinds) if each)
         case Standing.LOWERED:
             return f"Result {part.raised_by} suspected {words.noun}, result {part.version} does not: please look"
         case Standing.NEGATIVE:
@@ -64,18 +71,55 @@ def say_answer(part: Part, with_probability: bool) -> str:
             return without_answer(part)
 
 
+def whole_of(part: Part) -> PartFinding | None:
+    """All that was found, where it is told as a whole and not by its types."""
+    words = vocabulary_of(part.question)
+    if len(part.findings) == 1 and part.findings[0].name == words.whole and words.types:
+        return part.findings[0]
+    return None
+
+
+def say_whole(title: str, found: PartFinding) -> str:
+    """All that was found, with its volume and place: "Intracranial haemorrhage, about 88 ml (75 to 110), left"."""
+    size = about_text(found.volume_ml, found.low_ml, found.high_ml) if found.volume_ml else ""
+    return ", ".join(each for each in (title, size, place_text(found.side, found.region)) if each)
+
+
+def say_kinds(part: Part) -> str:
+    """Which kinds a positive answer may be of, where none is stated."""
+    return most_likely(part.kinds, vocabulary_of(part.question)) if part.standing is Standing.POSITIVE else ""
+
+
+def say_chance(part: Part) -> str:
+    """The band of the probability; of an older result, which has none, the number."""
+    if part.probability is None:
+        return ""
+    return f"probability {part.band or format(part.probability, '.2f')}"
+
+
 def positive_or_negative(
-    question: str, found: tuple[FindingRow, ...], suspected: bool | None, probability: float
+    question: str, found: tuple[FindingRow, ...], suspected: bool | None, probability: float, band: str = ""
 ) -> str:
     """A result of its own, without a row: what it says, with the probability."""
-    standing = Standing.POSITIVE if suspected else Standing.NEGATIVE
-    findings = present_findings(found)
-    return say_part(Part(question, standing, Urgency.MEDIUM, probability=probability, findings=findings))
+    return say_part(
+        Part(
+            question=question,
+            standing=Standing.POSITIVE if suspected else Standing.NEGATIVE,
+            urgency=Urgency.MEDIUM,
+            probability=probability,
+            findings=present_findings(found),
+            band=band,
+            kinds=possible_kinds(found) if suspected else (),
+        )
+    )
 
 
-def say_findings(found: tuple[PartFinding, ...]) -> str:
-    """The findings with their volumes, in the order in which they are given."""
-    named = [f"{each.name} {volume_text(each.volume_ml)}" if each.volume_ml else each.name for each in found]
+def say_findings(part: Part) -> str:
+    """The findings with their volumes, in the order in which they are given; ranges of older results were too wide."""
+    named = []
+    for each in part.findings:
+        ends = (each.low_ml, each.high_ml) if part.band else ()
+        named.append(f"{each.name} {volume_text(each.volume_ml, *ends)}" if each.volume_ml else each.name)
     return ", ".join(named) or "type uncertain"
 
 

@@ -1,21 +1,86 @@
 """What a pipeline says of one stack of slices: plain data, no torch, no DICOM codes (reports/codes.py owns those)."""
 
+import math
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-VOLUME_RANGE = "In brackets: where 95 % of true volumes lay on simulated heads, all types together."
+VOLUME_RANGE = "In brackets: where 95 % of true volumes of dense blood lay on simulated heads, at this size."
+FINE_BELOW_ML = 20.0
 
 
 def volume_text(volume_ml: float, low: float | None = None, high: float | None = None) -> str:
-    """A volume in words, with its range in ml where it has one; no more exact than it is measured."""
-    digits = 0 if volume_ml >= 20 else 1
-    said = f"{volume_ml:.{digits}f} ml" if volume_ml >= 0.1 else "< 0.1 ml"
+    """A volume in words, with its range in ml where it has one; no more exact than it is measured.
+
+    The range that is said holds the volume that is said, however both are rounded.
+    """
+    if volume_ml < 1:
+        return "under 1 ml" if high is None or round(high) <= 1 else f"under 1 ml (up to {high:.0f})"
+    digits = 0 if volume_ml >= FINE_BELOW_ML else 1
+    said = round(volume_ml, digits)
     if low is None or high is None:
-        return said
-    digits = 0 if low >= 2 else 1
-    return f"{said} ({low:.{digits}f} to {high:.{digits}f})"
+        return f"{said:.{digits}f} ml"
+    digits_of_range = 0 if low >= 2 else 1
+    ends = _below(low, digits_of_range, said), _above(high, digits_of_range, said)
+    if ends[0] == ends[1]:
+        return f"{said:.{digits}f} ml"
+    return f"{said:.{digits}f} ml ({ends[0]:.{digits_of_range}f} to {ends[1]:.{digits_of_range}f})"
+
+
+def about_text(volume_ml: float, low: float | None = None, high: float | None = None) -> str:
+    """The same in a sentence: "about 88 ml (75 to 110)", "under 1 ml"."""
+    said = volume_text(volume_ml, low, high)
+    return said if volume_ml < 1 else f"about {said}"
+
+
+def _below(end: float, digits: int, said: float) -> float:
+    """The lower end of a range, rounded, and down where it would else lie above the volume."""
+    rounded = round(end, digits)
+    return rounded if rounded <= said else math.floor(min(end, said) * 10**digits) / 10**digits
+
+
+def _above(end: float, digits: int, said: float) -> float:
+    """The upper end of a range, rounded, and up where it would else lie below the volume."""
+    rounded = round(end, digits)
+    return rounded if rounded >= said else math.ceil(max(end, said) * 10**digits) / 10**digits
+
+
+class Band(StrEnum):
+    """What a probability means, as the model's own evaluation supports it (`inference.models.operating.band_of`)."""
+
+    LOW = "low"
+    INDETERMINATE = "indeterminate"
+    HIGH = "high"
+
+
+class Side(StrEnum):
+    """On which of the patient's sides something lies."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    BOTH = "both"
+    MIDLINE = "midline"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a finding lies; `region` is one of the question's own words, empty where geometry supports none."""
+
+    side: Side
+    region: str = ""
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        return place_text(self.side, self.region)
+
+
+def place_text(side: str, region: str) -> str:
+    """A side and a region in words: "left, extra-axial"; empty where neither is told."""
+    said = {Side.BOTH.value: "on both sides", Side.MIDLINE.value: "in the midline"}.get(side, side)
+    return ", ".join(each for each in (said, region) if each)
 
 
 class NotAnalysable(Exception):
@@ -50,7 +115,9 @@ class Measurement:
 class Finding:
     """One thing that was looked for.
 
-    `mask` is bool (slice, row, column) on the source stack's own grid, or None where nothing was found.
+    `mask` is bool (slice, row, column) on the source stack's own grid, or None where nothing was found. A
+    `differential` finding is one of the kinds that another finding may be of: it is never stated as present, has no
+    mask, and its probability is that of this kind, given that there is something.
     """
 
     name: str
@@ -58,6 +125,8 @@ class Finding:
     present: bool
     mask: NDArray[np.bool_] | None = None
     measurements: tuple[Measurement, ...] = ()
+    place: Place | None = None
+    differential: bool = False
 
     @property
     def volume_ml(self) -> float:
@@ -82,6 +151,11 @@ class Finding:
         """The volume in words, with its range where it has one."""
         return volume_text(self.volume_ml, *(self.volume_range_ml or ()))
 
+    @property
+    def about_text(self) -> str:
+        """The volume in a sentence."""
+        return about_text(self.volume_ml, *(self.volume_range_ml or ()))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
@@ -89,7 +163,8 @@ class Result:
 
     `probability` and each of `slice_probabilities` (one per slice of the stack, in its order) are in 0..1;
     `suspected` is `probability >= threshold`. `key_slices` are indices into the stack, the most telling first.
-    `incomplete` says in a sentence what is missing where the images show only a part.
+    `incomplete` says in a sentence what is missing where the images show only a part. `band` is what the probability
+    means; None where nobody has asked the model's card.
     """
 
     question: str
@@ -103,3 +178,4 @@ class Result:
     key_slices: tuple[int, ...]
     warnings: tuple[str, ...] = ()
     incomplete: str = ""
+    band: Band | None = None

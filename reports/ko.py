@@ -23,7 +23,7 @@ def build_ko(prepared: Prepared) -> Dataset | None:
         document_title=codes.OF_INTEREST,
         referenced_objects=selected,
         observer_device_context=observer_context(who, options),
-        description=f"{words.with_disclaimer(words.headline(prepared.result))}. {words.RESEARCH}",
+        description=f"{words.with_disclaimer(words.summary(prepared.result))}. {words.RESEARCH}",
     )
     if prepared.multiframe:
         _name_frames(content[0], [prepared.stack.frames[i] for i in keys])

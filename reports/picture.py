@@ -126,15 +126,20 @@ def _largest_font(draw: ImageDraw.ImageDraw, line: str, width: int, height: int)
 
 def _draw_column(draw: ImageDraw.ImageDraw, page: Page) -> None:
     """Legend, then what the flag rests on, then what to know about it."""
-    width, top, pitch = WIDTH - _COLUMN - 12, _BANNER + 16, 88 if len(page.legend) <= 3 else 76
+    width, top, few = WIDTH - _COLUMN - 12, _BANNER + 16, len(page.legend) <= 3
     for finding in page.legend:
         colour = page.vocabulary.terms[finding.name].colour
         draw.rectangle([(_COLUMN, top + 3), (_COLUMN + 28, top + 31)], fill=colour)
-        name = finding.name.capitalize()
-        draw.text((_COLUMN + 40, top), name, font=_font(30), fill=_WHITE, stroke_width=1)
-        size = min(34, _largest_font(draw, finding.volume_text, width - 40, pitch))
+        name = page.vocabulary.noun if finding.name == page.vocabulary.whole else finding.name
+        draw.text((_COLUMN + 40, top), name.capitalize(), font=_font(30), fill=_WHITE, stroke_width=1)
+        size = min(34, _largest_font(draw, finding.volume_text, width - 40, 88))
         draw.text((_COLUMN + 40, top + 34), finding.volume_text, font=_font(size), fill=colour)
-        top += pitch
+        top += 76
+        if finding.place and few:
+            size = min(26, _largest_font(draw, finding.place.text, width - 40, 88))
+            draw.text((_COLUMN + 40, top), finding.place.text, font=_font(size), fill=_WHITE)
+            top += 34
+        top += 12 if few else 0
     top = _write(draw, (_COLUMN, top), words.volume_note(page.legend), 20, _SOFT, (width, 80))
     top = _write(draw, (_COLUMN, top + 4), page.facts, 27, _WHITE, (width, 160)) + 14
     _write(draw, (_COLUMN, top), page.warnings, 24, _WARNING, (width, HEIGHT - _FOOTER - top - 4))

@@ -27,7 +27,7 @@ def build_sc(prepared: Prepared) -> Dataset:
     who = prepared.who(Kind.SC)
     shown = shown_slices(prepared.result, prepared.stack)
     pixels = picture.draw_page(_page(prepared, who, shown))
-    made = _capture(pixels, prepared.sources[0], who, prepared.options, words.headline(prepared.result))
+    made = _capture(pixels, prepared.sources[0], who, prepared.options, words.summary(prepared.result))
     made.SourceImageSequence = _references(prepared, shown)
     return made
 
@@ -68,8 +68,8 @@ def _page(prepared: Prepared, who: Identity, shown: Sequence[int]) -> picture.Pa
         vocabulary=prepared.vocabulary,
         facts=(
             *(["No region is outlined."] if not findings else []),
-            f"Probability {result.probability:.2f}",
-            f"Threshold {result.threshold:.2f}",
+            *words.differential(result),
+            *words.chance(result),
         ),
         warnings=(
             *words.change(context.growth, prepared.vocabulary),

@@ -2,7 +2,8 @@
 
 One group (TID 1501) says whether what was looked for is suspected or absent, how probable it is, and all of it
 once more in plain words; one group (TID 1411) per type found carries the volume, with how far 95 % of true ones lie
-above and below it (TID 310, CID 225) where that was measured, and points at its segment.
+above and below it (TID 310, CID 225) where that was measured, and points at its segment. Where types are not stated,
+one such group is of all together, with its side, and each type has a group (TID 1501): its probability, undetermined.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from inference.findings import Finding
+from inference.findings import Finding, Result, Side
 from reports import codes, words
 from reports.context import Kind, Replaced, ReportContext
 from reports.earlier import difference, earlier_evidence, earlier_groups
@@ -21,7 +22,14 @@ from reports.observer import observer_context
 from reports.patient import finish
 from reports.prepared import Prepared
 from reports.seg import tracking_uid
+from reports.vocabulary.terms import Vocabulary
 
+SIDES = {
+    Side.LEFT: codes.LEFT,
+    Side.RIGHT: codes.RIGHT,
+    Side.BOTH: codes.BILATERAL,
+    Side.MIDLINE: codes.MIDLINE,
+}
 HAS_PROPERTIES = sr.RelationshipTypeValues.HAS_PROPERTIES
 
 
@@ -52,6 +60,7 @@ def _report(prepared: Prepared, who: Identity, seg: Dataset | None) -> sr.Measur
             _type_group(finding, number, seg, seg_who, prepared, algorithm)
             for number, finding in enumerate(prepared.segmented, start=1)
         ]
+    groups += [_possible_group(each, prepared, who, algorithm) for each in possible(prepared.result)]
     groups += earlier_groups(prepared.context, who, algorithm)
     return sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer_context(who, prepared.options)),
@@ -118,7 +127,7 @@ def _type_group(
         ),
         finding_type=term.code,
         algorithm_id=algorithm,
-        finding_sites=[sr.FindingSite(term.site)],
+        finding_sites=[_site(finding, prepared.vocabulary)],
         measurements=[
             _volume(finding),
             sr.Measurement(codes.PROBABILITY, round(finding.probability, 4), codes.NO_UNITS),
@@ -128,6 +137,36 @@ def _type_group(
             *difference(prepared.context, finding.name),
         ],
     )
+
+
+def possible(result: Result) -> list[Finding]:
+    """The kinds that a suspected finding may be of, where none is stated."""
+    return [each for each in result.findings if each.differential] if result.suspected else []
+
+
+def _possible_group(
+    finding: Finding, prepared: Prepared, who: Identity, algorithm: sr.AlgorithmIdentification
+) -> sr.MeasurementsAndQualitativeEvaluations:
+    """One type of a differential: how probable it is, and that nothing is stated of it."""
+    term = prepared.vocabulary.terms[finding.name]
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=hashed_uid("finding", who.sop_uid, "possible", finding.name), identifier=f"Possible: {term.title}"
+        ),
+        finding_type=term.code,
+        algorithm_id=algorithm,
+        finding_sites=[sr.FindingSite(term.site)],
+        measurements=[sr.Measurement(codes.PROBABILITY, round(finding.probability, 4), codes.NO_UNITS)],
+        qualitative_evaluations=[sr.QualitativeEvaluation(term.code, codes.UNDETERMINED)],
+    )
+
+
+def _site(finding: Finding, vocabulary: Vocabulary) -> sr.FindingSite:
+    """Where a finding lies; the site of its kind where geometry tells no region."""
+    site = vocabulary.terms[finding.name].site
+    if finding.place is None:
+        return sr.FindingSite(site)
+    return sr.FindingSite(vocabulary.sites.get(finding.place.region, site), laterality=SIDES[finding.place.side])
 
 
 def _volume(finding: Finding) -> sr.Measurement:

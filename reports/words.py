@@ -7,6 +7,7 @@ from inference.change import Growth
 from inference.findings import VOLUME_RANGE, Finding, Result
 from reports.change import phrase, sentences
 from reports.context import Kind, Replaced
+from reports.differential import NOT_TOLD, most_likely
 from reports.identity import Identity, plain
 from reports.vocabulary.terms import Vocabulary, vocabulary_of
 
@@ -36,13 +37,42 @@ def with_disclaimer(line: str) -> str:
     return f"{line} - {NOT_DIAGNOSTIC}"
 
 
-def finding_line(finding: Finding, vocabulary: Vocabulary) -> str:
-    """One finding in words."""
+def summary(result: Result) -> str:
+    """The headline, with volume and place where all that was found is told as a whole."""
+    whole = stated_whole(result)
+    return headline(result) + (size_and_place(whole) if whole else "")
+
+
+def stated_whole(result: Result) -> Finding | None:
+    """What stands for all that was found, where its kinds are not stated; None where they are, or nothing was found."""
+    if not any(each.differential for each in result.findings):
+        return None
+    return next((each for each in result.findings if each.present), None)
+
+
+def size_and_place(finding: Finding) -> str:
+    """ ", about 88 ml (75 to 110), right, extra-axial", as far as it is known."""
+    size = finding.about_text if finding.mask is not None and finding.mask.any() else ""
+    place = finding.place.text if finding.place else ""
+    return "".join(f", {each}" for each in (size, place) if each)
+
+
+def finding_line(finding: Finding, vocabulary: Vocabulary, suspected: bool) -> str:
+    """One finding in words; a differential of what is suspected is possible, never more."""
     title = vocabulary.terms[finding.name].title
+    if finding.differential and suspected:
+        return f"{title}: possible ({finding.probability:.2f})."
     if not finding.present:
         return f"{title}: not suspected (probability {finding.probability:.2f})."
-    size = f", about {finding.volume_text}" if finding.mask is not None and finding.mask.any() else ""
-    return f"{title}: suspected (probability {finding.probability:.2f}){size}."
+    return f"{title}: suspected (probability {finding.probability:.2f}){size_and_place(finding)}."
+
+
+def differential(result: Result) -> tuple[str, ...]:
+    """What the finding is most likely of, where its kinds are not stated."""
+    if stated_whole(result) is None:
+        return ()
+    likely = most_likely([each for each in result.findings if each.differential], vocabulary_of(result.question))
+    return (f"{likely[0].upper()}{likely[1:]}.",) if likely else ()
 
 
 def volume_note(findings: Sequence[Finding]) -> tuple[str, ...]:
@@ -51,8 +81,16 @@ def volume_note(findings: Sequence[Finding]) -> tuple[str, ...]:
 
 
 def basis(result: Result) -> str:
-    """What the flag rests on."""
-    return f"Probability {result.probability:.2f}, threshold {result.threshold:.2f}"
+    """What the flag rests on: the band, and the number beside it."""
+    said = f"{result.band} ({result.probability:.2f})" if result.band else f"{result.probability:.2f}"
+    return f"Probability {said}, threshold {result.threshold:.2f}"
+
+
+def chance(result: Result) -> tuple[str, ...]:
+    """The same at a glance: the band alone, which says more than the number; both numbers where there is none."""
+    if result.band:
+        return (f"Probability {result.band}",)
+    return f"Probability {result.probability:.2f}", f"Threshold {result.threshold:.2f}"
 
 
 def model(who: Identity) -> str:
@@ -91,9 +129,11 @@ def account(
     """The whole result in sentences, for readers that show a report as text."""
     earlier, vocabulary = replacement(replaces, who), vocabulary_of(result.question)
     return (
-        f"{with_disclaimer(headline(result))}.",
+        f"{with_disclaimer(summary(result))}.",
         f"{basis(result)}.",
-        *(finding_line(each, vocabulary) for each in result.findings),
+        *(finding_line(each, vocabulary, result.suspected) for each in result.findings if not each.differential),
+        *(f"{each} {NOT_TOLD}" for each in differential(result)),
+        *(finding_line(each, vocabulary, result.suspected) for each in result.findings if each.differential),
         *volume_note(result.findings),
         *(plain(f"Note: {each}") for each in result.warnings),
         *([f"{earlier}."] if earlier else []),

@@ -4,6 +4,7 @@ import datetime
 import hashlib
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from inference.engines.local import Engine
 from inference.errors import DeviceError, ModelError
 from inference.models.card import ModelCard, load_card
 from inference.pipelines.base import Given
+from inference.pipelines.haemorrhage.decisions import decisions_of
 from inference.pipelines.haemorrhage.folds import folds_path, load_folds
 from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
 from inference.training.datasets.base import Dataset, DatasetError
@@ -29,7 +31,7 @@ def analyst_for(dataset: Dataset, card: ModelCard, device: torch.device) -> Anal
     """
     if folds_path(card).exists() and dataset.name in load_folds(card).datasets:
         return Unseen(card, device).analyst(dataset)
-    pipeline = HaemorrhagePipeline(device, card)
+    pipeline = HaemorrhagePipeline(device, card, decisions=replace(decisions_of(card), tells_types=True))
     return Analyst(
         answer=lambda study: pipeline.run(Given(study.stack)),
         slice_threshold=lambda entry: pipeline.decisions.slice_threshold,

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from inference.models.card import Figure, OperatingPoint
-from inference.models.operating import predict
+from inference.findings import Band
+from inference.models.card import Figure, ModelCard, OperatingPoint, load_card
+from inference.models.operating import band_of, predict
 
 POINT = OperatingPoint(0.9, 0.3, Figure("sensitivity", 0.9, 0.8, 0.95), Figure("specificity", 0.8, 0.7, 0.9))
 
@@ -29,3 +30,48 @@ def test_predictive_values_at_the_ends() -> None:
     for wrong in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match=r"0\.\.1"):
             predict(POINT, wrong)
+
+
+def point(threshold: float, sensitivity: float, specificity: float) -> OperatingPoint:
+    """A point of which only this matters."""
+    named = (Figure("sensitivity", sensitivity, 0, 1), Figure("specificity", specificity, 0, 1))
+    return OperatingPoint(sensitivity, threshold, *named)
+
+
+def card_with(*points: OperatingPoint) -> ModelCard:
+    return replace(load_card("haemorrhage"), operating_points=points)
+
+
+def bands(card: ModelCard, threshold: float, *probabilities: float) -> list[str]:
+    return [band_of(card, probability, threshold).value for probability in probabilities]
+
+
+def test_the_shipped_card_s_bands() -> None:
+    """A positive ratio of 10 is reached at 0.3389, a negative one of 0.2 up to the card's own threshold."""
+    card = load_card("haemorrhage")
+    assert bands(card, card.threshold, 0.0, 0.18, 0.287, 0.2874, 0.33, 0.3389, 1.0) == [
+        *("low", "low", "low"),
+        *("indeterminate", "indeterminate"),
+        *("high", "high"),
+    ]
+
+
+def test_what_is_suspected_is_never_low_and_what_is_not_never_high() -> None:
+    """Whatever point the site has chosen."""
+    card = load_card("haemorrhage")
+    assert bands(card, 0.1570, 0.15, 0.157, 0.2, 0.3389) == ["low", "indeterminate", "indeterminate", "high"]
+    assert bands(card, 0.60, 0.2, 0.3, 0.59, 0.60) == ["low", "indeterminate", "indeterminate", "high"]
+
+
+def test_bands_follow_likelihood_ratios() -> None:
+    both = card_with(point(0.2, 0.99, 0.6), point(0.5, 0.9, 0.8), point(0.8, 0.5, 0.96))
+    assert bands(both, 0.5, 0.19, 0.49, 0.5, 0.79, 0.8) == ["low", "low", *["indeterminate"] * 2, "high"]
+    weak = card_with(point(0.3, 0.7, 0.6), point(0.6, 0.5, 0.8))
+    assert bands(weak, 0.3, 0.29, 0.3, 0.99) == ["low", "indeterminate", "indeterminate"], "never high"
+    perfect = card_with(point(0.4, 0.9, 1.0), point(0.9, 0.0, 1.0), point(0.1, 1.0, 0.0))
+    assert bands(perfect, 0.4, 0.39, 0.4) == ["low", "high"]
+
+
+def test_a_card_without_points_says_which_side_of_the_threshold() -> None:
+    assert bands(card_with(), 0.5, 0.0, 0.49, 0.5, 1.0) == ["low", "low", "indeterminate", "indeterminate"]
+    assert set(Band) == {"low", "indeterminate", "high"}

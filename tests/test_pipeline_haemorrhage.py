@@ -15,7 +15,7 @@ from inference.pipelines.base import Given
 from inference.pipelines.haemorrhage.answer import key_slices
 from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
 from inference.pipelines.haemorrhage.synthetic_head import SyntheticHead, synthetic_head
-from inference.pipelines.haemorrhage.types import HaemorrhageType
+from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
 from inference.training.datasets.ct_ich import patients, stack_of
 
 KINDS = list(HaemorrhageType)
@@ -40,7 +40,11 @@ def result(engine: Engine, head: SyntheticHead) -> Result:
 
 def check_consistent(result: Result, stack: SliceStack) -> None:
     """What every result promises, whatever it found."""
-    assert [f.name for f in result.findings] == [k.value for k in KINDS]
+    assert [f.name for f in result.findings] == [INTRACRANIAL, *(k.value for k in KINDS)]
+    assert [f.differential for f in result.findings] == [False, *(True for _ in KINDS)]
+    whole, *possible = result.findings
+    assert whole.probability == result.probability
+    assert not result.suspected or sum(f.probability for f in possible) == pytest.approx(1, abs=1e-3)
     assert result.suspected == (result.probability >= result.threshold)
     assert len(result.slice_probabilities) == len(stack.hu)
     assert all(0 <= p <= 1 for p in (result.probability, *result.slice_probabilities))

@@ -133,11 +133,13 @@ def test_rows_have_the_form_that_they_had_before() -> None:
         "received_at": "2026-11-20T12:00:00.123+00:00",
         "waiting_since": "2026-11-20T12:00:00.123+00:00",
         "parts": '[{"question": "haemorrhage", "standing": "positive", "urgency": "HIGH", "version": 2,'
-        ' "probability": 0.5, "findings": [{"name": "subdural", "volume_ml": 31.25}], "raised_by": 1, "reason": "",'
+        ' "probability": 0.5, "findings": [{"name": "subdural", "volume_ml": 31.25, "low_ml": null, "high_ml":'
+        ' null, "side": "", "region": ""}], "raised_by": 1, "reason": "",'
         ' "job_id": 0, "growth": {"earlier_study_uid": "1.1", "earlier_version": 2, "elapsed": "PT5H30M", "earlier_at":'
         ' "2026-11-20T12:00:00.123456Z", "same_model": true, "changes": [{"name": "x", "earlier": {"ml": 1.5, "low_ml":'
         ' 1.0, "high_ml": 2.0, "repeat_sd": null}, "later": {"ml": 9.0, "low_ml": null, "high_ml": null, "repeat_sd":'
-        ' null}, "whole": false, "notable": false, "grown": true}]}, "growth_lowered": false, "incomplete": ""}]',
+        ' null}, "whole": false, "notable": false, "grown": true}]}, "growth_lowered": false, "incomplete": "",'
+        ' "band": "", "kinds": []}]',
         "flagged_at": None,
         "acknowledged_at": None,
         "version": 0,
@@ -152,7 +154,8 @@ def test_rows_have_the_form_that_they_had_before() -> None:
     row = as_row(analysis)
     assert (row["findings"], row["warnings"], row["made_at"]) == (
         '[{"name": "subdural", "code": "35486000", "probability": 0.5, "present": true, "volume_ml": 31.25,'
-        ' "low_ml": null, "high_ml": null, "repeat_sd": null}]',
+        ' "low_ml": null, "high_ml": null, "repeat_sd": null, "side": "", "region": "", "differential":'
+        " false}]",
         '["\\u00e9"]',
         "2026-11-20T12:00:00.123456+00:00",
     )

@@ -241,19 +241,28 @@ def test_not_analysed_only_when_configured() -> None:
 
 def test_words_of_volumes_and_replacements() -> None:
     assert [volume_text(each) for each in (0.0, 0.04, 0.31, 7.26, 48.4)] == [
-        "< 0.1 ml",
-        "< 0.1 ml",
-        "0.3 ml",
+        "under 1 ml",
+        "under 1 ml",
+        "under 1 ml",
         "7.3 ml",
         "48 ml",
     ]
     ranges = ((0.04, 0.0248, 0.068), (0.31, 0.19, 0.53), (7.26, 4.5, 12.34), (12.3, 7.63, 20.9), (48.4, 30.0, 82.3))
     assert [volume_text(*each) for each in ranges] == [
-        "< 0.1 ml (0.0 to 0.1)",
-        "0.3 ml (0.2 to 0.5)",
+        "under 1 ml",
+        "under 1 ml",
         "7.3 ml (4 to 12)",
         "12.3 ml (8 to 21)",
         "48 ml (30 to 82)",
+    ]
+    # A range holds the volume however both are rounded, ends included, and what is small is not falsely exact.
+    odd = ((0.04, 0.1, 1.1), (0.9, 0.5, 4.2), (2.54, 2.53, 2.55), (20.4, 20.46, 20.47), (88.5, 88.51, 91.0))
+    assert [volume_text(*each) for each in odd] == [
+        "under 1 ml",
+        "under 1 ml (up to 4)",
+        "2.5 ml (2 to 3)",
+        "20 ml",
+        "88 ml (88 to 91)",
     ]
     context = suspected_context(ct_series())
     assert words.with_disclaimer(words.headline(context.result)) == (

@@ -159,7 +159,7 @@ def test_the_row_says_both_and_the_urgent_one_decides(node: Core, bleeding_head:
     ]
     assert item.urgency is Urgency.HIGH
     said = headlines.headline(item)
-    assert said.startswith("Suspected intracranial haemorrhage: ") and "Skull seen: skull" in said
+    assert said.startswith("Suspected intracranial haemorrhage, about ") and "Skull seen: skull" in said
     (entry,) = worklist_entries(node.settings)
     assert entry.headline == said and len(entry.results) == 8
 

@@ -21,9 +21,11 @@ from dicom_node.tables.worklist import Standing, Tier, WorklistItem
 from dicom_node.web import words
 
 STUDY = "1.2.826.0.1.3680043.10.1502.40"  # .N: tests/databases/README.md
-SAID_OTHERWISE = {  # 0.4.0 said of two equal volumes that a change was not certain
+SAID_OTHERWISE = {  # 0.4.0 said of two equal volumes that a change was not certain, and "< 0.1 ml"
+    8: "Suspected intracranial haemorrhage: epidural 36 ml, subdural 23 ml, intraparenchymal under 1 ml"
+    " (probability 1.00)",
     15: "Suspected intracranial haemorrhage: intraparenchymal 35 ml (probability 1.00); all haemorrhage 35 ml to 35 ml"
-    " (+0.0 ml, +0 %) in 4.0 h, no change seen; an earlier comparison found growth: please look"
+    " (+0.0 ml, +0 %) in 4.0 h, no change seen; an earlier comparison found growth: please look",
 }
 PACKED = Path(__file__).parent / "databases" / "0.4.0.sqlite.gz"
 

@@ -89,7 +89,7 @@ def test_list_in_reading_order_and_in_words(node: Node, client: TestClient) -> N
     assert order == [suspected, overdue, declined, failed, waiting, negative]
     rows = dict(zip(order, map(text_of, page.split("<tr data-key=")[1:]), strict=True))
     assert "Suspected Unread" in rows[suspected]
-    assert "Subdural 31 ml" in rows[suspected] and "probability 0.93" in rows[suspected]
+    assert "Subdural 31 ml" in rows[suspected] and "probability high" in rows[suspected]
     assert "overdue" in rows[overdue] and "overdue" not in rows[negative]
     assert "No haemorrhage suspected" in rows[negative] and "Not a clearance" in rows[negative]
     assert "Not analysed: Contrast was given" in rows[declined] and "No haemorrhage was looked for" in rows[declined]
@@ -107,7 +107,8 @@ def test_study_says_the_range_of_each_volume(node: Node, client: TestClient) -> 
     assert re.search(r"Subdural ?suspected ?0\.93 ?31 ml \(19 to 53\)", page)
     assert page.count(VOLUME_RANGE) == 1, "only the result that has ranges explains them"
     row = text_of(client.get("/").text)
-    assert "Subdural 31 ml" in row and "19 to 53" not in row, "the row stays short"
+    assert "Subdural 31 ml (19 to 53) probability high" in row
+    assert "probability high, 0.93, threshold 0.42" in page and "0.93" not in row, "numbers stand on the study's page"
 
 
 def test_results_from_before_ranges_are_still_read(node: Node, client: TestClient) -> None:

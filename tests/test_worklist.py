@@ -305,7 +305,7 @@ def test_suspected_result_flags_at_once(node: Core) -> None:
     row = answer(node, 1, suspected=True)
     assert (row.urgency, row.state, row.flagged_at, row.version) == (HIGH, UNREAD, NOON, 1)
     assert headline(row) == (
-        "Suspected intracranial haemorrhage: subdural 12.3 ml, subarachnoid 0.4 ml (probability 0.91)"
+        "Suspected intracranial haemorrhage: subdural 12.3 ml, subarachnoid under 1 ml (probability 0.91)"
     )
 
 

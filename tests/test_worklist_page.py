@@ -264,7 +264,7 @@ def test_news_are_told_whatever_the_filter(node: Node, client: TestClient) -> No
 
 def test_negative_and_not_analysed_say_so_in_words(node: Node, client: TestClient) -> None:
     node.analysed(1, suspected=False)
-    assert "No haemorrhage suspected probability 0.06 Not a clearance: read as usual." in text_of(client.get("/").text)
+    assert "No haemorrhage suspected probability low Not a clearance: read as usual." in text_of(client.get("/").text)
     declined(node, 2)
     page = text_of(client.get("/?show=not-analysed").text)
     assert "Not analysed: Contrast was given. No haemorrhage was looked for: read as usual." in page

@@ -199,6 +199,7 @@ def _analysis(
         model_sha256=SHA256,
         warnings=(warning,) if warning else (),
         seconds=3.4,
+        band="high" if suspected else "low",
         made_at=clock.utc_now(),
     )
 

@@ -85,6 +85,7 @@ class SeriesAnswer:
     outputs: tuple[ResultObject, ...]
     seconds: Seconds | None
     model: ModelIdentity | None
+    band: str | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -196,6 +197,7 @@ def answer_of(series: Found, examined: Examined, outputs: tuple[ResultObject, ..
         outputs=outputs,
         seconds=seconds,
         model=result.model,
+        band=result.band,
         warnings=result.warnings,
     )
 

@@ -152,7 +152,9 @@ def answer_line(answer: "SeriesAnswer") -> str:
     """An answer for people."""
     if answer.status != "analysed" or answer.probability is None or answer.seconds is None:
         return f"{answer.series_uid}: not analysed: {answer.reason}"
-    said = headlines.positive_or_negative(answer.question, answer.findings, answer.suspected, answer.probability)
+    said = headlines.positive_or_negative(
+        answer.question, answer.findings, answer.suspected, answer.probability, answer.band or ""
+    )
     notes = "".join(f"\n    Note: {warning}" for warning in answer.warnings)
     return f"{answer.series_uid}: {said}; {answer.seconds.total:.1f} s{notes}"
 

@@ -20,6 +20,7 @@ from dicom_node.tables.worklist import (
     Standing,
     Tier,
     WorklistItem,
+    possible_kinds,
     present_findings,
 )
 from inference.change import Growth
@@ -131,6 +132,8 @@ def with_result(known: Known, before: Part | None, state: ItemState) -> Part:
         incomplete=latest.incomplete,
         growth=known.growth,
         growth_lowered=before is not None and before.grown and not grown and state in UNSEEN,
+        band=latest.band,
+        kinds=possible_kinds(latest.findings) if latest.suspected else (),
     )
 
 

@@ -531,3 +531,11 @@ ALTER TABLE series ADD COLUMN asked_at REAL NOT NULL DEFAULT 0;
 ALTER TABLE analyses ADD COLUMN incomplete TEXT NOT NULL DEFAULT '';
 """,
 )
+
+# 16: what a result's probability means; older results say the number alone
+_migration(
+    "bands",
+    """
+ALTER TABLE analyses ADD COLUMN band TEXT NOT NULL DEFAULT '';
+""",
+)

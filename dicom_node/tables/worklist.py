@@ -66,16 +66,37 @@ class Tier(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PartFinding:
-    """One finding that is present."""
+    """One finding that is present; its range is None, side and region are empty where they are not known."""
 
     name: str
     volume_ml: float
+    low_ml: float | None = None
+    high_ml: float | None = None
+    side: str = ""
+    region: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PartKind:
+    """One kind that what is present may be of; `probability` is that of the kind, given that there is something."""
+
+    name: str
+    probability: float
 
 
 def present_findings(findings: Sequence[FindingRow]) -> tuple[PartFinding, ...]:
     """The findings that are present, the largest first."""
-    found = [PartFinding(each.name, each.volume_ml) for each in findings if each.present]
+    found = [
+        PartFinding(each.name, each.volume_ml, each.low_ml, each.high_ml, each.side, each.region)
+        for each in findings
+        if each.present
+    ]
     return tuple(sorted(found, key=lambda each: -each.volume_ml))
+
+
+def possible_kinds(findings: Sequence[FindingRow]) -> tuple[PartKind, ...]:
+    """The kinds that are not stated but possible, in the question's order."""
+    return tuple(PartKind(each.name, each.probability) for each in findings if each.differential)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +106,8 @@ class Part:
     `version` is the number of the result that speaks (0: none), `raised_by` that of the earlier one which suspected.
     `reason` says why there is no result, `job_id` which analysis failed. `growth` is the change since the patient's
     last scan; `growth_lowered` that an earlier comparison found growth and this one does not. `incomplete` says what is
-    missing where the result was made of a part.
+    missing where the result was made of a part. `band` is where the probability lies, empty of an older result; `kinds`
+    is the differential of what is present.
     """
 
     question: str
@@ -100,6 +122,8 @@ class Part:
     growth: Growth | None = None
     growth_lowered: bool = False
     incomplete: str = ""
+    band: str = ""
+    kinds: tuple[PartKind, ...] = ()
 
     @property
     def has_result(self) -> bool:

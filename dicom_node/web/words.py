@@ -11,9 +11,10 @@ from dicom_node.derived.priors import Prior
 from dicom_node.derived.same_patient import Obstacle
 from dicom_node.entities import Choice, Contradiction, Decision, FindingRow, ItemState, Patient, Study, Urgency
 from dicom_node.tables.views.overview import WorklistRow
-from dicom_node.tables.worklist import Standing, WorklistItem
-from inference.findings import VOLUME_RANGE, volume_text
+from dicom_node.tables.worklist import Standing, WorklistItem, possible_kinds
+from inference.findings import VOLUME_RANGE, place_text, volume_text
 from reports.change import elapsed_text
+from reports.differential import NOT_TOLD, most_likely
 from reports.vocabulary.terms import vocabulary_of
 
 
@@ -216,6 +217,17 @@ def choice_reason(choice: Choice) -> str:
     return choice.reason
 
 
+def likely(findings: Sequence[FindingRow], question: str) -> str:
+    """Which kinds a finding is most likely of, where none is stated; empty where they are."""
+    said = most_likely(possible_kinds(findings), vocabulary_of(question))
+    return f"{said[0].upper()}{said[1:]}. {NOT_TOLD}" if said else ""
+
+
+def place(finding: FindingRow) -> str:
+    """Where a finding lies; empty where nothing is known."""
+    return place_text(finding.side, finding.region)
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "sign": sign,
     "lines": headlines.lines,
@@ -238,4 +250,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "clock_time": clock_time,
     "volume": volume,
     "volume_note": volume_note,
+    "likely": likely,
+    "place": place,
 }

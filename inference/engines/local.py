@@ -16,6 +16,7 @@ from inference.errors import DeviceError, ModelError
 from inference.findings import ModelIdentity, Result
 from inference.input.set_aside import say_set_aside
 from inference.models.card import ModelCard, study_threshold
+from inference.models.operating import band_of
 from inference.pipelines.base import Given, Pipeline, Question
 from inference.pipelines.registry import QUESTIONS, load_pipeline, question_of_card, shipped_card
 
@@ -62,9 +63,11 @@ class Engine:
 
         UnknownPipelineError, ModelError, or NotAnalysable from the pipeline.
         """
-        result = self._pipeline(pipeline_name).run(given)
+        loaded = self._held(pipeline_name)
+        result = loaded.pipeline.run(given)
         warnings = (*say_set_aside(given.stack.set_aside), *result.warnings)
-        return replace(result, pipeline=pipeline_name, warnings=warnings)
+        band = band_of(loaded.card, result.probability, result.threshold)
+        return replace(result, pipeline=pipeline_name, warnings=warnings, band=band)
 
     def question(self, pipeline_name: str) -> Question:
         """The question that the pipeline answers: it says what the pipeline must be given."""
@@ -80,13 +83,16 @@ class Engine:
             self._pipeline(name)
 
     def _pipeline(self, name: str) -> Pipeline[Any]:
+        return self._held(name).pipeline
+
+    def _held(self, name: str) -> Loaded:
         card = self._models(name)
         with self._loading:
             held = self._loaded.get(name)
             if held is None or held.card != card:
                 self._loaded.pop(name, None)  # never the old one in its place, and never both in memory
                 held = self._loaded[name] = Loaded(card, self._load(name, card))
-            return held.pipeline
+            return held
 
     def _load(self, name: str, card: ModelCard) -> Pipeline[Any]:
         threshold = study_threshold(card, self._sensitivity)

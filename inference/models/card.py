@@ -19,6 +19,8 @@ from inference.errors import ModelError
 from inference.findings import ModelIdentity
 
 OWN = "haemorrhage"  # the question of a card that names none: cards before 0.5 did not
+TYPES_EXACT_NEEDED = 0.8
+SMALLEST_ML = 1.0  # the smallest drawn volume whose error is measured
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -44,8 +46,28 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True)
 class VolumeError:
-    """95 % of true volumes lie between `low` and `high` times the drawn one; measured on so many simulated heads."""
+    """95 % of true volumes lie between `low` and `high` times the drawn one; measured on so many simulated heads.
 
+    `sizes`, the smallest first, say it of drawn volumes of their own size. Nothing is said of less than SMALLEST_ML.
+    """
+
+    heads: int
+    low: float
+    high: float
+    sizes: tuple["SizeError", ...] = ()
+
+    def factors(self, drawn_ml: float) -> tuple[float, float] | None:
+        """`low` and `high` of this size, or of all sizes where none is told apart; None where nothing was measured."""
+        if drawn_ml < SMALLEST_ML:
+            return None
+        return next(((each.low, each.high) for each in self.sizes if drawn_ml < each.below_ml), (self.low, self.high))
+
+
+@dataclass(frozen=True, slots=True)
+class SizeError:
+    """The volume error of drawn volumes below `below_ml` and not below the size before; inf: no bound."""
+
+    below_ml: float
     heads: int
     low: float
     high: float
@@ -68,8 +90,9 @@ class ModelCard:
     """What a card says.
 
     `question` is what the model answers, `kind` whose networks these are: the question's own, by its name, or a foreign
-    format. From `threshold` on a study is suspected. `tables` is the whole card as it was read; `place` is the card's
-    own file.
+    format. From `threshold` on a study is suspected. `types_exact` is the share of flagged patients with the finding
+    whose set of types the model names exactly, None where nobody has measured it. `tables` is the whole card as it was
+    read; `place` is the card's own file.
     """
 
     identity: ModelIdentity
@@ -90,7 +113,13 @@ class ModelCard:
     operating_points: tuple[OperatingPoint, ...] = ()
     volume_error: VolumeError | None = None
     volume_repeat: tuple[VolumeRepeat, ...] = ()
+    types_exact: float | None = None
     tables: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def tells_types(self) -> bool:
+        """Whether the model names types well enough to state them."""
+        return self.types_exact is not None and self.types_exact >= TYPES_EXACT_NEEDED
 
 
 class _Table(BaseModel):
@@ -115,7 +144,7 @@ class _Point(_Table):
     specificity: _Interval
 
 
-class _VolumeError(_Table):
+class _Factors(_Table):
     heads: Annotated[int, Field(ge=1)]
     low: Annotated[float, Field(gt=0)]
     high: Annotated[float, Field(allow_inf_nan=False)]
@@ -125,6 +154,25 @@ class _VolumeError(_Table):
         if self.low > self.high:
             raise ValueError(f"volume_error is no range of factors: {self.low:g} to {self.high:g}")
         return self
+
+
+class _SizeError(_Factors):
+    below_ml: Annotated[float, Field(gt=0)] = math.inf
+
+
+class _VolumeError(_Factors):
+    sizes: tuple[_SizeError, ...] = ()
+
+    @model_validator(mode="after")
+    def _sizes_ascend(self) -> Self:
+        bounds = [each.below_ml for each in self.sizes]
+        if bounds != sorted(set(bounds)):
+            raise ValueError("the sizes of volume_error do not ascend by below_ml")
+        return self
+
+    def told(self) -> VolumeError:
+        sizes = tuple(SizeError(each.below_ml, each.heads, each.low, each.high) for each in self.sizes)
+        return VolumeError(self.heads, self.low, self.high, sizes)
 
 
 class _VolumeRepeat(_Table):
@@ -161,6 +209,7 @@ class _Card(_Table):
     operating_points: tuple[_Point, ...] = ()
     volume_error: _VolumeError | None = None
     volume_repeat: tuple[_VolumeRepeat, ...] = ()
+    types_exact: Share | None = None
 
 
 def load_card(source: str | Path) -> ModelCard:
@@ -195,8 +244,9 @@ def _model_card(card: _Card, tables: Mapping[str, Any], folder: Traversable, pla
             )
             for each in card.operating_points
         ),
-        volume_error=VolumeError(error.heads, error.low, error.high) if error else None,
+        volume_error=error.told() if error else None,
         volume_repeat=tuple(VolumeRepeat(each.from_ml, each.pairs, each.log_sd) for each in repeats),
+        types_exact=card.types_exact,
         tables=tables,
         **card.words.model_dump(),
     )

@@ -1,4 +1,4 @@
-"""What an operating point means in a house: predictive values at its own prevalence, by Bayes' theorem.
+"""What an operating point means in a house (predictive values, by Bayes' theorem), and the band of a probability.
 
 Intervals come from the corners: both sensitivity and specificity at their lower, then at their upper ends.
 """
@@ -6,7 +6,12 @@ Intervals come from the corners: both sensitivity and specificity at their lower
 import math
 from dataclasses import dataclass
 
-from inference.models.card import Figure, OperatingPoint
+from inference.findings import Band
+from inference.models.card import Figure, ModelCard, OperatingPoint
+
+# A flag that is raised so many times as often in studies with the finding as in others changes what is thought of a
+# study by much, and so does the lack of one that is this rare (Jaeschke et al., JAMA 1994;271:703).
+RAISES, LOWERS = 10.0, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,35 @@ def predict(point: OperatingPoint, prevalence: float) -> Prediction:
         ppv=Figure("ppv", ppv, ppv_low, ppv_high),
         npv=Figure("npv", npv, npv_low, npv_high),
     )
+
+
+def band_of(card: ModelCard, probability: float, threshold: float) -> Band:
+    """What a probability means, by the likelihood ratios that were measured at the card's operating points.
+
+    High from the lowest point on whose positive ratio is RAISES or more; low below the highest point whose negative
+    ratio is LOWERS or less; indeterminate between. What is suspected (from `threshold` on) is never low, what is not is
+    never high. A card without such points says low below the threshold and indeterminate from it on.
+    """
+    points = card.operating_points
+    high = min((each.threshold for each in points if _positive_ratio(each) >= RAISES), default=math.inf)
+    low = max((each.threshold for each in points if _negative_ratio(each) <= LOWERS), default=threshold)
+    if probability >= max(high, threshold):
+        return Band.HIGH
+    return Band.LOW if probability < min(low, threshold) else Band.INDETERMINATE
+
+
+def _positive_ratio(point: OperatingPoint) -> float:
+    """How much oftener studies with the finding are flagged than others."""
+    false_alarms = 1 - point.specificity.value
+    if false_alarms > 0:
+        return point.sensitivity.value / false_alarms
+    return math.inf if point.sensitivity.value > 0 else 0.0
+
+
+def _negative_ratio(point: OperatingPoint) -> float:
+    """How much rarer studies with the finding are not flagged than others."""
+    specificity = point.specificity.value
+    return (1 - point.sensitivity.value) / specificity if specificity > 0 else math.inf
 
 
 def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float, float]:

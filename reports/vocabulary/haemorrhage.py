@@ -7,9 +7,10 @@ on grey, and apart for readers who see red and green alike (after Okabe and Ito,
 from pydicom.sr.coding import Code
 
 from inference.pipelines.haemorrhage.growth import GROWTH_ML, GROWTH_PERCENT, PERCENT_FROM_ML
+from inference.pipelines.haemorrhage.regions import DEEP, EXTRA_AXIAL
 from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
 from reports import codes
-from reports.vocabulary.terms import Term, Vocabulary
+from reports.vocabulary.terms import Alike, Term, Vocabulary
 
 HAEMORRHAGE = Code("50960005", "SCT", "Hemorrhage")
 MENINGES = Code("1231004", "SCT", "Meninges")
@@ -36,7 +37,7 @@ TERMS = {
     ),
     INTRACRANIAL: Term(
         INTRACRANIAL_HAEMORRHAGE, codes.BRAIN, (255, 128, 128), "ICH", "Intracranial haemorrhage"
-    ),  # of a model that tells no types
+    ),  # of a model that tells no types, or not well enough to state them
 }
 
 VOCABULARY = Vocabulary(
@@ -59,4 +60,6 @@ VOCABULARY = Vocabulary(
     property_type=HAEMORRHAGE,
     region=codes.BRAIN,
     procedure=codes.CT_OF_HEAD,
+    alike=Alike((HaemorrhageType.EPIDURAL.value, HaemorrhageType.SUBDURAL.value), "extra-axial"),
+    sites={EXTRA_AXIAL: MENINGES, DEEP: codes.BRAIN},
 )

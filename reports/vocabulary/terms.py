@@ -5,7 +5,7 @@ vocabulary of the result's question, and knows no disease.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 
@@ -27,6 +27,19 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
+class Alike:
+    """Two kinds that are hard to tell apart, and what both are: "extra-axial"."""
+
+    names: tuple[str, str]
+    both: str
+
+    @property
+    def words(self) -> str:
+        """E.g. "extra-axial: epidural or subdural"."""
+        return f"{self.both}: {' or '.join(self.names)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Vocabulary:
     """How a question and its answers are said.
 
@@ -35,6 +48,8 @@ class Vocabulary:
     picture. `whole` names the finding that stands for all of them together, `types` those that a reader may choose
     from. `growth` is the sentence that says what growth means, of `{what}`; `all_together` names all findings in a
     comparison. `category`, `property_type` and `region` are those of segments, `procedure` what was reported on.
+    `alike` are the types that are told together where the margin is thin; `sites` are the codes of the regions that
+    places name.
     """
 
     question: str
@@ -53,6 +68,8 @@ class Vocabulary:
     property_type: Code
     region: Code
     procedure: Code
+    alike: Alike | None = None
+    sites: Mapping[str, Code] = field(default_factory=dict)
 
     @property
     def target(self) -> Term:

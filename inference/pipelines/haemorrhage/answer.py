@@ -18,12 +18,14 @@ from inference.input.stack import SliceStack
 from inference.models.card import ModelCard
 from inference.pipelines.haemorrhage.decisions import Decisions
 from inference.pipelines.haemorrhage.head_grid import GRID_MM, HeadGrid, labels_to_source, to_grid
+from inference.pipelines.haemorrhage.place import place_of
 from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
 
 KEY_SLICES = 4
 MINORITY = 0.25
 FEWEST_PLANES = 8
 CUT_SHARE, LOW_SHARE = 0.35, 0.8
+LARGEST_SHARE = 1 / 3  # of the intracranial space: hardly anybody with more is scanned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,37 +114,93 @@ def _kinds(reading: Reading, decide: Decisions, probability: float) -> list[_Kin
     ]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawing:
+    """Labels, 0 or the place of a kind plus one, on the head grid and on the source's own voxels."""
+
+    on_grid: NDArray[np.uint8]
+    on_source: NDArray[np.uint8]
+
+
 def _findings(
     reading: Reading, grid: HeadGrid, card: ModelCard, decide: Decisions, probability: float, stack: SliceStack
 ) -> tuple[Finding, ...]:
-    """One finding for each kind; drawn where the study is suspected and the network outlines."""
+    """One finding for each kind; where types are not told, all blood together and the kinds as its differential."""
     kinds = _kinds(reading, decide, probability)
-    if probability < decide.study_threshold:
+    suspected = probability >= decide.study_threshold
+    drawing = (
+        _draw(reading.voxels.numpy(), reading, kinds, grid, decide)
+        if suspected and reading.voxels is not None
+        else None
+    )
+    if decide.tells_types or reading.kinds == (INTRACRANIAL,):
+        return _stated(kinds, suspected, drawing, _Measure(card, grid, stack))
+    whole = Finding(INTRACRANIAL, probability, present=suspected)
+    if drawing is not None and drawing.on_source.any():
+        whole = _Measure(card, grid, stack).drawn(INTRACRANIAL, probability, drawing.on_grid > 0, drawing.on_source > 0)
+    chances = _shares(reading, drawing) or [kind.probability for kind in kinds]
+    possible = (
+        Finding(kind.name, chance, present=False, differential=True)
+        for kind, chance in zip(kinds, chances, strict=True)
+    )
+    return (whole, *possible)
+
+
+def _stated(
+    kinds: Sequence[_Kind], suspected: bool, drawing: _Drawing | None, measure: "_Measure"
+) -> tuple[Finding, ...]:
+    """The kinds as findings; drawn where the study is suspected and the network outlines."""
+    if not suspected:
         return tuple(Finding(kind.name, kind.probability, present=False) for kind in kinds)
-    if reading.voxels is None:
+    if drawing is None:
         return tuple(Finding(kind.name, kind.probability, present=kind.probable) for kind in kinds)
-    labels = _labels(reading.voxels.numpy(), reading, kinds, grid, decide)
-    if not labels.any():
+    if not drawing.on_source.any():
         likeliest = max(kinds, key=lambda kind: kind.probability)
         return tuple(Finding(kind.name, kind.probability, present=kind is likeliest) for kind in kinds)
-    return tuple(_drawn(kind, labels == number, card, stack) for number, kind in enumerate(kinds, start=1))
+    return tuple(
+        measure.drawn(kind.name, kind.probability, drawing.on_grid == number, drawing.on_source == number)
+        for number, kind in enumerate(kinds, start=1)
+    )
 
 
-def _drawn(kind: _Kind, mask: NDArray[np.bool_], card: ModelCard, stack: SliceStack) -> Finding:
-    """One kind's finding; its mask and volume on the source's own voxels."""
-    if not mask.any():
-        return Finding(kind.name, kind.probability, present=False)
-    per_voxel = stack.pixel_spacing[0] * stack.pixel_spacing[1] * stack.extents_mm / 1000
-    volume = float((mask.sum((1, 2)) * per_voxel).sum())
-    return Finding(kind.name, kind.probability, True, mask, (_volume(volume, card),))
+def _shares(reading: Reading, drawing: _Drawing | None) -> list[float]:
+    """What share of the outlined blood is of each kind, as the voxels say; empty where nothing is outlined."""
+    if drawing is None or reading.voxels is None or not drawing.on_source.any():
+        return []
+    blood = reading.voxels.numpy()[:, 1:].transpose(0, 2, 3, 1)[drawing.on_grid > 0]
+    shares = blood / np.maximum(blood.sum(1, keepdims=True), 1e-12)
+    return [min(float(share), 1.0) for share in shares.mean(0)]
 
 
-def _volume(volume_ml: float, card: ModelCard) -> Measurement:
-    """A drawn volume, with what the card says of how far it is off and how repeatable it is."""
-    error, repeat_sd = card.volume_error, _repeat_sd(volume_ml, card)
-    if error is None:
-        return Measurement("volume", volume_ml, "mL", repeat_sd=repeat_sd)
-    return Measurement("volume", volume_ml, "mL", error.low * volume_ml, error.high * volume_ml, repeat_sd)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Measure:
+    """Makes findings of what is drawn in one head."""
+
+    card: ModelCard
+    grid: HeadGrid
+    stack: SliceStack
+
+    def drawn(self, name: str, probability: float, on_grid: NDArray[np.bool_], mask: NDArray[np.bool_]) -> Finding:
+        """A finding with its place; its mask and volume on the source's own voxels."""
+        if not mask.any():
+            return Finding(name, probability, present=False)
+        stack = self.stack
+        per_voxel = stack.pixel_spacing[0] * stack.pixel_spacing[1] * stack.extents_mm / 1000
+        volume = float((mask.sum((1, 2)) * per_voxel).sum())
+        return Finding(name, probability, True, mask, (self._volume(volume),), place_of(on_grid, self.grid))
+
+    def _volume(self, volume_ml: float) -> Measurement:
+        """A drawn volume, with what the card says of how far it is off and how repeatable it is.
+
+        The range holds the volume, and ends where the skull has no more room.
+        """
+        error, repeat_sd = self.card.volume_error, _repeat_sd(volume_ml, self.card)
+        factors = error.factors(volume_ml) if error else None
+        if factors is None:
+            return Measurement("volume", volume_ml, "mL", repeat_sd=repeat_sd)
+        most_ml = LARGEST_SHARE * float((self.grid.inside.sum((1, 2)) * self.grid.slab_mm).sum()) * GRID_MM**2 / 1000
+        low, high = min(factors[0], 1) * volume_ml, min(max(factors[1], 1) * volume_ml, max(most_ml, volume_ml))
+        return Measurement("volume", volume_ml, "mL", low, high, repeat_sd)
 
 
 def _repeat_sd(volume_ml: float, card: ModelCard) -> float | None:
@@ -151,10 +209,10 @@ def _repeat_sd(volume_ml: float, card: ModelCard) -> float | None:
     return reached[-1] if reached else next((each.log_sd for each in card.volume_repeat), None)
 
 
-def _labels(
+def _draw(
     voxels: NDArray[np.float32], reading: Reading, kinds: Sequence[_Kind], grid: HeadGrid, decide: Decisions
-) -> NDArray[np.uint8]:
-    """Labels, 0 or the place of a kind plus one, on the source's grid; only probable kinds."""
+) -> _Drawing:
+    """What the network outlines; only probable kinds."""
     bleeding = 1 - voxels[:, 0]
     mask = bleeding > decide.voxel_threshold
     smallest = decide.minimum_ml * 1000 / (GRID_MM**2 * float(np.median(grid.slab_mm)))
@@ -164,7 +222,8 @@ def _labels(
     allowed = np.array([kind.probable for kind in kinds])
     ranked = np.where(allowed[None, :, None, None], voxels[:, 1:], -1.0)
     labels = np.where(bodies > 0, 1 + ranked.argmax(1), 0).astype(np.uint8)
-    return labels_to_source(_one_kind_each(labels, bodies, len(kinds)), grid)
+    labels = _one_kind_each(labels, bodies, len(kinds))
+    return _Drawing(labels, labels_to_source(labels, grid))
 
 
 def _cut_off(grid: HeadGrid) -> str:

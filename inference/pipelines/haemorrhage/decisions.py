@@ -32,7 +32,7 @@ class Decisions:
 
     Features: of the study the log-odds that any of its planes shows blood (noisy-or); of a slice the log-odds of its
     plane, smoothed over neighbours, and the study's feature; of each type the log-odds that any plane shows it. Bodies
-    under `minimum_ml` are not drawn.
+    under `minimum_ml` are not drawn. Types are stated where `tells_types`, else given as a differential.
     """
 
     study: Platt
@@ -43,6 +43,7 @@ class Decisions:
     type_thresholds: tuple[float, ...]
     voxel_threshold: float
     minimum_ml: float
+    tells_types: bool = True
 
 
 def _platt(content: Mapping[str, Any]) -> Platt:
@@ -53,7 +54,7 @@ def decisions_of(card: ModelCard) -> Decisions:
     """How a card's networks decide, from the card's own threshold on; ModelError where its tables are not right."""
     read = _foreign_decisions if card.kind in FOREIGN_KINDS else read_decisions
     try:
-        return replace(read(card.tables), study_threshold=card.threshold)
+        return replace(read(card.tables), study_threshold=card.threshold, tells_types=card.tells_types)
     except KeyError as error:
         raise ModelError(f"{card.place}: the model card lacks {error}") from error
     except (TypeError, ValueError) as error:

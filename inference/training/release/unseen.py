@@ -13,6 +13,7 @@ import torch
 from inference.models.card import ModelCard
 from inference.models.weights import load_networks
 from inference.pipelines.base import Given
+from inference.pipelines.haemorrhage.decisions import decisions_of
 from inference.pipelines.haemorrhage.folds import load_folds
 from inference.pipelines.haemorrhage.network import build_network
 from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
@@ -21,7 +22,7 @@ from inference.training.evaluation.measure import Analyst
 
 
 class Unseen:
-    """One pipeline for each fold, of its one network and its own decisions, and the shipped one.
+    """One pipeline for each fold, of its one network and its own decisions, and the shipped one; all name types.
 
     ModelError where there are no folds beside the card, or they belong to other weights.
     """
@@ -30,7 +31,7 @@ class Unseen:
         self.card = card
         self.folds = load_folds(card)
         networks = load_networks(card, build_network, device)
-        self._shipped = HaemorrhagePipeline(device, card, networks)
+        self._shipped = HaemorrhagePipeline(device, card, networks, replace(decisions_of(card), tells_types=True))
         self._pipelines: dict[str, HaemorrhagePipeline] = {}
         for fold in self.folds.folds:
             own = replace(card, networks=1)
