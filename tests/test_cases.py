@@ -4,7 +4,8 @@ The shipped model answers with the first of its networks alone, which gives the 
 """
 
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,18 +144,23 @@ def texts(report: Dataset) -> str:
     )
 
 
-@pytest.fixture(scope="module")
-def node(cases: dict[str, Path], engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Core:
-    """A node to which all cases were sent, and which has analysed what came."""
-    node = core(tmp_path_factory.mktemp("node"))
+def sent_to(place: Path, folders: Iterable[Path], engine: Engine) -> Core:
+    """A node to which the folders were sent, and which has analysed what came."""
+    node = core(place)
     with listening(node) as server:
         peer = Peer(name="node", ae_title="TRIAGE", host="127.0.0.1", port=server.port)
-        for folder in cases.values():
+        for folder in folders:
             list(send(sorted(folder.glob("*.dcm")), peer, "CT1", 60.0))
     route(node)
     while analyse_next(node.database, node.archive, node.settings, engine, "test", lambda job: None):
         route(node)
     return node
+
+
+@pytest.fixture(scope="module")
+def node(cases: dict[str, Path], engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Core:
+    """A node to which all cases were sent at once."""
+    return sent_to(tmp_path_factory.mktemp("node"), cases.values(), engine)
 
 
 def listed(node: Core) -> Iterator[tuple[Study, WorklistItem]]:
@@ -166,12 +172,12 @@ def listed(node: Core) -> Iterator[tuple[Study, WorklistItem]]:
             yield study, item
 
 
-def test_a_node_answers_rightly_when_all_come_at_once(cases: dict[str, Path], node: Core) -> None:
-    """Each series' study says what `analyse` says of it, under the name that its images have."""
+def check_node(cases: dict[str, Path], node: Core) -> None:
+    """Each series' study says what is right of it, under the name that its images have; nothing else is listed."""
     rows = {(study.patient_id, study.sent_uid): item for study, item in listed(node)}
     asked = set()
     for case, folder in cases.items():
-        header = dcmread(next(iter(sorted(folder.glob("*.dcm"))[-1:])), stop_before_pixels=True, force=True)
+        header = dcmread(sorted(folder.glob("*.dcm"))[-1], stop_before_pixels=True, force=True)
         who = str(header.PatientID), str(header.StudyInstanceUID)
         asked.add(who)
         item = rows[who]
@@ -182,6 +188,31 @@ def test_a_node_answers_rightly_when_all_come_at_once(cases: dict[str, Path], no
         suspected, warnings = (latest.suspected, " ".join(latest.warnings)) if latest else (None, "")
         check(headline(item), suspected, volume, warnings, case, by_node=True)
     assert asked == rows.keys()
+
+
+def test_a_node_answers_rightly_when_all_come_at_once(cases: dict[str, Path], node: Core) -> None:
+    check_node(cases, node)
+
+
+def test_a_node_answers_rightly_when_one_script_comes_alone(
+    cases: dict[str, Path], engine: Engine, tmp_path: Path
+) -> None:
+    for script in sorted({case.partition("/")[0] for case in cases}):
+        alone = {case: folder for case, folder in cases.items() if case.startswith(f"{script}/")}
+        check_node(alone, sent_to(tmp_path / script, alone.values(), engine))
+
+
+def test_analyse_tells_two_patients_of_one_study_apart(cases: dict[str, Path], engine: Engine, tmp_path: Path) -> None:
+    """Both in one folder: two studies, whose objects share no UID and carry their own patient's ID."""
+    both = tmp_path / "both"
+    for name in ("A", "B"):
+        shutil.copytree(cases[f"study_uid_shared/{name}"], both / name)
+    settings = core(tmp_path / "data").settings
+    answers = list(analyse_files(both, tmp_path / "out", settings, engine))
+    reports = [dcmread(each.path) for answer in answers for each in answer.outputs if each.kind == "SR"]
+    assert sorted(report.PatientID for report in reports) == ["TEST-A", "TEST-B"]
+    assert len({report.SeriesInstanceUID for report in reports}) == 2
+    assert len({report.StudyInstanceUID for report in reports}) == 1
 
 
 def test_results_name_the_patient_as_sent(cases: dict[str, Path], node: Core) -> None:

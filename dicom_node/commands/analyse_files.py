@@ -22,9 +22,11 @@ from dicom_node.analysis import (
     result_object,
 )
 from dicom_node.derived.candidates import questions_of_pipelines
+from dicom_node.derived.identity import contradict, own_study
 from dicom_node.dicom.checks import UNREADABLE, checked_uid
+from dicom_node.dicom.headers import patient_of
 from dicom_node.dicom.part10 import say_left_out, sort_files
-from dicom_node.entities import FindingRow, ResultObject
+from dicom_node.entities import FindingRow, Patient, ResultObject
 from dicom_node.errors import CannotUnderstand, CommandError
 from dicom_node.routes import Rules, features_of_series, load_rules
 from dicom_node.settings import Settings
@@ -41,7 +43,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The files of one series, and one of their headers."""
+    """The files of one series and their headers; `study_uid` as a node would keep it."""
 
     study_uid: str
     series_uid: str
@@ -105,23 +107,38 @@ def analyse_files(path: Path, out: Path, settings: Settings, engine: Engine) -> 
 
 
 def find_series(path: Path) -> list[Found]:
-    """All series under a folder, in the order of their first file; files that cannot be read are left out."""
+    """All series under a folder, in the order of their first file; files that cannot be read are left out.
+
+    Images that name another patient under the same Study Instance UID are those of a study of their own.
+    """
     groups: dict[tuple[str, str], list[tuple[Path, Dataset]]] = {}
+    patients: dict[str, dict[str, Patient]] = {}
     files, others = sort_files(path)
     if others:
         log.warning(say_left_out(others))
     for file in files:
         try:
             header = read_file(file, stop_before_pixels=True)
-            key = checked_uid(header.get("StudyInstanceUID")), checked_uid(header.get("SeriesInstanceUID"))
+            sent_uid, series_uid = (checked_uid(header.get(f"{level}InstanceUID")) for level in ("Study", "Series"))
         except (*UNREADABLE, CannotUnderstand) as error:
             log.warning("left out: the file cannot be read", path=str(file), error=str(error))
             continue
-        groups.setdefault(key, []).append((file, header))
+        study_uid = kept_as(sent_uid, patient_of(header), patients.setdefault(sent_uid, {}))
+        groups.setdefault((study_uid, series_uid), []).append((file, header))
     return [
         Found(study_uid, series_uid, tuple(file for file, _ in pairs), tuple(header for _, header in pairs))
         for (study_uid, series_uid), pairs in groups.items()
     ]
+
+
+def kept_as(sent_uid: str, patient: Patient, known: dict[str, Patient]) -> str:
+    """The study of a patient's image among those that are known under its Study Instance UID; a new one is noted."""
+    for study_uid, other in known.items():
+        if not contradict(patient, other):
+            return study_uid
+    study_uid = own_study(sent_uid, patient) if known else sent_uid
+    known[study_uid] = patient
+    return study_uid
 
 
 def analyse_series(
@@ -147,7 +164,7 @@ def answer_by(
         return not_analysed(series, out, settings, question, pipeline, str(reason))
     reporting = perf_counter()
     now = clock.utc_now().astimezone()
-    context = ReportContext(examined.headers, examined.stack, examined.result, now, version=1)
+    context = ReportContext(examined.headers, examined.stack, examined.result, now, version=1, kept_as=series.study_uid)
     outputs = write(build_reports(context, report_options(settings.report)), series, question, out)
     ended = perf_counter()
     seconds = Seconds(examined.read_s, examined.infer_s, ended - reporting, ended - began)
@@ -161,7 +178,8 @@ def not_analysed(
     options = report_options(settings.report)
     outputs: tuple[ResultObject, ...] = ()
     if options.picture_for_not_analysed:
-        built = build_not_analysed(series.headers, reason, question, clock.utc_now().astimezone(), 1, (), options)
+        now = clock.utc_now().astimezone()
+        built = build_not_analysed(series.headers, reason, question, now, 1, (), options, series.study_uid)
         outputs = write(built, series, question, out)
     return SeriesAnswer(
         study_uid=series.study_uid,

@@ -10,7 +10,7 @@ from pydicom.multival import MultiValue
 
 from dicom_node.dicom.checks import UNREADABLE, checked_uid
 from dicom_node.dicom.moments import moment_of
-from dicom_node.entities import Equipment, Incoming, Study
+from dicom_node.entities import Equipment, Incoming, Patient, Study
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated
 from inference.input import elements
 from inference.input.geometry import SliceGeometry, slice_geometry
@@ -89,6 +89,17 @@ def _study(dataset: Dataset) -> Study:
         study_date=text_of(dataset, "StudyDate"),
         age=text_of(dataset, "PatientAge"),
         issuer=issuer_of(dataset),
+    )
+
+
+def patient_of(dataset: Dataset) -> Patient:
+    """Whose image a data set says it is."""
+    return Patient(
+        patient_id=text_of(dataset, "PatientID"),
+        issuer=issuer_of(dataset),
+        patient_name=text_of(dataset, "PatientName"),
+        birth_date=text_of(dataset, "PatientBirthDate"),
+        sex=text_of(dataset, "PatientSex"),
     )
 
 
