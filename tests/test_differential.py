@@ -34,8 +34,8 @@ def kinds(**chances: float) -> list[PartKind]:
         ({EDH: 0.78, SDH: 0.18}, "most likely epidural (0.78)"),
         ({IPH: 0.50, IVH: 0.36, EDH: 0.06}, "most likely intraparenchymal (0.50), or intraventricular (0.36)"),
         (
-            {EDH: 0.30, SDH: 0.22, IPH: 0.42},
-            "most likely extra-axial: epidural or subdural (0.52), or intraparenchymal (0.42)",
+            {EDH: 0.3, SDH: 0.2, SAH: 0.4},
+            "most likely extra-axial: epidural or subdural (0.50), or subarachnoid (0.40)",
         ),
         ({EDH: 0.9, SDH: 0.8}, "most likely extra-axial: epidural or subdural (1.00)"),
         ({EDH: 0.0, SDH: 0.0}, ""),
@@ -151,9 +151,7 @@ def test_small_undrawn_and_older_results_have_words_too() -> None:
     undrawn = (FindingRow(INTRACRANIAL, "1386000", 0.4, True, 0.0),)
     assert headlines.say_briefly(part(undrawn)) == "Intracranial haemorrhage"
     older = '[{"name": "subdural", "volume_ml": 31.25}]'
-    (row,) = rows_as(
-        Part, [{"question": "haemorrhage", "standing": "positive", "urgency": "HIGH", "findings": older, "kinds": "[]"}]
-    )
+    (row,) = rows_as(Part, [{"question": "haemorrhage", "standing": "positive", "urgency": "HIGH", "findings": older}])
     assert headlines.say_part(replace(row, probability=0.5)) == (
         "Suspected intracranial haemorrhage: subdural 31 ml (probability 0.50)"
     )

@@ -3,7 +3,7 @@
 import datetime
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,13 +11,14 @@ import torch
 from inference.models.card import Figure, ModelCard, load_card
 from inference.pipelines.haemorrhage.network import HeadNetwork
 from inference.training.datasets.base import Dataset
+from inference.training.evaluation.figures import StudyLine
 from inference.training.evaluation.metrics import Estimate
 from inference.training.evaluation.run import EvaluationOptions, evaluate
 from inference.training.release.decide import SENSITIVITY, decide, folds_of, operating_points
 from inference.training.release.export import Before, Made, Words, export
 from inference.training.release.run import TrainingOptions, checkpoint_path
 from inference.training.release.unseen import Unseen
-from inference.training.release.volumes import draw_heads, volume_error
+from inference.training.release.volumes import measure, one_turn
 from inference.training.rounds.cases import TrainingCase
 from inference.training.rounds.checkpoint import made_of
 from inference.training.rounds.predict import predict_cases
@@ -51,12 +52,27 @@ class Release:
     before: Path | None = None
 
 
-def measured(card: ModelCard, datasets: Sequence[Dataset], out: Path, date: datetime.date) -> list[Figure]:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The figures of a card, and the share of flagged patients with haemorrhage who were given exactly their types."""
+
+    figures: tuple[Figure, ...]
+    types_exact: float | None
+
+
+def types_exact(studies: Sequence[StudyLine]) -> float | None:
+    """Of the flagged studies with haemorrhage whose types readers named; None where there are none."""
+    told = [each for each in studies if each.haemorrhage and each.suspected and each.types]
+    return sum(set(each.types) == set(each.types_named) for each in told) / len(told) if told else None
+
+
+def measured(card: ModelCard, datasets: Sequence[Dataset], out: Path, date: datetime.date) -> Measured:
     """The card's figures, out of fold by its own folds, as `scripts/evaluate` measures them; pages lie in `out`.
 
     With several data sets each figure begins with its data set's name.
     """
-    figures = []
+    figures: list[Figure] = []
+    studies: list[StudyLine] = []
     unseen = Unseen(card, torch.device("cpu"))
     for dataset in datasets:
         folder = out / dataset.name if len(datasets) > 1 else out
@@ -74,7 +90,8 @@ def measured(card: ModelCard, datasets: Sequence[Dataset], out: Path, date: date
             ]
         prefix = f"{dataset.name} " if len(datasets) > 1 else ""
         figures += [Figure(prefix + name, value.value, value.low, value.high) for name, value in named]
-    return figures
+        studies += found.studies
+    return Measured(tuple(figures), types_exact(studies))
 
 
 def children_words(cases: Sequence[TrainingCase]) -> str:
@@ -151,13 +168,13 @@ def conclude(
         decide(predictions),
         operating_points(predictions, where),
         folds_of(predictions, where),
-        volume_error(draw_heads(networks, where, cases)),
     )
     said = words(options, release, cases)
     card = load_card(export(made, (), said, options.out))
-    figures = measured(card, datasets, options.out / "evaluation", release.date)
+    found = measured(card, datasets, options.out / "evaluation", release.date)
+    made = replace(made, volume_error=measure(card, cases, one_turn(cases)), types_exact=found.types_exact)
     before = None
     if release.before is not None:
         old = load_card(release.before)
-        before = Before(old.identity, tuple(measured(old, datasets, options.out / "evaluation_before", release.date)))
-    return export(made, figures, said, options.out, before)
+        before = Before(old.identity, measured(old, datasets, options.out / "evaluation_before", release.date).figures)
+    return export(made, found.figures, said, options.out, before)

@@ -20,6 +20,7 @@ from inference.models.weights import first_names
 from inference.pipelines.haemorrhage.decisions import Decisions, Platt
 from inference.pipelines.haemorrhage.folds import Fold
 from inference.pipelines.haemorrhage.types import HaemorrhageType
+from inference.training.release.volumes import table_of
 
 Table = dict[str, Any]
 SUMMARY = "Suspected intracranial haemorrhage on non-contrast head CT: five types; voxel, slice and study."
@@ -29,7 +30,8 @@ CARD_COMMENTS = """\
 # decision: probabilities; a study is suspected from study_threshold on. Bodies under minimum_ml are not drawn.
 # calibration: logistic. Features: study = log-odds that any plane shows blood (noisy-or); slice = smoothed log-odds of
 #   its plane, and the study's feature; each type = log-odds that any plane shows it (noisy-or).
-# volume_error: 95 % of true volumes lie between low and high times the drawn one (simulated heads, unseen).
+# volume_error: 95 % of true volumes lie between low and high times the drawn one (simulated heads with dense blood,
+#   unseen); sizes: of drawn volumes below below_ml. types_exact: share of flagged patients with exactly their types.
 # operating_points: other thresholds of the study, the sensitivity aimed at, and what was measured out of fold.
 # before: the model that this one replaces, measured by the same command on the same patients.
 """
@@ -108,6 +110,7 @@ class Made:
     points: tuple[OperatingPoint, ...]
     folds: tuple[Fold, ...]
     volume_error: VolumeError | None = None
+    types_exact: float | None = None
 
 
 def card_text(sha256: str, made: Made, figures: Sequence[Figure], words: Words, before: Before | None = None) -> str:
@@ -134,7 +137,9 @@ def card_text(sha256: str, made: Made, figures: Sequence[Figure], words: Words, 
         "figures": [_figure(figure) for figure in figures],
     }
     if made.volume_error is not None:
-        card["volume_error"] = _volume_error(made.volume_error)
+        card["volume_error"] = table_of(made.volume_error)
+    if made.types_exact is not None:
+        card["types_exact"] = _rounded(made.types_exact, 3)
     if before is not None:
         card["before"] = {
             "version": before.model.version,
@@ -150,10 +155,6 @@ def _interval(figure: Figure) -> Table:
 
 def _figure(figure: Figure) -> Table:
     return {"name": figure.name, **_interval(figure)}
-
-
-def _volume_error(error: VolumeError) -> Table:
-    return {"heads": error.heads, "low": float(f"{error.low:.4g}"), "high": float(f"{error.high:.4g}")}
 
 
 def _operating_point(point: OperatingPoint) -> Table:
