@@ -54,6 +54,18 @@ def test_aborted_association_waits_for_the_second_try(node: Core) -> None:
     assert completed_after(node, ct(0, study=2), 2.0)
 
 
+def test_a_second_try_that_sends_the_same_again_is_not_overtaken(node: Core) -> None:
+    """While its association is open, the series waits: what was here before is sent first."""
+    node.receive(head(20), released=False)
+    for dataset in head(20):
+        node.receiver.store(incoming(dataset, association=5))
+    sweep = partial(complete_due, node.database, node.settings.complete, is_sending=node.receiver.is_sending)
+    last_at = node.series(ct(0)).last_at
+    assert sweep(last_at + 90.0) == 0
+    node.receiver.ended(5, False)
+    assert sweep(last_at + 90.0) == 1
+
+
 def test_associations_that_a_restart_broke_off(node: Core) -> None:
     """Nobody released them: their senders are given the same time."""
     for dataset in head():

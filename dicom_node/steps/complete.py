@@ -41,13 +41,13 @@ def complete_due(database: Database, settings: Complete, now: float, is_sending:
 
 def is_complete(tx: Transaction, series: Series, settings: Complete, now: float, is_sending: Sending = nobody) -> bool:
     """Whether the series can be taken as whole."""
-    quiet_s = now - series.last_at
-    if quiet_s >= long_quiet_s(series, settings):
-        return True
+    quiet_s, is_sent = now - series.last_at, is_sending(sent_uid_of(tx, series), series.series_uid)
+    if quiet_s >= (LONGEST_QUIET_S if series.aborted and is_sent else long_quiet_s(series, settings)):
+        return True  # a second try that sends the same again brings nothing new for long
     if series.expected is not None:
         if len(instances.of_series(tx, series.study_uid, series.series_uid)) < series.expected:
             return False
-        if series.counted >= SAYS_THE_SAME and not is_sending(sent_uid_of(tx, series), series.series_uid):
+        if series.counted >= SAYS_THE_SAME and not is_sent:
             return True
     if series.reopened or series.aborted or not series.released or quiet_s < settings.quiet_after_release_s:
         return False
