@@ -15,7 +15,7 @@ UNDETERMINED = Code("373068000", "SCT", "Undetermined")
 LEFT = Code("7771000", "SCT", "Left")
 RIGHT = Code("24028007", "SCT", "Right")
 BILATERAL = Code("51440002", "SCT", "Right and left")
-MIDLINE = Code("399488007", "SCT", "Midline")
+MIDLINE = Code("261129000", "SCT", "Midline")
 CT_OF_HEAD = Code("303653007", "SCT", "Computed tomography of head")
 
 VOLUME = Code("118565006", "SCT", "Volume")

@@ -221,7 +221,8 @@ def test_earlier_picture_is_never_the_last_word() -> None:
     )
     before = next(each for each in second.replaces if each.kind is Kind.SC)
     (after,) = taken_back
-    assert after.dataset.SeriesInstanceUID == before.series_uid
+    assert after.dataset.SeriesInstanceUID != before.series_uid
+    assert after.dataset.SeriesDescription.startswith("2 replaces 1: ")
     assert after.dataset.SOPInstanceUID != before.sop_uid
     assert after.dataset.ImageComments == "AI: NOT ANALYSED - NOT FOR DIAGNOSTIC USE"
 
