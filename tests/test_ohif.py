@@ -27,12 +27,12 @@ from dicom_node.processes.running import answering_page
 from dicom_node.settings import load_settings
 from dicom_node.tables.database import Database
 from dicom_node.web.viewer.install import OHIF, fetch
-from inference.pipelines.haemorrhage.types import HaemorrhageType
+from inference.pipelines.haemorrhage.types import INTRACRANIAL
 from reports.vocabulary.haemorrhage import TERMS
 
 WEBGL_IN_SOFTWARE = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 WITHIN_S = 300.0
-BLEEDING, NORMAL = replace(phantom.PATIENTS[3], bleed=HaemorrhageType.INTRAPARENCHYMAL), phantom.PATIENTS[0]
+BLEEDING, NORMAL = replace(phantom.PATIENTS[3], bleed=INTRACRANIAL), phantom.PATIENTS[0]
 pytestmark = pytest.mark.timeout(600)
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 Mask = NDArray[np.bool_]
@@ -135,7 +135,7 @@ def drawn(page: Page) -> NDArray[np.int16]:
     return np.asarray(Image.open(BytesIO(base64.b64decode(data))).convert("RGB"), np.int16)
 
 
-def of_colour(picture: NDArray[np.int16], kind: HaemorrhageType) -> Mask:
+def of_colour(picture: NDArray[np.int16], kind: str) -> Mask:
     """Where the opaque outline of a type of haemorrhage is."""
     return np.asarray(np.abs(picture - np.array(TERMS[kind].colour)).max(-1) <= 12)
 
@@ -193,7 +193,7 @@ def segmented(segmentation: Dataset, sop_uid: str) -> Mask:
 
 def test_a_row_shows_ct_and_segmentation_at_the_flagged_slice(site: Site, page: Page) -> None:
     open_row(page, site, "1")
-    colour = HaemorrhageType.INTRAPARENCHYMAL
+    colour = INTRACRANIAL
     wait_until(lambda: of_colour(drawn(page), colour).sum() > 200, WITHIN_S, "the segmentation is drawn")
     picture = drawn(page)
     key = flagged_slice(site, "1")
@@ -219,7 +219,7 @@ def test_a_row_shows_ct_and_segmentation_at_the_flagged_slice(site: Site, page: 
 def test_nothing_stands_between_the_reader_and_the_image(site: Site, page: Page) -> None:
     """No tour, no notice, no question; SR and KO are listed and break nothing; what it is stays in words."""
     open_row(page, site, "1")
-    wait_until(lambda: of_colour(drawn(page), HaemorrhageType.INTRAPARENCHYMAL).sum() > 200, WITHIN_S, "it is drawn")
+    wait_until(lambda: of_colour(drawn(page), INTRACRANIAL).sum() > 200, WITHIN_S, "it is drawn")
     for none in ('[role="dialog"]', ".shepherd-element", "[data-sonner-toast]"):
         expect(page.locator(none)).to_have_count(0)
     for listed in ("SR", "KO", "SEG"):
