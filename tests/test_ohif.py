@@ -27,12 +27,12 @@ from dicom_node.processes.running import answering_page
 from dicom_node.settings import load_settings
 from dicom_node.tables.database import Database
 from dicom_node.web.viewer.install import OHIF, fetch
-from inference.pipelines.haemorrhage.types import INTRACRANIAL
+from inference.pipelines.haemorrhage.types import INTRACRANIAL, HaemorrhageType
 from reports.vocabulary.haemorrhage import TERMS
 
 WEBGL_IN_SOFTWARE = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 WITHIN_S = 300.0
-BLEEDING, NORMAL = replace(phantom.PATIENTS[3], bleed=INTRACRANIAL), phantom.PATIENTS[0]
+BLEEDING, NORMAL = replace(phantom.PATIENTS[3], bleed=HaemorrhageType.INTRAPARENCHYMAL), phantom.PATIENTS[0]
 pytestmark = pytest.mark.timeout(600)
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 Mask = NDArray[np.bool_]
