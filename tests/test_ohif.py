@@ -224,7 +224,7 @@ def test_nothing_stands_between_the_reader_and_the_image(site: Site, page: Page)
         expect(page.locator(none)).to_have_count(0)
     for listed in ("SR", "KO", "SEG"):
         expect(page.get_by_text(listed, exact=True).first).to_be_visible()
-    expect(page.get_by_text("Intraparenchymal haemorrhage")).to_be_visible()
+    expect(page.get_by_text("Intracranial haemorrhage", exact=True).first).to_be_visible()
     expect(page.get_by_text("Research software, not for diagnostic use")).to_be_visible()
     expect(page.get_by_text("Synthetic, Head 1")).to_be_visible()
     page.get_by_role("link", name="Result and feedback").click()
