@@ -50,7 +50,7 @@ class DeliveryState(StrEnum):
     WAITING = "waiting"
     SENT = "sent"
     FAILED = "failed"  # attempts used up; `retry` revives it
-    WITHDRAWN = "withdrawn"  # it names a patient whose images were corrected since: it is not sent
+    WITHDRAWN = "withdrawn"  # is not sent: a newer result took its place, or its patient was corrected
 
 
 class Urgency(StrEnum):
@@ -305,6 +305,11 @@ class Scan:
     zone_stated: bool
     compared: str = ""
     sex: str = ""
+
+    @property
+    def patient(self) -> Patient:
+        """Whose head it is."""
+        return Patient(self.patient_id, self.issuer, self.patient_name, self.birth_date, self.sex)
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,6 +242,16 @@ def test_a_correction_while_the_analysis_runs(node: Core) -> None:
     assert names(delivered(node)) == {("Smith^John", "S2")}
 
 
+@pytest.mark.parametrize("elements", [{"PatientID": ["J1", "OLD7"]}, {"PatientName": ["Doe^Jane", "Roe^Jane"]}])
+def test_several_values_are_no_correction(node: Core, elements: dict[str, Any]) -> None:
+    """Where one value should stand: what the images say and what the result says of them is read alike."""
+    node.receive(head(**JANE | elements))
+    route(node)
+    work(node, True)
+    assert node.number("SELECT count(*) FROM jobs WHERE state = 'queued'") == 0
+    assert len(delivered(node)) == 4
+
+
 def test_a_half_corrected_series_is_a_contradiction(node: Core) -> None:
     """Until the rest comes nothing is sent; two people, then, are told apart image by image."""
     node.receive(head(**JANE))

@@ -5,20 +5,19 @@ Who is the same patient: same_patient.py. Earlier is what was acquired earlier, 
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
 from pydicom.dataset import Dataset
 
 from dicom_node.derived.same_patient import Obstacle, is_placeholder, obstacle
-from dicom_node.dicom.headers import issuer_of
+from dicom_node.dicom.headers import patient_of
 from dicom_node.dicom.moments import moment_of
 from dicom_node.entities import Analysis, FindingRow, Scan
 from dicom_node.tables import results, scans
 from dicom_node.tables.database import Transaction
 from inference.change import Growth, Volume
-from inference.input import elements
 from inference.pipelines.registry import question_of
 from reports.change import sentences
 from reports.vocabulary.terms import vocabulary_of
@@ -29,19 +28,14 @@ log = structlog.get_logger()
 
 def scan_of(headers: Sequence[Dataset], analysis: Analysis) -> Scan:
     """Whose scan a result was measured in and when it was taken, as the analysed images say."""
-    first = headers[0]
     at, stated = acquired_at(headers)
     return Scan(
         study_uid=analysis.study_uid,
         question=analysis.question,
         version=analysis.version,
-        patient_id=elements.text(first, "PatientID"),
-        issuer=issuer_of(first),
-        patient_name=elements.text(first, "PatientName"),
-        birth_date=elements.text(first, "PatientBirthDate"),
         acquired_at=at,
         zone_stated=stated,
-        sex=elements.text(first, "PatientSex"),
+        **asdict(patient_of(headers[0])),
     )
 
 

@@ -7,7 +7,7 @@ either is sent until IT has decided. Patients are compared by Patient ID, birth 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from itertools import combinations
 
@@ -141,16 +141,8 @@ def separate(tx: Transaction, sent_uid: str, now: datetime) -> None:
 
 def under(study: Study, patient: Patient, study_uid: str) -> Study:
     """The study as that of another patient; the age was the first one's."""
-    return replace(
-        study,
-        study_uid=study_uid,
-        patient_id=patient.patient_id,
-        issuer=patient.issuer,
-        patient_name=patient.patient_name,
-        birth_date=patient.birth_date,
-        sex=patient.sex,
-        age=study.age if patient == study.patient else "",
-    )
+    age = study.age if patient == study.patient else ""
+    return replace(study, study_uid=study_uid, age=age, **asdict(patient))
 
 
 def warnings(tx: Transaction, study_uid: str) -> tuple[str, ...]:
@@ -168,14 +160,15 @@ def issue_again(tx: Transaction, study_uid: str, series_uid: str) -> None:
     patients = instances.patients_of(tx, study_uid, series_uid)
     if not patients or any(differ(*pair) for pair in combinations(patients, 2)):
         return
-    for question in {each.question for each in results.analyses_of_study(tx, study_uid)}:
-        latest, scan = results.analyses_of_study(tx, study_uid, question)[-1], scans.latest(tx, study_uid, question)
-        if latest.series_uid != series_uid or scan is None or scan.version != latest.version:
+    latest = {each.question: each for each in results.analyses_of_study(tx, study_uid)}
+    for question, analysis in latest.items():
+        scan = scans.latest(tx, study_uid, question)
+        if analysis.series_uid != series_uid or scan is None or scan.version != analysis.version:
             continue
-        if differ(Patient(scan.patient_id, scan.issuer, scan.patient_name, scan.birth_date, scan.sex), patients[-1]):
+        if differ(scan.patient, patients[-1]):
             deliveries.withdraw(tx, study_uid, question)
             jobs.again(tx, study_uid, question, priority=0)
     for choice in jobs.choices_of_study(tx, study_uid):
-        if choice.series_uid == series_uid and not results.analyses_of_study(tx, study_uid, choice.question):
+        if choice.series_uid == series_uid and choice.question not in latest:
             deliveries.withdraw(tx, study_uid, choice.question)
             jobs.again(tx, study_uid, choice.question, priority=0, kind=JobKind.EXPLAIN)

@@ -1,6 +1,6 @@
 """What a data set says of its patient, study, series, equipment and frames (PS3.3), without pixels."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from io import BytesIO
 
@@ -80,15 +80,11 @@ def text_of(dataset: Dataset, keyword: str) -> str:
 def _study(dataset: Dataset) -> Study:
     return Study(
         study_uid=_uid(dataset, "StudyInstanceUID"),
-        patient_id=text_of(dataset, "PatientID"),
-        patient_name=text_of(dataset, "PatientName"),
-        birth_date=text_of(dataset, "PatientBirthDate"),
-        sex=text_of(dataset, "PatientSex"),
         accession=text_of(dataset, "AccessionNumber"),
         description=text_of(dataset, "StudyDescription"),
         study_date=text_of(dataset, "StudyDate"),
         age=text_of(dataset, "PatientAge"),
-        issuer=issuer_of(dataset),
+        **asdict(patient_of(dataset)),
     )
 
 
@@ -96,15 +92,15 @@ def patient_of(dataset: Dataset) -> Patient:
     """Whose image a data set says it is."""
     return Patient(
         patient_id=text_of(dataset, "PatientID"),
-        issuer=issuer_of(dataset),
+        issuer=_issuer(dataset),
         patient_name=text_of(dataset, "PatientName"),
         birth_date=text_of(dataset, "PatientBirthDate"),
         sex=text_of(dataset, "PatientSex"),
     )
 
 
-def issuer_of(dataset: Dataset) -> str:
-    """The local name space and the universal entity that a Patient ID is from; '' where none is stated."""
+def _issuer(dataset: Dataset) -> str:
+    """The local name space and the universal entity that a Patient ID is from."""
     qualifiers = next(iter(elements.items(dataset, "IssuerOfPatientIDQualifiersSequence")), Dataset())
     named = (elements.text(dataset, "IssuerOfPatientID"), elements.text(qualifiers, "UniversalEntityID"))
     return "\\".join(part for part in named if part)
