@@ -22,8 +22,8 @@ def leaving_with(tx: Transaction, study_uid: str) -> list[str]:
 
 def forget_study(tx: Transaction, study_uid: str) -> None:
     """Drop every row of a study; with the last under its Study Instance UID what contradicted there."""
-    if len(together := leaving_with(tx, study_uid)) == 1:
-        study = instances.get_study(tx, together[0])
-        contradictions.forget(tx, study.sent_uid if study else study_uid)
+    study = instances.get_study(tx, study_uid)
+    if study and instances.studies_as_sent(tx, study.sent_uid) == [study]:
+        contradictions.forget(tx, study.sent_uid)
     for table in (deliveries, scans, results, jobs, worklist, quality, instances):
         table.forget_study(tx, study_uid)

@@ -41,13 +41,14 @@ def complete_due(database: Database, settings: Complete, now: float, is_sending:
 
 def is_complete(tx: Transaction, series: Series, settings: Complete, now: float, is_sending: Sending = nobody) -> bool:
     """Whether the series can be taken as whole."""
-    quiet_s, is_sent = now - series.last_at, is_sending(sent_uid_of(tx, series), series.series_uid)
-    if quiet_s >= (LONGEST_QUIET_S if series.aborted and is_sent else long_quiet_s(series, settings)):
-        return True  # a second try that sends the same again brings nothing new for long
+    quiet_s = now - series.last_at
+    if quiet_s >= long_quiet_s(series, settings):
+        # a second try that sends the same again brings nothing new for long
+        return not (series.aborted and quiet_s < LONGEST_QUIET_S and is_sending(*sent_uids(tx, series)))
     if series.expected is not None:
         if len(instances.of_series(tx, series.study_uid, series.series_uid)) < series.expected:
             return False
-        if series.counted >= SAYS_THE_SAME and not is_sent:
+        if series.counted >= SAYS_THE_SAME and not is_sending(*sent_uids(tx, series)):
             return True
     if series.reopened or series.aborted or not series.released or quiet_s < settings.quiet_after_release_s:
         return False
@@ -61,10 +62,10 @@ def long_quiet_s(series: Series, settings: Complete) -> float:
     return max(once, min(once * 2.0 ** min(series.revision - 1, 10), LONGEST_QUIET_S))
 
 
-def sent_uid_of(tx: Transaction, series: Series) -> str:
-    """The Study Instance UID that the images of a series state."""
+def sent_uids(tx: Transaction, series: Series) -> tuple[str, str]:
+    """Study and Series Instance UID as the images of a series state them."""
     study = instances.get_study(tx, series.study_uid)
-    return study.sent_uid if study else series.study_uid
+    return study.sent_uid if study else series.study_uid, series.series_uid
 
 
 def ask_senders(
@@ -82,12 +83,13 @@ def ask_senders(
     if not settings.count_at_sender:
         return 0
     with database.read() as tx:
-        paused = instances.uncounted(tx, now - min(0.5, settings.quiet_after_release_s), now - AGAIN_S)
+        quiet_since = now - min(0.5, settings.quiet_after_release_s)
+        paused = instances.uncounted(tx, quiet_since, now - AGAIN_S, SAYS_THE_SAME)
     until = clock.monotonic() + busy_s
     for asked, series in enumerate(paused, 1):
         with database.read() as tx:
-            sent_uid = sent_uid_of(tx, series)
-        expected = count(series.calling_aet, sent_uid, series.series_uid)
+            sent = sent_uids(tx, series)
+        expected = count(series.calling_aet, *sent)
         with database.write() as tx:
             instances.set_expected(tx, series, expected, now)
         if clock.monotonic() >= until:

@@ -115,8 +115,10 @@ def record(
             changed, known = True, standing
         if any(version.sha256 == file.sha256 for version in known):
             return []
-        own = results.is_own(tx, sop_uid)
-        study = replace(described.study, sent_uid=sent_uid, study_uid=study_of(tx, described, own, known, changed))
+        made_for = results.study_of(tx, sop_uid)
+        own = made_for is not None
+        study_uid = made_for or study_of(tx, described, known, changed)
+        study = replace(described.study, sent_uid=sent_uid, study_uid=study_uid)
         instance = instance_of(described, study.study_uid, file, known)
         before = instances.get_study(tx, study.study_uid)
         if not own or before is None:
@@ -136,10 +138,8 @@ def record(
     return gone
 
 
-def study_of(tx: Transaction, described: Described, own: bool, known: Sequence[Instance], changed: bool) -> str:
-    """The study that a stored file belongs to: an own result's, that of the same pixels, else that of its patient."""
-    if own and (made_for := results.study_of(tx, described.sop_uid)):
-        return made_for
+def study_of(tx: Transaction, described: Described, known: Sequence[Instance], changed: bool) -> str:
+    """The study that a stored file belongs to: that of the same pixels, else that of its patient."""
     return identity.study_for(tx, described.study) if changed else known[-1].study_uid
 
 

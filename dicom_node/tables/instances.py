@@ -128,53 +128,55 @@ def move_images(tx: Transaction, study_uid: str, target: str, patient: Patient |
 
     Their series wait for the router again, in both. An image that stands there already becomes a version of that one.
     """
+    given = {"study": study_uid, "target": target, **(as_row(patient) if patient else {})}
     which = "study_uid = :study"
     if patient is not None:
         which += (
             " AND current AND (patient_id, issuer, patient_name, birth_date, sex)"
             " = (:patient_id, :issuer, :patient_name, :birth_date, :sex)"
         )
-    values = as_row(patient) if patient else {}
     moved = f"(SELECT series_uid FROM instances WHERE {which})"
     tx.run(
         "INSERT OR IGNORE INTO series (study_uid, series_uid, modality, calling_aet, called_aet, state, last_at)"
         " SELECT :target, series_uid, modality, calling_aet, called_aet, 'complete', last_at FROM series"
         f" WHERE study_uid = :study AND series_uid IN {moved}",
-        study=study_uid,
-        target=target,
-        **values,
+        **given,
     )
     tx.run(
         "UPDATE series SET state = 'complete', revision = revision + 1, expected = NULL, counted = 0"
         f" WHERE study_uid IN (:study, :target) AND series_uid IN {moved}",
-        study=study_uid,
-        target=target,
-        **values,
+        **given,
     )
     tx.run(
         "WITH there AS MATERIALIZED (SELECT series_uid, sop_uid, max(version) AS last FROM instances"
         " WHERE study_uid = :target GROUP BY series_uid, sop_uid)"
         " UPDATE instances AS i SET study_uid = :target, version = version + coalesce((SELECT last FROM there t"
         f" WHERE (t.series_uid, t.sop_uid) = (i.series_uid, i.sop_uid)), 0) WHERE {which}",
-        study=study_uid,
-        target=target,
-        **values,
+        **given,
     )
+    tx.run("UPDATE OR IGNORE equipment SET study_uid = :target WHERE study_uid = :study", **given)
+    for each in (study_uid, target):
+        _make_last_current(tx, each)
+    _drop_empty_series(tx, study_uid)
+
+
+def _make_last_current(tx: Transaction, study_uid: str) -> None:
+    """Of every image of a study the last version is the current one."""
     tx.run(
         "UPDATE instances AS i SET current = version = (SELECT max(version) FROM instances o"
         " WHERE (o.study_uid, o.series_uid, o.sop_uid) = (i.study_uid, i.series_uid, i.sop_uid))"
-        " WHERE study_uid IN (:study, :target)",
-        study=study_uid,
-        target=target,
+        " WHERE study_uid = :uid",
+        uid=study_uid,
     )
-    tx.run(
-        "UPDATE OR IGNORE equipment SET study_uid = :target WHERE study_uid = :study", study=study_uid, target=target
-    )
+
+
+def _drop_empty_series(tx: Transaction, study_uid: str) -> None:
+    """Drop the series of a study that have no images left, and what was decided for them."""
     for table in ("choices", "series"):
         tx.run(
-            f"DELETE FROM {table} AS e WHERE study_uid = :study AND NOT EXISTS (SELECT 1 FROM instances i"
+            f"DELETE FROM {table} AS e WHERE study_uid = :uid AND NOT EXISTS (SELECT 1 FROM instances i"
             " WHERE (i.study_uid, i.series_uid) = (e.study_uid, e.series_uid))",
-            study=study_uid,
+            uid=study_uid,
         )
 
 
@@ -281,18 +283,20 @@ def move(tx: Transaction, series: Series, state: SeriesState) -> bool:
     )
 
 
-def uncounted(tx: Transaction, quiet_since: float, asked_since: float) -> list[Series]:
+def uncounted(tx: Transaction, quiet_since: float, asked_since: float, often: int) -> list[Series]:
     """Receiving series, quiet since then, whose sender is to be asked how many images there are.
 
-    It is asked again, from `asked_since` on, until it has said twice what is here; not if it does not say at all.
+    It is asked again, if it was not since `asked_since`, until it has said so often what is here; not if it does not
+    say at all.
     """
     return tx.all(
         Series,
         "SELECT * FROM series e WHERE state = 'receiving' AND last_at <= :quiet AND (NOT counted OR (asked_at <= :asked"
-        " AND expected IS NOT NULL AND (counted < 2 OR expected <> (SELECT count(*) FROM instances i"
+        " AND expected IS NOT NULL AND (counted < :often OR expected <> (SELECT count(*) FROM instances i"
         " WHERE (i.study_uid, i.series_uid) = (e.study_uid, e.series_uid) AND i.current))))",
         quiet=quiet_since,
         asked=asked_since,
+        often=often,
     )
 
 

@@ -64,7 +64,7 @@ def last_version(tx: Transaction, study_uid: str, question: str) -> tuple[int, d
 
 def is_own(tx: Transaction, sop_uid: str) -> bool:
     """Whether the node made this object."""
-    return tx.row("SELECT 1 FROM results WHERE sop_uid = :uid", uid=sop_uid) is not None
+    return study_of(tx, sop_uid) is not None
 
 
 def study_of(tx: Transaction, sop_uid: str) -> str | None:
