@@ -85,8 +85,9 @@ def settle(settings: Settings, study_uid: str, decision: Decision) -> None:
     """Record the decision, and delete the results of studies that are no more."""
     with running.database(settings).write() as tx:
         gone = derived.decide(tx, study_uid, decision, "command line", clock.utc_now())
+    archive = Archive(settings.node.data)
     for each in gone:
-        Archive(settings.node.data).set_aside(each)
+        archive.set_aside(each)
     click.echo(f"{study_uid}: {'kept apart' if decision is Decision.APART else 'put together'}")
 
 

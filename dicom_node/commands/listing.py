@@ -13,12 +13,13 @@ from dicom_node.entities import Job, JobKind
 from dicom_node.errors import CommandError
 from dicom_node.processes.running import database
 from dicom_node.settings import Settings
-from dicom_node.tables import contradictions, instances, results
 from dicom_node.tables import deliveries as delivery_table
 from dicom_node.tables import feedback as feedback_table
 from dicom_node.tables import jobs as job_table
+from dicom_node.tables import results
 from dicom_node.tables import worklist as worklist_table
 from dicom_node.tables.feedback import Feedback
+from dicom_node.tables.views import overview
 
 if TYPE_CHECKING:
     from dicom_node.commands.analyse_files import SeriesAnswer
@@ -72,10 +73,11 @@ def worklist(settings: Settings) -> list[WorklistEntry]:
             timedelta(hours=wanted.leave_after_hours),
             wanted.overdue_first,
         )
-        for item in worklist_table.listed(tx, order, LONGEST_LIST):
-            study = instances.get_study(tx, item.study_uid)
-            known = contradictions.of_study(tx, item.study_uid)
-            priors = priors_of(tx, [study] if study else []).get(item.study_uid, [])
+        items = worklist_table.listed(tx, order, LONGEST_LIST)
+        rows = {row.item.study_uid: row for row in overview.rows(tx, items)}
+        priors = priors_of(tx, [row.study for row in rows.values()])
+        for item in items:
+            row = rows.get(item.study_uid)
             made = [
                 each
                 for part in item.parts
@@ -84,8 +86,8 @@ def worklist(settings: Settings) -> list[WorklistEntry]:
             entries.append(
                 WorklistEntry(
                     study_uid=item.study_uid,
-                    accession=study.accession if study else "",
-                    patient_id=study.patient_id if study else "",
+                    accession=row.study.accession if row else "",
+                    patient_id=row.study.patient_id if row else "",
                     urgency=item.urgency,
                     headline=headlines.headline(item),
                     state=item.state,
@@ -93,9 +95,9 @@ def worklist(settings: Settings) -> list[WorklistEntry]:
                     flagged_at=item.flagged_at,
                     results=tuple(each.sop_uid for each in made),
                     scanned_at=item.scanned_at,
-                    priors=tuple(each.row.item.study_uid for each in priors),
-                    sent_uid=study.sent_uid if study else item.study_uid,
-                    contradiction=(known.decision or "undecided") if known else "",
+                    priors=tuple(each.row.item.study_uid for each in priors.get(item.study_uid, ())),
+                    sent_uid=row.study.sent_uid if row else item.study_uid,
+                    contradiction="" if row is None or row.contradiction is None else row.contradiction or "undecided",
                 )
             )
     return entries

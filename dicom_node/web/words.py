@@ -9,7 +9,7 @@ from typing import Any
 from dicom_node import headlines
 from dicom_node.derived.priors import Prior
 from dicom_node.derived.same_patient import Obstacle
-from dicom_node.entities import Choice, Contradiction, Decision, FindingRow, ItemState, Patient, Study, Urgency
+from dicom_node.entities import Choice, Decision, FindingRow, ItemState, Patient, Study, Urgency
 from dicom_node.tables.views.overview import WorklistRow
 from dicom_node.tables.worklist import Standing, WorklistItem, possible_kinds
 from inference.findings import VOLUME_RANGE, place_text, volume_text
@@ -90,27 +90,17 @@ def finding(row: WorklistRow) -> str:
     return "; ".join(line.words for line in headlines.lines(row.item))
 
 
-def patient_name(study: Study) -> str:
-    """The patient's name as people write it."""
-    return in_writing(study.patient_name)
-
-
-def in_writing(name: str) -> str:
-    """A person name (PS3.5 6.2.1) as in "DOE, Jane Mary"; the first component group that says something."""
-    group = next((group for group in name.split("=") if group.strip("^ ")), "")
+def patient_name(whose: Study | Patient) -> str:
+    """PS3.5 6.2.1 person name as people write it: "DOE, Jane Mary"; the first component group that says something."""
+    group = next((group for group in whose.patient_name.split("=") if group.strip("^ ")), "")
     family, *others = [part.strip() for part in group.split("^")]
     given = " ".join(part for part in others[:2] if part)
     return ", ".join(part for part in (family, given) if part) or "No name"
 
 
-def person_name(patient: Patient) -> str:
-    """The same of a patient."""
-    return in_writing(patient.patient_name)
-
-
-def identity_note(known: Contradiction) -> str:
+def identity_note(decision: Decision) -> str:
     """What follows where patients contradict each other under one Study Instance UID."""
-    match known.decision:
+    match decision:
         case Decision.APART:
             return "Another patient's images came under the same Study Instance UID: they are kept apart."
         case Decision.ONE:
@@ -241,7 +231,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "not_compared": NOT_COMPARED.__getitem__,
     "finding": finding,
     "patient_name": patient_name,
-    "person_name": person_name,
     "identity_note": identity_note,
     "age_and_sex": age_and_sex,
     "day": day,

@@ -1,11 +1,10 @@
 """Read-only views over several tables, each one query: what the pages show beside the rows of a single table."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dicom_node.entities import Contradiction, ResultObject, Study
+from dicom_node.entities import Decision, ResultObject, Study
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.rows import rows_as
 from dicom_node.tables.worklist import WorklistItem
@@ -23,7 +22,8 @@ class Pictured:
 class WorklistRow:
     """A study of the worklist with what stands about it elsewhere.
 
-    `images` is counted while the study waits, otherwise 0.
+    `images` is counted while the study waits, otherwise 0. `contradiction` is what IT has decided of patients who
+    contradict each other; None where nobody does.
     """
 
     item: WorklistItem
@@ -32,7 +32,7 @@ class WorklistRow:
     images: int
     deliveries_waiting: int
     deliveries_failed: int
-    contradiction: Contradiction | None = None
+    contradiction: Decision | None = None
 
     @property
     def picture(self) -> Pictured | None:
@@ -87,25 +87,13 @@ def rows(tx: Transaction, items: Sequence[WorklistItem]) -> list[WorklistRow]:
         " AS deliveries_waiting,"
         " (SELECT count(*) FROM deliveries d WHERE d.study_uid = s.study_uid AND d.state = 'failed')"
         " AS deliveries_failed,"
-        " (SELECT json_object('sent_uid', sent_uid, 'identities', json(identities), 'noted_at', noted_at, 'decision',"
-        " decision) FROM contradictions c WHERE c.sent_uid = s.sent_uid) AS contradiction"
+        " (SELECT decision FROM contradictions c WHERE c.sent_uid = s.sent_uid) AS contradiction"
         " FROM json_each(:uids) u JOIN studies s ON s.study_uid = u.value JOIN worklist w ON w.study_uid = u.value"
         " ORDER BY u.key",
         uids=[item.study_uid for item in items],
     )
     by_uid = {item.study_uid: item for item in items}
-    return rows_as(
-        WorklistRow,
-        [
-            row
-            | {
-                "item": by_uid[row["study_uid"]],
-                "study": row,
-                "contradiction": json.loads(row["contradiction"] or "null"),
-            }
-            for row in found
-        ],
-    )
+    return rows_as(WorklistRow, [row | {"item": by_uid[row["study_uid"]], "study": row} for row in found])
 
 
 def series(tx: Transaction, study_uid: str | None = None, receiving: bool = False) -> list[SeriesRow]:

@@ -1,6 +1,5 @@
 """What IT decides where patients contradict each other under one Study Instance UID."""
 
-import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -10,8 +9,6 @@ from dicom_node.derived import identity
 from dicom_node.entities import Decision
 from dicom_node.tables import contradictions
 from dicom_node.web.site import reader_of, site_of
-
-log = structlog.get_logger()
 
 
 def decide(request: Request) -> Response:
