@@ -45,8 +45,7 @@ def examine(paths: Sequence[Path], pipeline: str, engine: Engine, expected: int 
     slices = set(given.stack.sop_uids)
     headers = without_pixels([each for each in datasets if text(each, "SOPInstanceUID") in slices])
     read = perf_counter()
-    result = of_a_part(engine.run(pipeline, given), len(paths), expected)
-    result = replace(result, warnings=(*result.warnings, *_warnings(headers)))
+    result = with_warnings(of_a_part(engine.run(pipeline, given), len(paths), expected), _warnings(headers))
     return Examined(headers, given.stack, result, read - began, perf_counter() - read)
 
 
@@ -57,6 +56,11 @@ def of_a_part(result: Result, here: int, expected: int | None) -> Result:
     if incomplete and not result.suspected:
         raise NotAnalysable(f"{incomplete} Nothing was found in this part, which says nothing of the rest.")
     return replace(result, incomplete=incomplete, warnings=(*([incomplete] if incomplete else []), *result.warnings))
+
+
+def with_warnings(result: Result, further: Sequence[str]) -> Result:
+    """The result with more that a reader must know of it."""
+    return replace(result, warnings=(*result.warnings, *further))
 
 
 def _warnings(headers: Sequence[Dataset]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """A node's steps one after the other, with an engine that says what a test wants it to say; everything else is real."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from pydicom.dataset import Dataset
 from reports_support import MODEL, result_for
 from series import Core
 
@@ -17,12 +18,13 @@ from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.pipelines.registry import question_of
 
 LONG_AFTER = 1e12
+Answer = bool | Exception | Callable[[], object]  # suspected or not, an error, or what happens first (then: suspected)
 
 
 class ScriptedEngine(Engine):
     """Answers one stack after another with what the script says."""
 
-    def __init__(self, *script: bool | Exception | Callable[[], object]) -> None:
+    def __init__(self, *script: Answer) -> None:
         self.script = list(script)
 
     def run(self, pipeline: str, given: Given) -> Result:
@@ -52,7 +54,14 @@ def route(node: Core, explain: bool = False) -> None:
     route_due(node.database, load_rules(), datetime.now(UTC), explain)
 
 
-def work(node: Core, *script: bool | Exception | Callable[[], object]) -> None:
+def analysed(node: Core, images: Sequence[Dataset], answer: Answer) -> None:
+    """Receive the images in one association, route what has come, and run the job with this answer."""
+    node.receive(images)
+    route(node)
+    work(node, answer)
+
+
+def work(node: Core, *script: Answer) -> None:
     """Run queued jobs with these answers."""
     engine = ScriptedEngine(*script)
     for _ in script:

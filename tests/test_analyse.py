@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom import dcmread
-from scripted import ScriptedEngine, route, work
+from scripted import ScriptedEngine, analysed, route, work
 from series import Core, core, ct, head
 
 from dicom_node import analysis, clock
@@ -56,9 +56,7 @@ def made(node: Core, version: int | None = None) -> dict[str, Path]:
 
 def test_a_suspected_study_leaves_everything(node: Core) -> None:
     """Objects, outbox, flag and a job that is done, in one go."""
-    node.receive(head())
-    route(node)
-    work(node, True)
+    analysed(node, head(), True)
     assert set(made(node)) == {"SEG", "SR", "SC", "KO"}
     assert all(dcmread(path).StudyInstanceUID == ct(0).StudyInstanceUID for path in made(node).values())
     assert item(node).urgency is Urgency.HIGH and item(node).state is ItemState.UNREAD
@@ -77,18 +75,14 @@ def test_a_finding_keeps_the_range_of_its_volume() -> None:
 
 def test_a_negative_study_gets_its_report(node: Core) -> None:
     """Silence would read as failure."""
-    node.receive(head())
-    route(node)
-    work(node, False)
+    analysed(node, head(), False)
     assert set(made(node)) == {"SR"}
     assert item(node).urgency is Urgency.LOW and item(node).flagged_at is None
 
 
 def test_a_contrast_agent_that_is_not_known_is_quoted(node: Core) -> None:
     """The series is analysed; whether contrast medium was given is for the reader to see."""
-    node.receive(head(ContrastBolusAgent="Protocol 3"))
-    route(node)
-    work(node, False)
+    analysed(node, head(ContrastBolusAgent="Protocol 3"), False)
     told = [str(each.value) for each in dcmread(made(node)["SR"]).iterall() if each.keyword == "TextValue"]
     assert any('the images say "Protocol 3"' in each for each in told)
 
@@ -96,12 +90,8 @@ def test_a_contrast_agent_that_is_not_known_is_quoted(node: Core) -> None:
 def test_late_slices_supersede(node: Core) -> None:
     """The second result says in its series description which it replaces, and its report names its predecessor."""
     slices = head(26)
-    node.receive(slices[:24])
-    route(node)
-    work(node, True)
-    node.receive(slices[24:])
-    route(node)
-    work(node, True)
+    analysed(node, slices[:24], True)
+    analysed(node, slices[24:], True)
     first, second = (dcmread(made(node, version)["SR"]) for version in (1, 2))
     assert second.SeriesInstanceUID != first.SeriesInstanceUID
     assert second.SeriesDescription == f"2 replaces 1: {first.SeriesDescription}"
@@ -119,9 +109,7 @@ def due(node: Core) -> list[str]:
 def test_a_result_of_a_series_that_grows_is_not_sent(node: Core) -> None:
     """Held back as soon as its series re-opens, withdrawn when the next one stands, which alone is sent."""
     slices = head(26)
-    node.receive(slices[:24])
-    route(node)
-    work(node, True)
+    analysed(node, slices[:24], True)
     assert due(node) == ["KO", "SC", "SEG", "SR"]
     node.receive(slices[24:])
     assert due(node) == []
@@ -135,12 +123,8 @@ def test_a_result_of_a_series_that_grows_is_not_sent(node: Core) -> None:
 def test_a_result_stays_where_the_grown_series_cannot_be_analysed(node: Core) -> None:
     """The first one still holds, and is sent."""
     slices = head(26)
-    node.receive(slices[:24])
-    route(node)
-    work(node, True)
-    node.receive(slices[24:])
-    route(node)
-    work(node, NotAnalysable("No."))
+    analysed(node, slices[:24], True)
+    analysed(node, slices[24:], NotAnalysable("No."))
     assert due(node) == ["KO", "SC", "SEG", "SR"]
 
 
@@ -174,12 +158,8 @@ def test_a_suspicion_in_a_part_is_flagged_and_says_so(node: Core) -> None:
 def test_a_flag_is_never_lowered_silently(node: Core) -> None:
     """A later result that does not suspect stays on top until a reader has seen it, and takes the picture back."""
     slices = head(26)
-    node.receive(slices[:24])
-    route(node)
-    work(node, True)
-    node.receive(slices[24:])
-    route(node)
-    work(node, False)
+    analysed(node, slices[:24], True)
+    analysed(node, slices[24:], False)
     assert item(node).urgency is Urgency.HIGH and item(node).state is ItemState.UNREAD
     assert "does not" in headline(item(node))
     assert set(made(node, 2)) == {"SR", "SC"}
@@ -188,14 +168,10 @@ def test_a_flag_is_never_lowered_silently(node: Core) -> None:
 def test_an_acknowledged_negative_that_turns_suspected_is_unread_again(node: Core) -> None:
     """And flagged from then on."""
     slices = head(26)
-    node.receive(slices[:24])
-    route(node)
-    work(node, False)
+    analysed(node, slices[:24], False)
     with node.database.write() as tx:
         assert worklist.acknowledge(tx, item(node).study_uid, clock.utc_now())
-    node.receive(slices[24:])
-    route(node)
-    work(node, True)
+    analysed(node, slices[24:], True)
     assert item(node).state is ItemState.UNREAD and item(node).flagged_at is not None
 
 
@@ -203,9 +179,7 @@ def test_images_that_cannot_be_analysed_give_way_to_the_next_series(node: Core) 
     """The thin series was not needed until the 5 mm one turned out to be no head."""
     node.receive(head(series=1))
     route(node)
-    node.receive(head(60, series=2, spacing_mm=2.0))
-    route(node)
-    work(node, NotAnalysable("No head is in the images."))
+    analysed(node, head(60, series=2, spacing_mm=2.0), NotAnalysable("No head is in the images."))
     assert item(node).state is ItemState.WAITING
     route(node)
     work(node, True)
@@ -214,9 +188,7 @@ def test_images_that_cannot_be_analysed_give_way_to_the_next_series(node: Core) 
 
 def test_what_cannot_be_analysed_says_why(node: Core) -> None:
     """In the model's words, on the list; nothing is sent."""
-    node.receive(head())
-    route(node)
-    work(node, NotAnalysable("No head is in the images."))
+    analysed(node, head(), NotAnalysable("No head is in the images."))
     assert headline(item(node)) == "Not analysed: No head is in the images."
     assert item(node).urgency is Urgency.MEDIUM and not made(node)
 
@@ -240,9 +212,7 @@ def test_an_analysis_that_fails_is_tried_again_and_then_stands_failed(
     """With the error on the list; retry revives it."""
     monkeypatch.setattr(analyse, "RETRY_WAIT_S", 0.0)
     node = core(tmp_path, analyse={"attempts": 2})
-    node.receive(head())
-    route(node)
-    work(node, RuntimeError("out of memory"))
+    analysed(node, head(), RuntimeError("out of memory"))
     assert item(node).state is ItemState.WAITING
     work(node, RuntimeError("out of memory"))
     assert item(node).urgency is Urgency.MEDIUM and "out of memory" in headline(item(node))
@@ -258,9 +228,7 @@ def test_a_failed_series_gives_way_to_the_next(tmp_path: Path) -> None:
     node = core(tmp_path, analyse={"attempts": 1})
     node.receive(head(series=1))
     route(node)
-    node.receive(head(60, series=2, spacing_mm=2.0))
-    route(node)
-    work(node, RuntimeError("out of memory"))
+    analysed(node, head(60, series=2, spacing_mm=2.0), RuntimeError("out of memory"))
     route(node)
     work(node, True)
     assert item(node).urgency is Urgency.HIGH
@@ -305,8 +273,6 @@ def test_a_job_done_again_after_a_crash_makes_the_same_objects(node: Core, monke
 
 def test_own_picture_is_readable_from_the_archive(node: Core) -> None:
     """The one object that every PACS shows."""
-    node.receive(head())
-    route(node)
-    work(node, True)
+    analysed(node, head(), True)
     picture = dcmread(made(node)["SC"])
     assert picture.pixel_array.ndim == 3 and "BurnedInAnnotation" in picture

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from scripted import route, work
+from scripted import analysed, route, work
 from series import DECODERS, ROOT, Core, core, ct, head, uids
 from starlette.testclient import TestClient
 
@@ -128,12 +128,8 @@ def test_a_series_uid_that_another_study_has_used(node: Core, same_sop: bool) ->
         other.SeriesInstanceUID = one.SeriesInstanceUID
         if same_sop:
             other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
-    node.receive(first)
-    route(node)
-    work(node, True)
-    node.receive(second)
-    route(node)
-    work(node, False)
+    analysed(node, first, True)
+    analysed(node, second, False)
     assert "Suspected" in said(node, studies(node)["Doe"]) and "No haem" in said(node, studies(node)["Smith"])
     objects = delivered(node)
     assert names(objects) == {("Doe^Jane", "J1"), ("Smith^John", "S2")}
@@ -145,9 +141,7 @@ def test_a_series_uid_that_another_study_has_used(node: Core, same_sop: bool) ->
 
 def test_two_patients_under_one_study(node: Core) -> None:
     """Each keeps its own result and name; nothing is sent before IT decides; kept apart, each is sent as it is."""
-    node.receive(head(**JANE))
-    route(node)
-    work(node, True)
+    analysed(node, head(**JANE), True)
     node.receive(other_images(shade=3, **JOHN))
     assert not delivered(node)
     route(node)
@@ -186,12 +180,8 @@ def test_a_third_patient_asks_again(node: Core) -> None:
 
 def test_one_person_after_all(node: Core) -> None:
     """The images are put together, analysed as one study, and what was held back is sent."""
-    node.receive(head(**JANE))
-    route(node)
-    work(node, True)
-    node.receive(other_images(shade=3, **JOHN))
-    route(node)
-    work(node, False)
+    analysed(node, head(**JANE), True)
+    analysed(node, other_images(shade=3, **JOHN), False)
     settle(node, Decision.ONE)
     route(node)
     assert [each.study_uid for each in studies(node).values()] == [SENT]
@@ -203,9 +193,7 @@ def test_one_person_after_all(node: Core) -> None:
 
 def test_a_corrected_name_issues_the_results_again(node: Core) -> None:
     """The same pixels under another patient: no contradiction, the same series, objects under the new identity."""
-    node.receive(head(**JANE))
-    route(node)
-    work(node, True)
+    analysed(node, head(**JANE), True)
     assert names(delivered(node)) == {("Doe^Jane", "J1")}
     for part in (head(**JOHN)[:10], head(**JOHN)[10:]):
         node.receive(part, calling_aet="PACS")
@@ -222,9 +210,7 @@ def test_a_corrected_name_issues_the_results_again(node: Core) -> None:
 
 def test_a_correction_before_the_results_were_sent(node: Core) -> None:
     """What names the former patient and still waits is never sent."""
-    node.receive(head(**JANE))
-    route(node)
-    work(node, True)
+    analysed(node, head(**JANE), True)
     node.receive(head(**JOHN), calling_aet="PACS")
     assert not delivered(node)
     work(node, True)
@@ -245,18 +231,14 @@ def test_a_correction_while_the_analysis_runs(node: Core) -> None:
 @pytest.mark.parametrize("elements", [{"PatientID": ["J1", "OLD7"]}, {"PatientName": ["Doe^Jane", "Roe^Jane"]}])
 def test_several_values_are_no_correction(node: Core, elements: dict[str, Any]) -> None:
     """Where one value should stand: what the images say and what the result says of them is read alike."""
-    node.receive(head(**JANE | elements))
-    route(node)
-    work(node, True)
+    analysed(node, head(**JANE | elements), True)
     assert node.number("SELECT count(*) FROM jobs WHERE state = 'queued'") == 0
     assert len(delivered(node)) == 4
 
 
 def test_a_half_corrected_series_is_a_contradiction(node: Core) -> None:
     """Until the rest comes nothing is sent; two people, then, are told apart image by image."""
-    node.receive(head(**JANE))
-    route(node)
-    work(node, True)
+    analysed(node, head(**JANE), True)
     node.receive(head(**JOHN)[:10], calling_aet="PACS")
     assert not delivered(node)
     settle(node, Decision.APART)
@@ -269,9 +251,7 @@ def test_a_half_corrected_series_is_a_contradiction(node: Core) -> None:
 
 def test_corrections_in_any_order_leave_one_study(node: Core) -> None:
     """A new series comes under the right name before the old one is corrected: at the end all is one patient's."""
-    node.receive(head(**JANE))
-    route(node)
-    work(node, True)
+    analysed(node, head(**JANE), True)
     node.receive(other_images(shade=3, **JOHN), calling_aet="PACS")
     assert len(studies(node)) == 2 and not delivered(node)
     node.receive(head(**JOHN), calling_aet="PACS")
@@ -307,9 +287,7 @@ def test_images_that_share_a_sop_instance_uid(node: Core, numbers: str, shared: 
 def test_a_moved_image_is_a_correction(node: Core) -> None:
     """The same SOP Instance UID and number in a corrected place: the series is analysed with the last one."""
     node.receive(head(**JANE))
-    node.receive([ct(3, ImagePositionPatient=[-16.0, -16.0, 15.5], shade=1, **JANE)])
-    route(node)
-    work(node, True)
+    analysed(node, [ct(3, ImagePositionPatient=[-16.0, -16.0, 15.5], shade=1, **JANE)], True)
     assert "Suspected" in said(node, studies(node)["Doe"])
 
 
@@ -362,9 +340,7 @@ def test_page_and_command_let_it_decide(node: Core) -> None:
 
 def test_a_result_that_comes_back_stays_with_its_patient(node: Core) -> None:
     """The PACS sends the node's own report back under the name that it has corrected: no contradiction."""
-    node.receive(head(**JANE))
-    route(node)
-    work(node, True)
+    analysed(node, head(**JANE), True)
     report = next(ds for ds in delivered(node) if ds.Modality == "SR")
     report.PatientID, report.PatientBirthDate = "S2", "19400102"
     node.receive([report], calling_aet="PACS")

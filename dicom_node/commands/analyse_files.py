@@ -22,7 +22,7 @@ from dicom_node.analysis import (
     result_object,
 )
 from dicom_node.derived.candidates import questions_of_pipelines
-from dicom_node.derived.identity import contradict, own_study
+from dicom_node.derived.identity import fitting, own_study
 from dicom_node.dicom.checks import UNREADABLE, checked_uid
 from dicom_node.dicom.headers import patient_of
 from dicom_node.dicom.part10 import say_left_out, sort_files
@@ -133,11 +133,9 @@ def find_series(path: Path) -> list[Found]:
 
 def kept_as(sent_uid: str, patient: Patient, known: dict[str, Patient]) -> str:
     """The study of a patient's image among those that are known under its Study Instance UID; a new one is noted."""
-    for study_uid, other in known.items():
-        if not contradict(patient, other):
-            return study_uid
-    study_uid = own_study(sent_uid, patient) if known else sent_uid
-    known[study_uid] = patient
+    if (study_uid := fitting(patient, known)) is None:
+        study_uid = own_study(sent_uid, patient) if known else sent_uid
+        known[study_uid] = patient
     return study_uid
 
 

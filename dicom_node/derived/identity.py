@@ -6,7 +6,7 @@ again. Other images under another patient are a contradiction: they are kept as 
 either is sent until IT has decided. Patients are compared by Patient ID, birth date and sex (PS3.3 C.7.1.1).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from itertools import combinations
@@ -55,13 +55,17 @@ def study_for(tx: Transaction, study: Study) -> str:
     A second patient's is derived from the Study Instance UID and the patient, always the same for the same.
     """
     standing = instances.studies_as_sent(tx, study.study_uid)
-    for each in standing:
-        if not contradict(each.patient, study.patient):
-            return each.study_uid
+    if found := fitting(study.patient, {each.study_uid: each.patient for each in standing}):
+        return found
     for each in standing:  # while a correction is under way, images of before still come
         if not all(contradict(patient, study.patient) for patient in instances.patients_of(tx, each.study_uid)):
             return each.study_uid
     return own_study(study.study_uid, study.patient) if standing else study.study_uid
+
+
+def fitting(patient: Patient, known: Mapping[str, Patient]) -> str | None:
+    """The first of the studies whose patient this one does not contradict."""
+    return next((study_uid for study_uid, other in known.items() if not contradict(other, patient)), None)
 
 
 def own_study(sent_uid: str, patient: Patient) -> str:

@@ -14,7 +14,7 @@ from time import perf_counter
 import structlog
 
 from dicom_node import clock, headlines
-from dicom_node.analysis import analysis_of, examine, part10_bytes, report_options, result_object
+from dicom_node.analysis import analysis_of, examine, part10_bytes, report_options, result_object, with_warnings
 from dicom_node.archive import Archive
 from dicom_node.derived import candidates, flag, growth, identity
 from dicom_node.entities import Analysis, ChoiceKind, Job, JobKind, JobState, ResultObject, Scan
@@ -25,7 +25,7 @@ from dicom_node.tables.database import Database, Transaction
 from dicom_node.tables.worklist import Standing
 from inference.change import Growth
 from inference.engines.local import Engine
-from inference.findings import NotAnalysable, Result
+from inference.findings import NotAnalysable
 from inference.input.stack import read_headers
 from reports.build import build_not_analysed, build_reports
 from reports.context import Kind, Replaced, ReportContext, ReportObject
@@ -103,11 +103,6 @@ def perform(database: Database, archive: Archive, settings: Settings, engine: En
         scan = replace(scan, compared=growth.as_reported(job.question, compared))
         done = finish(database, settings, job, owner, analysis, scan, made)
     log.info("analysed", job=job.job_id, suspected=examined.result.suspected, seconds=round(perf_counter() - began, 2))
-
-
-def with_warnings(result: Result, further: tuple[str, ...]) -> Result:
-    """The result with what the study's other images say about it."""
-    return replace(result, warnings=(*result.warnings, *further)) if further else result
 
 
 def finish(
