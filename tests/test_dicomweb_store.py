@@ -264,6 +264,6 @@ def test_refused_storage_says_the_status_of_c_store(node: Core, address: str, mo
         raise OutOfResources("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(node.archive, "put", full)
+        patch.setattr(node.archive, "adopt", full)
         assert reasons(post(address, part10(ct(0)))) == [0xA700]
     assert post(address, part10(ct(0))).status_code == 200

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from dicom_node.dicom.checks import UNREADABLE, checked_uid
 from dicom_node.dicom.json_model import Json, element_json
-from dicom_node.dicom.part10 import split_meta
+from dicom_node.dicom.part10 import part10_header, split_meta
 from dicom_node.entities import Incoming
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused
 from dicom_node.web.dicomweb import multipart, negotiate
@@ -93,17 +93,21 @@ def store_part(storing: Storing, part: bytes, study_uid: str | None, number: int
             identity[name] = found
         if study_uid not in (None, identity["study_uid"]):
             raise NotAsNegotiated(f"the study is {identity['study_uid']}, announced was {study_uid}")
-        storing.store(
-            Incoming(
-                data=data,
-                sop_class_uid=identity["sop_class_uid"],
-                sop_uid=identity["sop_uid"],
-                transfer_syntax_uid=syntax,
-                calling_aet=CALLING_AET,
-                called_aet=storing.called_aet,
-                association=number,
+        with storing.spool(multipart.LONGEST_PART) as spool:
+            spool.begin(part10_header(identity["sop_class_uid"], identity["sop_uid"], syntax, CALLING_AET))
+            spool.write(data)
+            storing.store(
+                Incoming(
+                    path=spool.path,
+                    sha256=spool.digest(),
+                    sop_class_uid=identity["sop_class_uid"],
+                    sop_uid=identity["sop_uid"],
+                    transfer_syntax_uid=syntax,
+                    calling_aet=CALLING_AET,
+                    called_aet=storing.called_aet,
+                    association=number,
+                )
             )
-        )
     except (Refused, OSError, sqlite3.Error) as error:
         status = error.status if isinstance(error, Refused) else OUT_OF_RESOURCES
         log.warning("not stored", sop_uid=identity.get("sop_uid", ""), reason=str(error))
