@@ -180,6 +180,7 @@ def test_idle_association_stays_open_and_ends_at_last(tmp_path: Path) -> None:
         request([("not a uid", ["neither"])]),
         request(further=item(0x54, b"\xff\xff")),
         request([(f"1.2.{number}", ["1.2.840.10008.1.2"]) for number in range(10000)])[:-1000],
+        request([(f"1.2.{number}", ["1.2.840.10008.1.2"]) for number in range(129)]),
     ],
 )
 def test_what_is_no_request_ends_at_once(node: Core, sent: bytes) -> None:

@@ -19,9 +19,11 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from dicom_node.network.messages import Request
-from dicom_node.network.pdus import RELEASE_RQ, UNEXPECTED_PDU, ProtocolError
+from dicom_node.network.pdus import ASSOCIATE_RQ, RELEASE_RQ, UNEXPECTED_PDU, ProtocolError
 
 _config.LOG_HANDLER_LEVEL = "none"  # it would write out every PDU
+ITEMS_BEGIN, CONTEXT_ITEM = 68, 0x20  # of an A-ASSOCIATE-RQ (PS3.8 Tables 9-11 and 9-13)
+MOST_CONTEXTS = 128  # odd numbers of one byte
 LAST_COMMAND, LAST_DATA = b"\x03", b"\x02"  # the control header of a fragment (PS3.8 E.2)
 
 
@@ -79,7 +81,9 @@ class Provider:
 
     def take_request(self, body: bytes) -> A_ASSOCIATE | None:
         """Let pynetdicom read an A-ASSOCIATE-RQ; None where it has refused it by itself (PS3.8 9.3.2, its version)."""
-        self._hand_in(0x01, body)
+        if _number_of_contexts(body) > MOST_CONTEXTS:
+            raise ProtocolError(f"more than {MOST_CONTEXTS} presentation contexts")
+        self._hand_in(ASSOCIATE_RQ, body)
         primitive = self._layer.receive_pdu()
         if not isinstance(primitive, A_ASSOCIATE):
             return None
@@ -126,3 +130,12 @@ class Provider:
 
     def _hand_in(self, kind: int, body: bytes) -> None:
         self._layer.hand_in(struct.pack(">BxL", kind, len(body)) + body)
+
+
+def _number_of_contexts(body: bytes) -> int:
+    """How many presentation contexts a request proposes, before anything is made of them."""
+    found, at = 0, ITEMS_BEGIN
+    while at + 4 <= len(body):
+        found += body[at] == CONTEXT_ITEM
+        at += 4 + int.from_bytes(body[at + 2 : at + 4], "big")
+    return found
