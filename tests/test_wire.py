@@ -520,6 +520,23 @@ def test_out_of_file_handles(node: Core) -> None:
         assert push(server.port, [ct(1)]) == [0x0000]
 
 
+def test_out_of_threads(node: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection for which there is no thread is closed, and the next one is served."""
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name.startswith("connection"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with listening(node) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fail)
+            with Wire(server.port) as wire:
+                assert wire.is_closed()
+        assert push(server.port, [ct(0)]) == [0x0000]
+
+
 def test_association_is_one_line_in_the_log(node: Core) -> None:
     """Who, from where, what came, and how it ended."""
     with structlog.testing.capture_logs() as lines, listening(node) as server:

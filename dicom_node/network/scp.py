@@ -83,15 +83,17 @@ class StorageServer:
 
     def _accept_all(self) -> None:
         while not self._stopping.is_set():
+            connection = None
             try:
                 connection, address = self._socket.accept()
-            except OSError as error:
+                self._begin(connection, str(address[0]))
+            except (OSError, RuntimeError) as error:  # out of file handles, or of threads
+                if connection is not None:
+                    connection.close()
                 if not self._stopping.is_set():
-                    log.error("a connection cannot be accepted", error=error.strerror or str(error))
+                    log.error("a connection cannot be accepted", error=str(error))
                     self._close_oldest(lambda each: True)
                     self._stopping.wait(0.1)
-                continue
-            self._begin(connection, str(address[0]))
 
     def _begin(self, connection: socket.socket, address: str) -> None:
         """Serve a connection in a thread of its own, after making room for it."""
@@ -109,16 +111,23 @@ class StorageServer:
         with self._lock:
             self._bare.add(acceptor)
             self._threads[acceptor] = thread
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            self._forget(acceptor)
+            raise
 
     def _run(self, acceptor: Acceptor) -> None:
         try:
             acceptor.run()
         finally:
-            with self._lock:
-                self._bare.discard(acceptor)
-                self._open.discard(acceptor)
-                del self._threads[acceptor]
+            self._forget(acceptor)
+
+    def _forget(self, acceptor: Acceptor) -> None:
+        with self._lock:
+            self._bare.discard(acceptor)
+            self._open.discard(acceptor)
+            del self._threads[acceptor]
 
     def _close_oldest(self, choose: Callable[[Acceptor], bool]) -> None:
         """Close one that is no association yet, first of those that have said nothing, and of these the oldest."""
