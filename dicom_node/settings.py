@@ -111,6 +111,7 @@ class Report(SettingsSection):
     """[report]"""
 
     picture_for_negative: bool
+    say_not_analysed: bool
     picture_for_not_analysed: bool
     omit_empty_frames: bool
 

@@ -172,11 +172,12 @@ def answer_by(
 def not_analysed(
     series: Found, out: Path, settings: Settings, question: str, pipeline: str | None, reason: str
 ) -> SeriesAnswer:
-    """The answer for a series that no pipeline takes; its picture is written where the site wants one."""
-    options = report_options(settings.report)
+    """The answer for a series without a result; what says so to the PACS is written where the site wants it."""
+    wanted = settings.report.picture_for_not_analysed or (pipeline is not None and settings.report.say_not_analysed)
     outputs: tuple[ResultObject, ...] = ()
-    if options.picture_for_not_analysed:
+    if wanted:
         now = clock.utc_now().astimezone()
+        options = report_options(settings.report)
         built = build_not_analysed(series.headers, reason, question, now, 1, (), options, series.study_uid)
         outputs = write(built, series, question, out)
     return SeriesAnswer(
