@@ -48,6 +48,7 @@ class WorklistEntry:
     priors: tuple[str, ...]
     sent_uid: str
     contradiction: str
+    missed_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ def worklist(settings: Settings) -> list[WorklistEntry]:
                     priors=tuple(each.row.item.study_uid for each in priors.get(item.study_uid, ())),
                     sent_uid=row.study.sent_uid if row else item.study_uid,
                     contradiction="" if row is None or row.contradiction is None else row.contradiction or "undecided",
+                    missed_by=item.missed_by,
                 )
             )
     return entries
