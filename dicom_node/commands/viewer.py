@@ -18,7 +18,7 @@ def viewer() -> None:
     "--from",
     "given",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The package's .tgz, fetched elsewhere, for a machine without npm or network.",
+    help="The package's .tgz, made elsewhere by npm pack, for a machine without npm or network.",
 )
 @with_settings
 def install(settings: Settings, given: Path | None) -> None:
