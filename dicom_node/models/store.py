@@ -32,7 +32,7 @@ from dicom_node.tables.models import InstalledModel, InUse
 from inference.engines.local import ADVICE, Engine
 from inference.errors import ModelError, UnknownPipelineError
 from inference.models.card import ModelCard, load_card, study_threshold
-from inference.models.weights import read_weights
+from inference.models.weights import check_weights
 from inference.pipelines.registry import QUESTIONS, shipped_card
 
 
@@ -91,7 +91,7 @@ class ModelStore:
         """As `card`; ModelError also where the weights are gone or damaged."""
         card = self.card(model, pipeline)
         with named(model):
-            read_weights(card)
+            check_weights(card)
         return card
 
     def is_whole(self, model: InstalledModel) -> bool:
