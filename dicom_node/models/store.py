@@ -214,8 +214,8 @@ class ModelStore:
 
 def open_store(settings: Settings, make: bool = False) -> ModelStore:
     """The store of the node's data folder; `make` its database where no node has run there yet."""
-    there = make or settings.database_path.exists()
-    return ModelStore(settings.node.data, open_database(settings.database_path) if there else None)
+    path = settings.database_path.absolute()
+    return ModelStore(settings.node.data, open_database(path) if make or path.exists() else None)
 
 
 def open_engine(settings: Settings, cards: Callable[[str], ModelCard]) -> Engine:
