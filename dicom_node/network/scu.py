@@ -60,14 +60,18 @@ def associate(peer: Peer, ae_title: str, timeout_s: float, contexts: list[Any]) 
     entity = AE(ae_title=ae_title)
     entity.maximum_pdu_size = MAXIMUM_PDU_BYTES
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = timeout_s
-    association = entity.associate(
-        peer.host,
-        peer.port,
-        contexts=contexts,
-        ae_title=peer.ae_title,
-        max_pdu=MAXIMUM_PDU_BYTES,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay), (evt.EVT_DATA_RECV, _quick_ack)],
-    )
+    try:
+        association = entity.associate(
+            peer.host,
+            peer.port,
+            contexts=contexts,
+            ae_title=peer.ae_title,
+            max_pdu=MAXIMUM_PDU_BYTES,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay), (evt.EVT_DATA_RECV, _quick_ack)],
+        )
+    except (OSError, UnicodeError) as error:  # the name of the host is not known, or is none
+        reason = getattr(error, "strerror", None) or "no such name"
+        raise PeerError(f"{peer.name} cannot be reached ({_where(peer)}): {reason}") from None
     if association.is_established:
         return association
     if association.is_rejected:

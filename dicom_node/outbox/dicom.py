@@ -63,6 +63,8 @@ def _store(association: Association, path: Path) -> SendStatus:
         return SendStatus(path, None, f"the file cannot be sent: {error}")
     except RuntimeError as error:
         return SendStatus(path, None, str(error), offered=False)
+    except UNREADABLE as error:  # an element that cannot be written again
+        return SendStatus(path, None, f"the file cannot be sent: {error}")
     if "Status" not in answer:
         return SendStatus(path, None, "no answer came in time")
     return SendStatus(path, int(answer.Status), str(answer.get("ErrorComment", "")))
