@@ -39,9 +39,13 @@ class Archive:
         """Where a result object lies."""
         return self.root / "results" / checked_uid(study_uid) / question / str(version) / f"{kind.lower()}.dcm"
 
+    def new_incoming(self) -> Path:
+        """A fresh path for a file that is being written; what a killed process leaves there is cleared."""
+        return self._incoming / f"{os.getpid()}.{uuid.uuid4().hex}"
+
     def put(self, path: Path, *parts: bytes) -> None:
         """Write the parts as one file, durably; all of it is there or nothing. OutOfResources when the disk is full."""
-        temporary = self._incoming / f"{os.getpid()}.{uuid.uuid4().hex}"
+        temporary = self.new_incoming()
         try:
             make_folder(path.parent)
             with temporary.open("wb") as file:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from dicom_node.errors import SettingsError
+from inference.input.bounds import Bounds
 
 AeTitle = Annotated[  # PS3.5 6.2, VR AE: no backslash, no control character, not spaces alone
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
@@ -23,6 +24,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
 Kind = Literal["SEG", "SR", "SC", "KO"]
 SITE_FILES = (Path("triage-node.toml"), Path("/etc/triage-node/triage-node.toml"))
+GIB = 1 << 30
 PREFIX = "TRIAGE_NODE__"
 VIEWERS = ("node", "page", "weasis")  # anything else is a URL template
 PLACEHOLDERS = ("study_uid", "accession", "patient_id")
@@ -123,6 +125,25 @@ class Worklist(SettingsSection):
         return not self.modalities or not modality.strip() or modality.strip().upper() in self.modalities
 
 
+class Decoder(SettingsSection):
+    """[decoder]: what one object may take that is inflated or decoded."""
+
+    memory_gib: Annotated[float, Field(ge=0.125)]
+    time_s: Annotated[float, Field(gt=0)]
+    inflated_gib: Annotated[float, Field(gt=0)]
+    inflated_ratio: Annotated[float, Field(ge=1)]
+
+    @property
+    def memory_bytes(self) -> int:
+        """What a decoder may take beyond what it needs to start."""
+        return int(self.memory_gib * GIB)
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds of a process of the node."""
+        return Bounds(int(self.inflated_gib * GIB), self.inflated_ratio, self.memory_bytes)
+
+
 class Web(SettingsSection):
     """[web]"""
 
@@ -180,6 +201,7 @@ class Settings(SettingsSection):
     report: Report
     deliver: Deliver
     worklist: Worklist
+    decoder: Decoder
     web: Web
     viewer: Viewer
     retention: Retention

@@ -3,8 +3,9 @@
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
@@ -13,6 +14,7 @@ from dicom_node.dicom.moments import moment_of
 from dicom_node.entities import Equipment, Incoming, Patient, Study
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated
 from inference.input import elements
+from inference.input.deflate import read_dicom
 from inference.input.geometry import SliceGeometry, slice_geometry
 
 
@@ -34,10 +36,11 @@ class Described:
     scanned_at: datetime | None = None
 
 
-def read_header(part10: bytes) -> Dataset:
-    """The data set without its pixels. CannotUnderstand when it is no DICOM."""
+def read_header(part10: bytes | Path | BinaryIO) -> Dataset:
+    """The data set without its pixels. CannotUnderstand when it is no DICOM, or inflates to more than it may."""
+    source = BytesIO(part10) if isinstance(part10, bytes) else part10
     try:
-        found = dcmread(BytesIO(part10), stop_before_pixels=True)
+        found = read_dicom(source, stop_before_pixels=True, whole=True)
     except UNREADABLE as error:
         raise CannotUnderstand(f"the data set cannot be read: {error}") from error
     if not len(found):  # pydicom drops every element of a data set that ends within one

@@ -12,6 +12,7 @@ from dicom_node.settings import Settings
 from dicom_node.steps.receive import Receiver
 from dicom_node.tables import processes
 from dicom_node.tables.database import open_database
+from inference.input.bounds import set_bounds
 
 
 def run_web(settings: Settings, supervisor: int | None = None) -> None:
@@ -22,7 +23,10 @@ def run_web(settings: Settings, supervisor: int | None = None) -> None:
     from dicom_node.web.dicomweb.context import Storing
 
     database, archive = open_database(settings.database_path), Archive(settings.node.data)
-    life, ticker, decoders = Life(database, "web", supervisor), clock.Ticker(), Decoders()
+    set_bounds(settings.decoder.bounds)
+    decoders = Decoders(limit_s=settings.decoder.time_s, memory_bytes=settings.decoder.memory_bytes)
+    archive.clear_incoming()
+    life, ticker = Life(database, "web", supervisor), clock.Ticker()
     lists = partial(settings.worklist.lists, may_take=load_rules(settings.routes_path).may_take)
     receiver = Receiver(database, archive, decoders, lists)
     storing = Storing(receiver.store, receiver.ended, partial(note_refusal, database), settings.node.ae_title)

@@ -9,10 +9,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
-from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from inference.input.deflate import read_dicom
 from inference.input.elements import UNREADABLE, text
 
 PREAMBLE_BYTES = 128
@@ -39,12 +39,12 @@ def is_dicom(path: Path) -> bool:
 
 
 def read_file(path: Path, **options: Any) -> FileDataset:
-    """`dcmread`, also of a file without preamble or file meta information, whose transfer syntax is then filled in."""
+    """`read_dicom`, also without preamble or file meta information; the transfer syntax is then filled in."""
     start = _start_of(path)
     beginning = None if has_prefix(start) else _beginning(start)
     if beginning is None:
-        return dcmread(path, **options)
-    ds = dcmread(BytesIO(path.read_bytes()[beginning:]), force=True, **options)
+        return read_dicom(path, **options)
+    ds = read_dicom(BytesIO(path.read_bytes()[beginning:]), force=True, **options)
     ds.filename = str(path)
     if "TransferSyntaxUID" not in ds.file_meta:
         implicit, little = ds.original_encoding
