@@ -20,6 +20,9 @@ AeTitle = Annotated[  # PS3.5 6.2, VR AE: no backslash, no control character, no
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
 ]
 CodeString = Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True, min_length=1, max_length=16)]
+UidRoot = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=64, pattern=r"^(\*|[0-9]+(\.[0-9]+)*\.?)$")
+]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
 Kind = Literal["SEG", "SR", "SC", "KO"]
@@ -45,6 +48,24 @@ class Node(SettingsSection):
     port: Port
     data: Path
     max_associations: Annotated[int, Field(ge=1)]
+
+
+class Network(SettingsSection):
+    """[network]: what a connection may take of time and room (PS3.8 9.1.5 for ARTIM)."""
+
+    artim_timeout_s: Annotated[float, Field(gt=0)]
+    network_timeout_s: Annotated[float, Field(gt=0)]
+    idle_timeout_s: Annotated[float, Field(gt=0)]
+    connections_per_address: Annotated[int, Field(ge=1)]
+    request_mib: Annotated[float, Field(gt=0)]
+    object_gib: Annotated[float, Field(gt=0)]
+    uncompressed_first: bool
+    private_storage: tuple[UidRoot, ...]
+
+    @property
+    def object_bytes(self) -> int:
+        """What an object may have."""
+        return int(self.object_gib * GIB)
 
 
 class Route(SettingsSection):
@@ -194,6 +215,7 @@ class Settings(SettingsSection):
 
     node: Node
     access: Access
+    network: Network
     complete: Complete
     route: Route
     analyse: Analyse

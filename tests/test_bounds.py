@@ -4,7 +4,6 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -17,20 +16,21 @@ from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
-from series import DECODERS, Core, core, ct, head, incoming, write
+from series import DECODERS, Core, core, ct, head, write
 from test_dicomweb_store import address, node, post, reasons  # noqa: F401
 
-from dicom_node.dicom.headers import read_header
+from dicom_node.dicom.headers import describe, read_header
 from dicom_node.dicom.part10 import part10_header
 from dicom_node.dicom.pixels import frame_bytes
 from dicom_node.dicom.transcode import transcoded
 from dicom_node.errors import CannotDecode, CannotUnderstand
 from dicom_node.settings import load_settings
 from inference.findings import NotAnalysable
-from inference.input import bounds, deflate
+from inference.input import bounds, deflate, reading
 from inference.input.bounds import Bounds, TooLarge, bounds_in_force, set_bounds
 from inference.input.codestream import check_codestream
-from inference.input.deflate import Inflating, read_dicom
+from inference.input.deflate import Inflating
+from inference.input.reading import read_dicom
 from inference.input.stack import build_stack, read_series
 
 DEFLATED_BOMBS = ("pixels", "frames", "header", "after the pixels")
@@ -38,14 +38,14 @@ LITTLE_MIB = 400  # for a whole process with its libraries
 READING = """
 import resource, sys
 from pathlib import Path
-from dicom_node.dicom.headers import read_header
+from dicom_node.dicom.headers import describe, read_header
 from dicom_node.errors import CannotUnderstand
 from inference.findings import NotAnalysable
 from inference.input.stack import build_stack, read_series
 refused = 0
 for path in map(Path, sys.argv[2:]):
     try:
-        read_header(path.read_bytes())
+        read_header(path)
     except CannotUnderstand as error:
         refused += "larger than" in str(error)
 try:
@@ -66,12 +66,11 @@ def narrow() -> Iterator[None]:
     set_bounds(before)
 
 
-def as_deflated(dataset: Dataset) -> bytes:
+def as_deflated(dataset: Dataset, path: Path) -> Path:
     """The data set as a deflated Part 10 file."""
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    buffer = BytesIO()
-    dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()
+    dcmwrite(path, dataset, enforce_file_format=True)
+    return path
 
 
 def test_bombs_take_little_memory(tmp_path: Path) -> None:
@@ -93,7 +92,7 @@ def test_bombs_are_not_stored(node: Core, kind: str) -> None:  # noqa: F811
     """0xC000, with the reason; nothing of them is left."""
     data, syntax = bomb(kind)
     with pytest.raises(CannotUnderstand, match="becomes larger than"):
-        node.receiver.store(replace(incoming(ct(0)), data=data, transfer_syntax_uid=syntax))
+        node.take(ct(0), data, transfer_syntax_uid=syntax)
     assert node.files() == [] and list((node.archive.root / "incoming").iterdir()) == []
 
 
@@ -122,11 +121,12 @@ def test_a_stored_bomb_harms_nobody_who_asks_for_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 100])
-def test_cut_off_is_said(cut: int) -> None:
+def test_cut_off_is_said(tmp_path: Path, cut: int) -> None:
     """A deflated stream that does not come to its end."""
-    whole = as_deflated(ct(0))
+    path = as_deflated(ct(0), tmp_path / "cut.dcm")
+    path.write_bytes(path.read_bytes()[: -cut - 1])
     with pytest.raises(CannotUnderstand, match="cut off"):
-        read_header(whole[: -cut - 1])
+        read_header(path)
 
 
 def test_bounds_are_settings(narrow: None) -> None:
@@ -148,14 +148,33 @@ def test_bounds_are_settings(narrow: None) -> None:
                 read_dicom(BytesIO(part10))
 
 
-def test_many_elements_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each takes far more memory as an object than in the stream."""
+def test_many_elements_are_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each takes far more memory as an object than in the stream, deflated or not."""
     monkeypatch.setattr(deflate, "MOST_READS", 1000)
+    monkeypatch.setattr(reading, "MOST_READS", 1000)
     dataset = ct(0)
     for element in range(0x1000, 0x1400):
         dataset.add_new((0x0009, element), "LO", "")
-    with pytest.raises(CannotUnderstand, match="too many elements"):
-        read_header(as_deflated(dataset))
+    for path in (*write([dataset], tmp_path), as_deflated(dataset, tmp_path / "deflated.dcm")):
+        with pytest.raises(CannotUnderstand, match="too many elements"):
+            read_header(path)
+
+
+def test_a_long_functional_group_is_read_from_its_file(tmp_path: Path) -> None:
+    """What is left in the file while a header is read is there when it is needed: where each frame lies."""
+    dataset = ct(0, NumberOfFrames=4000)
+    frames = []
+    for number in range(4000):
+        frame, place = Dataset(), Dataset()
+        place.ImagePositionPatient, frame.TextComments = [-16.0, -16.0, 0.5 * number], "X" * 400
+        frame.PlanePositionSequence = [place]
+        frames.append(frame)
+    dataset.PerFrameFunctionalGroupsSequence = frames
+    dataset.PixelData = bytes(2)
+    (path,) = write([dataset], tmp_path)
+    assert path.stat().st_size > 1_500_000
+    places = describe(read_header(path)).geometry
+    assert len(places) == 4000 and places[-1].position[2] == 1999.5
 
 
 @given(
@@ -187,8 +206,8 @@ def test_going_far_back_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_honest_deflated_images_are_read_as_ever(tmp_path: Path) -> None:
     """The same elements as pydicom's own way, and the same pixels; the transfer syntax stays known."""
-    path = tmp_path / "deflated.dcm"
-    path.write_bytes(as_deflated(ct(3, PatientName="Müller^Ö", SpecificCharacterSet="ISO_IR 100")))
+    dataset = ct(3, PatientName="Müller^Ö", SpecificCharacterSet="ISO_IR 100")
+    path = as_deflated(dataset, tmp_path / "deflated.dcm")
     ours, theirs = read_dicom(path), dcmread(path)
     assert ours == theirs and ours.file_meta == theirs.file_meta
     assert ours.original_encoding == theirs.original_encoding and ours.filename == str(path)

@@ -15,7 +15,7 @@ from PIL import Image
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
-from series import Core, core, ct, data_of, head, incoming
+from series import Core, core, ct, data_of, head
 from web_support import Node, serving
 
 from dicom_node import clock
@@ -389,7 +389,7 @@ def test_every_awkward_file(tmp_path: Path, shared: Path) -> None:
     with served(node) as web:
         for path in files:
             dataset = dcmread(path)
-            node.receiver.store(incoming(dataset, data=data_of(path.read_bytes())))
+            node.take(dataset, data=data_of(path.read_bytes()))
             (kind, content), *others = parts(web.get(place(dataset), STORED))
             assert others == []
             assert dcmread(BytesIO(content)) == dataset or kind.endswith(ExplicitVRLittleEndian)
@@ -423,7 +423,7 @@ def test_transcoded_instance_has_the_same_pixels(tmp_path: Path, shared: Path, n
     (path,) = [each for each in (shared / "dicom" / "syntaxes").glob("CTImage.dcm_*") if name in each.name]
     dataset = dcmread(path)
     node = core(tmp_path / "data")
-    node.receiver.store(incoming(dataset, data=data_of(path.read_bytes())))
+    node.take(dataset, data=data_of(path.read_bytes()))
     with served(node) as web:
         plain = web.client.retrieve_instance(
             *uids(dataset), media_types=(("application/dicom", ExplicitVRLittleEndian),)

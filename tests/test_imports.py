@@ -22,7 +22,8 @@ PLAIN = (
 )  # no torch
 FOLDS = "inference.pipelines.haemorrhage.folds"
 GROUND = tuple(
-    f"dicom_node.{name}" for name in ("entities", "errors", "settings", "clock", "archive", "durable", "routes")
+    f"dicom_node.{name}"
+    for name in ("entities", "errors", "settings", "clock", "archive", "durable", "spool", "routes")
 )
 
 
@@ -284,7 +285,7 @@ def test_broad_excepts_stand_in_three_places_only() -> None:
                     places.add(module)
     # a transaction that is rolled back raises again, whatever it was
     assert places - {"dicom_node.tables.database"} == {
-        "dicom_node.network.scp",
+        "dicom_node.network.acceptor",
         "dicom_node.steps.analyse",
         "dicom_node.clock",
     }

@@ -219,7 +219,7 @@ def serving(node: Node, port: int = 0) -> Iterator[tuple[str, uvicorn.Server]]:
     """The page on a real socket of this machine; its address."""
     receiver = Receiver(node.database, node.archive, DECODERS)
     refused = partial(note_refusal, node.database)
-    storing = Storing(receiver.store, receiver.ended, refused, node.settings.node.ae_title)
+    storing = Storing(node.archive.spool, receiver.store, receiver.ended, refused, node.settings.node.ae_title)
     app = build_app(node.database, node.archive, node.settings, storing, DECODERS)
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)

@@ -4,6 +4,7 @@ A file is never held as a whole here, and no pixels are decoded: see frames.py f
 decoding.py for all that needs a decoder.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,9 +25,9 @@ from pydicom.uid import (
 
 from dicom_node.dicom.checks import checked_uid, damage_raises
 from dicom_node.errors import CannotUnderstand, DamagedFile
-from inference.input.deflate import PIXEL_TAGS, read_dicom
 from inference.input.elements import integer
 from inference.input.files import PREFIX, START_BYTES, has_prefix, is_dicom
+from inference.input.reading import PIXEL_TAGS, read_dicom
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 LONG_FORM = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UC", "UN", "UR", "UT")  # PS3.5 Table 7.1-1
@@ -102,9 +103,12 @@ def chunks(path: Path, offset: int = 0, length: int | None = None) -> Iterator[b
 
 
 def part10_header(sop_class_uid: str, sop_uid: str, transfer_syntax_uid: str, source_aet: str) -> bytes:
-    """Preamble and file meta information (PS3.10 7.1) that go before a data set as sent."""
+    """Preamble and file meta information (PS3.10 7.1) that go before a data set as sent.
+
+    CannotUnderstand when the SOP Instance UID is no UID.
+    """
     head, tail = _meta_template(sop_class_uid, transfer_syntax_uid, source_aet)
-    uid = sop_uid.encode("ascii")
+    uid = checked_uid(sop_uid).encode("ascii")
     uid += b"\0" * (len(uid) % 2)
     element = b"\x02\x00\x03\x00UI" + len(uid).to_bytes(2, "little") + uid
     body = head + element + tail
@@ -128,6 +132,34 @@ def split_meta(part10: bytes) -> tuple[str, bytes]:
     if not syntax:
         raise CannotUnderstand("a part is no DICOM file, or one without transfer syntax")
     return syntax, part10[at:]
+
+
+def is_intact(path: Path, sha256: str, transfer_syntax_uid: str = "") -> bool:
+    """Whether a stored file can be read and its data set has this SHA-256, and this transfer syntax where it is given.
+
+    A file that is gone, empty, cut or changed is not intact.
+    """
+    digest = hashlib.sha256()
+    try:
+        for chunk in data_chunks(path, transfer_syntax_uid):
+            digest.update(chunk)
+    except (CannotUnderstand, OSError):
+        return False
+    return digest.hexdigest() == sha256
+
+
+def data_chunks(path: Path, transfer_syntax_uid: str = "") -> Iterator[bytes]:
+    """The data set of a stored file, as it stands behind the file meta information, a little at a time.
+
+    CannotUnderstand when that information is damaged or names another transfer syntax than the one given.
+    """
+    with path.open("rb") as file:
+        syntax, chunk = split_meta(file.read(CHUNK_BYTES))
+        if transfer_syntax_uid and syntax != transfer_syntax_uid:
+            raise CannotUnderstand(f"the file names the transfer syntax {syntax} instead of {transfer_syntax_uid}")
+        while chunk:
+            yield chunk
+            chunk = file.read(CHUNK_BYTES)
 
 
 def _read_header(file: BinaryIO, tags: Sequence[int] | None) -> StoredHeader:

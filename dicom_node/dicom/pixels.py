@@ -22,8 +22,8 @@ from dicom_node.dicom.frames import stored_frame
 from dicom_node.dicom.part10 import StoredHeader, read_header
 from dicom_node.errors import CannotDecode
 from inference.input.codestream import announced_by, check_announced, check_codestream
-from inference.input.deflate import read_dicom
 from inference.input.elements import integer
+from inference.input.reading import read_dicom
 
 WINDOW_OF_NONE = (0.5, 99.5)  # percentiles shown where the instance names no window
 MACROS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")

@@ -16,8 +16,8 @@ from dicom_node.dicom.part10 import StoredHeader, read_header
 from dicom_node.dicom.pixels import packed
 from dicom_node.errors import CannotDecode, TriageNodeError
 from inference.input.codestream import check_codestream
-from inference.input.deflate import read_dicom
 from inference.input.elements import integer
+from inference.input.reading import read_dicom
 
 DECODABLE = frozenset(  # uncompressed, deflated, JPEG, JPEG-LS, JPEG 2000, RLE and High-Throughput JPEG 2000
     f"1.2.840.10008.1.2{end}"

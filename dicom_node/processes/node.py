@@ -51,7 +51,7 @@ def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[
             log.warning("files and rows differed at start", files_adopted=adopted, rows_dropped=lost)
         life, ticker = Life(database, "node", supervisor), clock.Ticker()
         receiver = Receiver(database, archive, decoders, lists)
-        server = StorageServer(settings, receiver.store, receiver.ended, partial(note_refusal, database))
+        server = StorageServer(settings, archive.spool, receiver.store, receiver.ended, partial(note_refusal, database))
         with database.write() as tx:
             instances.mark_all_aborted(tx)
             processes.publish(tx, "dicom_port", str(server.port))

@@ -29,7 +29,14 @@ def run_web(settings: Settings, supervisor: int | None = None) -> None:
     life, ticker = Life(database, "web", supervisor), clock.Ticker()
     lists = partial(settings.worklist.lists, may_take=load_rules(settings.routes_path).may_take)
     receiver = Receiver(database, archive, decoders, lists)
-    storing = Storing(receiver.store, receiver.ended, partial(note_refusal, database), settings.node.ae_title)
+    storing = Storing(
+        archive.spool,
+        receiver.store,
+        receiver.ended,
+        partial(note_refusal, database),
+        settings.node.ae_title,
+        settings.network.object_bytes,
+    )
     config = uvicorn.Config(
         build_app(database, archive, settings, storing, decoders),
         host=settings.web.host,

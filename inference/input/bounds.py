@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 ALWAYS_BYTES = 32 << 20  # a deflated data set may become so large whatever its ratio
+MOST_READS = 2_000_000  # of a header; each element takes two, and as an object far more memory than in the stream
 BYTES_A_SAMPLE = 8  # decoders work with 32-bit samples, and hold each twice
 
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from pydicom.dataset import FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from inference.input.deflate import read_dicom
 from inference.input.elements import UNREADABLE, text
+from inference.input.reading import read_dicom
 
 PREAMBLE_BYTES = 128
 PREFIX = b"DICM"
