@@ -20,6 +20,7 @@ from inference.input.elements import integer, text, value
 
 ITEM, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 ITEM_HEAD_BYTES = 8
+OFFSET_TABLES = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 MOST_FRAGMENTS = 1_000_000
 DAMAGED = "The stored pixels cannot be read"
 FEWER = "The stored pixels are fewer than the instance says."

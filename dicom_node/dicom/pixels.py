@@ -18,9 +18,9 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from pydicom.pixels.utils import pixel_array
 
 from dicom_node.dicom.checks import NOT_DECODED, damage_raises
-from dicom_node.dicom.frames import stored_frame
+from dicom_node.dicom.frames import OFFSET_TABLES, stored_frame
 from dicom_node.dicom.part10 import StoredHeader, read_header
-from dicom_node.errors import CannotDecode
+from dicom_node.errors import CannotDecode, DamagedFile
 from inference.input.codestream import announced_by, check_announced, check_codestream
 from inference.input.elements import integer
 from inference.input.reading import read_dicom
@@ -28,6 +28,7 @@ from inference.input.reading import read_dicom
 WINDOW_OF_NONE = (0.5, 99.5)  # percentiles shown where the instance names no window
 MACROS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 PER_FRAME, SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
+PIXEL_DATA = 0x7FE00010
 Pixels = NDArray[Any]
 Window = tuple[float, float, str]
 
@@ -68,15 +69,20 @@ def frame_values(path: Path, header: StoredHeader, index: int) -> Pixels:
     """One frame's values; ValueError where it is, or its codestream says that it is, too large to be decoded."""
     dataset = header.dataset
     check_announced(announced_by(dataset))
-    if not header.syntax.is_encapsulated:  # of a deflated file by way of the whole, which pydicom needs
-        return pixel_array(path if header.is_plain else read_dicom(path), index=index)
-    frame = stored_frame(path, header, index)
-    check_codestream(frame, header.syntax, dataset)
+    compressed = header.syntax.is_encapsulated
+    if header.pixels is None or not (compressed or (header.is_plain and header.pixels.tag == PIXEL_DATA)):
+        return pixel_array(read_dicom(path), index=index)  # of a deflated file by way of the whole
+    try:
+        frame = stored_frame(path, header, index)
+    except DamagedFile as error:
+        raise CannotDecode(f"{NOT_DECODED}: {error}") from None
+    if compressed:
+        check_codestream(frame, header.syntax, dataset)
     alone = Dataset()
     alone.update(dataset)
     alone.file_meta = dataset.file_meta
-    alone.PixelData, alone.NumberOfFrames = encapsulate([frame]), 1
-    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+    alone.PixelData, alone.NumberOfFrames = encapsulate([frame]) if compressed else frame, 1
+    for keyword in OFFSET_TABLES:
         if keyword in alone:
             del alone[keyword]
     return pixel_array(alone, index=0)

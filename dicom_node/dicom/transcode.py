@@ -10,7 +10,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from dicom_node.dicom.checks import NOT_DECODED, damage_raises
 from dicom_node.dicom.decoding import Decoders
-from dicom_node.dicom.frames import stored_frame
+from dicom_node.dicom.frames import OFFSET_TABLES, frames_in, stored_frame
 from dicom_node.dicom.json_model import BINARY, little_endian
 from dicom_node.dicom.part10 import StoredHeader, read_header
 from dicom_node.dicom.pixels import packed
@@ -61,11 +61,13 @@ def transcode(path: Path, target: Path) -> None:
 def _with_checked_frames(path: Path, header: StoredHeader) -> FileDataset:
     """The data set with its frames where it announces them. ValueError where they are too large or too few."""
     dataset = read_dicom(path)
+    if (there := frames_in(path, header)) < header.frames:
+        raise ValueError(f"of {header.frames} frames {there} are there")
     frames = [stored_frame(path, header, index) for index in range(header.frames)]
     for frame in frames:
         check_codestream(frame, header.syntax, dataset)
     dataset.PixelData = encapsulate(frames)
-    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+    for keyword in OFFSET_TABLES:
         if keyword in dataset:
             del dataset[keyword]
     return dataset

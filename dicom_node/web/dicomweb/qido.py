@@ -97,12 +97,8 @@ def prepared(request: Request, level: str) -> Query:
 
 def split(query: Query) -> Keys:
     """Which keys the database answers."""
-
-    def by_column(condition: MatchingKey) -> bool:
-        return archive.is_column(condition) or condition.path == (matching.MODALITIES_IN_STUDY,)
-
-    conditions = query.conditions
-    return Keys(tuple(c for c in conditions if by_column(c)), tuple(c for c in conditions if not by_column(c)))
+    known = tuple(each for each in query.conditions if archive.is_column(each))
+    return Keys(known, tuple(each for each in query.conditions if each not in known))
 
 
 def page(query: Query, file_keys: Sequence[MatchingKey], find: Find[T]) -> list[T]:
