@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from importlib.resources import files
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,6 +32,11 @@ GIB = 1 << 30
 PREFIX = "TRIAGE_NODE__"
 VIEWERS = ("node", "page", "weasis")  # anything else is a URL template
 PLACEHOLDERS = ("study_uid", "accession", "patient_id")
+HOST_FORM = r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+PUBLIC_URL = re.compile(  # a path that a browser would shorten ("..") is none
+    rf"(?P<scheme>https?)://(?P<netloc>{HOST_FORM})(?P<path>(?:/(?!\.{{1,2}}(?:/|$))[A-Za-z0-9._~-]+)*)/?",
+    re.IGNORECASE,
+)
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -170,6 +176,15 @@ class Web(SettingsSection):
 
     host: str
     port: Port
+    public_url: str
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        if url and not PUBLIC_URL.fullmatch(url):
+            raise ValueError(f"{url!r} is no address such as https://triage.example.org or https://example.org/triage")
+        return url
 
 
 class Viewer(SettingsSection):

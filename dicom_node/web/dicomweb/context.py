@@ -84,11 +84,10 @@ def resource_object(request: Request) -> StoredObject:
 def base_url(request: Request) -> str:
     """The address of this service as the client knows it, without a slash at the end.
 
-    Some clients leave the port out of their Host header; without a proxy in between it is the server's own.
+    Some clients leave the port out of their Host header; without a public address it is the server's own.
     """
     url, server = request.url, request.scope.get("server")
-    proxied = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-forwarded-proto"))
-    if url.port is None and server and server[1] not in (None, 80, 443) and not proxied:
+    if url.port is None and server and server[1] not in (None, 80, 443) and url.scheme == "http":
         url = url.replace(port=server[1])
     return f"{url.scheme}://{url.netloc}{request.scope.get('root_path', '')}"
 

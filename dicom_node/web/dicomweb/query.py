@@ -28,7 +28,7 @@ class Query:
 
 def parse(params: QueryParams, level: str) -> Query:
     """The query of a request's parameters. 400 for what is no attribute, no number or of a deeper level."""
-    conditions, include, include_all = [], set[int](), False
+    conditions, include, include_all = list[MatchingKey](), set[int](), False
     for name, value in params.multi_items():
         if name == "includefield":
             names = [each.strip() for each in value.split(",") if each.strip()]
