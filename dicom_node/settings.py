@@ -178,6 +178,9 @@ class Web(SettingsSection):
     port: Port
     public_url: str
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    connections_per_address: Annotated[int, Field(ge=4)]
+    request_time_s: Annotated[float, Field(gt=0)]
+    body_kib_per_s: Annotated[float, Field(ge=0)]
 
     @field_validator("public_url")
     @classmethod

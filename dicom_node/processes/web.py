@@ -1,5 +1,6 @@
 """The process of the page."""
 
+import resource
 from functools import partial
 
 from dicom_node import clock
@@ -20,9 +21,12 @@ def run_web(settings: Settings, supervisor: int | None = None) -> None:
     import uvicorn
 
     from dicom_node.web.app import build_app
+    from dicom_node.web.connections import server_config
     from dicom_node.web.dicomweb.context import Storing
 
     database, archive = open_database(settings.database_path), Archive(settings.node.data)
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # each connection is one
     set_bounds(settings.decoder.bounds)
     decoders = Decoders(limit_s=settings.decoder.time_s, memory_bytes=settings.decoder.memory_bytes)
     archive.clear_incoming()
@@ -37,8 +41,9 @@ def run_web(settings: Settings, supervisor: int | None = None) -> None:
         settings.node.ae_title,
         settings.network.object_bytes,
     )
-    config = uvicorn.Config(
+    config = server_config(
         build_app(database, archive, settings, storing, decoders),
+        settings.web,
         host=settings.web.host,
         port=settings.web.port,
         log_level="warning",

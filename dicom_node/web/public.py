@@ -53,7 +53,7 @@ def hostname(host: str) -> str:
 def is_trusted(scope: Scope, proxies: tuple[Network, ...]) -> bool:
     """Whether a request comes from one of these."""
     client = scope.get("client")
-    return client is not None and _is_within(client[0], proxies)
+    return client is not None and is_within(client[0], proxies)
 
 
 def believe(scope: Scope, proxies: tuple[Network, ...]) -> None:
@@ -64,7 +64,7 @@ def believe(scope: Scope, proxies: tuple[Network, ...]) -> None:
         if not _is_address(hop):
             break
         scope["client"] = (hop, 0)
-        if not _is_within(hop, proxies):
+        if not is_within(hop, proxies):
             break
     if (scheme := headers.get("x-forwarded-proto", "").lower()) in PORTS:
         scope["scheme"] = scheme
@@ -98,8 +98,8 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _is_within(text: str, networks: tuple[Network, ...]) -> bool:
-    """IPv4 addresses that came by an IPv6 socket are those of IPv4."""
+def is_within(text: str, networks: tuple[Network, ...]) -> bool:
+    """Whether an address lies in one of these; one of IPv4 that came by an IPv6 socket is one of IPv4."""
     if not _is_address(text):
         return False
     address = ip_address(text)

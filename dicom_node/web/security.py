@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import unquote_to_bytes
 
+import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,6 +30,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,10 @@ class Guard:
             await send(message)
 
         refusal = self._refusal(scope)
-        await (refusal or self.app)(scope, receive, send_with_headers)
+        try:
+            await (refusal or self.app)(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            log.info("a client went away in the middle of its request", method=scope["method"], path=scope["path"])
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         """What is answered instead of what was asked for; the scope becomes that of the public address."""
