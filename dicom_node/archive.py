@@ -36,9 +36,13 @@ class Archive:
         """Where a result object lies."""
         return self.root / "results" / checked_uid(study_uid) / question / str(version) / f"{kind.lower()}.dcm"
 
+    def new_incoming(self) -> Path:
+        """A fresh path for a file that is being written; what a killed process leaves there is cleared."""
+        return self._incoming / f"{os.getpid()}.{uuid.uuid4().hex}"
+
     def put(self, path: Path, *parts: bytes) -> None:
         """Write the parts as one file, durably; all of it is there or nothing. OutOfResources when the disk is full."""
-        temporary = self._new_incoming()
+        temporary = self.new_incoming()
         try:
             with refuses_when_full(), temporary.open("wb") as file:
                 for part in parts:
@@ -58,10 +62,7 @@ class Archive:
 
     def spool(self, most_bytes: int) -> Spool:
         """Where an object is written while it comes in."""
-        return Spool(self._new_incoming(), most_bytes)
-
-    def _new_incoming(self) -> Path:
-        return self._incoming / f"{os.getpid()}.{uuid.uuid4().hex}"
+        return Spool(self.new_incoming(), most_bytes)
 
     def clear_incoming(self) -> None:
         """Remove what killed processes were writing; before this process itself writes."""

@@ -33,6 +33,7 @@ from dicom_node.settings import Settings
 from dicom_node.tables.database import open_database
 from inference.engines.local import Engine
 from inference.findings import ModelIdentity, NotAnalysable
+from inference.input.bounds import set_bounds
 from inference.input.files import read_file
 from inference.pipelines.registry import QUESTIONS
 from reports.build import build_not_analysed, build_reports
@@ -98,6 +99,7 @@ def analyse_files(path: Path, out: Path, settings: Settings, engine: Engine) -> 
     Objects are written to out/STUDY/SERIES/KIND.dcm. CommandError when there is nothing that could be analysed, and at
     the end where a series is such that no result of it can be made.
     """
+    set_bounds(settings.decoder.bounds)
     rules = load_rules(settings.routes_path)
     found = find_series(path)
     if not found:

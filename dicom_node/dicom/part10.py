@@ -13,7 +13,6 @@ from typing import BinaryIO
 
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_partial
 from pydicom.filewriter import write_file_meta_info
 from pydicom.tag import BaseTag
 from pydicom.uid import (
@@ -28,8 +27,8 @@ from dicom_node.dicom.checks import checked_uid, damage_raises
 from dicom_node.errors import CannotUnderstand, DamagedFile
 from inference.input.elements import integer
 from inference.input.files import PREFIX, START_BYTES, has_prefix
+from inference.input.reading import PIXEL_TAGS, read_dicom
 
-PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # float, double float, pixel data
 UNDEFINED_LENGTH = 0xFFFFFFFF
 LONG_FORM = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UC", "UN", "UR", "UT")  # PS3.5 Table 7.1-1
 TRANSFER_SYNTAX = b"\x02\x00\x10\x00"
@@ -150,8 +149,7 @@ def _read_header(file: BinaryIO, tags: Sequence[int] | None) -> StoredHeader:
             seen.append((int(tag), vr, length))
         return tag in PIXEL_TAGS
 
-    wanted: list[BaseTag | int] | None = None if tags is None else list(tags)
-    dataset = read_partial(file, at_pixels, specific_tags=wanted)
+    dataset = read_dicom(file, stop_when=at_pixels, specific_tags=tags)
     syntax = UID(dataset.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
     if not seen:
         return StoredHeader(dataset, syntax, None)

@@ -28,16 +28,18 @@ from dicom_node.steps.retain import retain
 from dicom_node.steps.route import route_due
 from dicom_node.tables import instances, processes
 from dicom_node.tables.database import Database, open_database
+from inference.input.bounds import set_bounds
 
 STUCK_S = 180.0
-DECODE_S = 60.0  # a sender waits for its answer meanwhile
 log = structlog.get_logger()
 
 
 @contextmanager
 def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[tuple[StorageServer, Life]]:
     """The DICOM side: receives, completes, routes and delivers while the body runs."""
-    with only_one(settings.node.data, "node"), Decoders(limit_s=DECODE_S) as decoders:
+    set_bounds(settings.decoder.bounds)
+    decoding = Decoders(limit_s=settings.decoder.time_s, memory_bytes=settings.decoder.memory_bytes)
+    with only_one(settings.node.data, "node"), decoding as decoders:
         database, archive = open_database(settings.database_path), Archive(settings.node.data)
         rules = load_rules(settings.routes_path)
         with database.read() as tx:

@@ -9,11 +9,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
-from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from inference.input.elements import UNREADABLE, text
+from inference.input.reading import read_dicom
 
 PREAMBLE_BYTES = 128
 PREFIX = b"DICM"
@@ -51,12 +51,12 @@ def is_dicomdir(path: Path) -> bool:
 
 
 def read_file(path: Path, **options: Any) -> FileDataset:
-    """`dcmread`, also of a file without preamble or file meta information, whose transfer syntax is then filled in."""
+    """`read_dicom`, also without preamble or file meta information; the transfer syntax is then filled in."""
     start = _start_of(path)
     beginning = None if has_prefix(start) else _beginning(start)
     if beginning is None:
-        return dcmread(path, **options)
-    ds = dcmread(BytesIO(path.read_bytes()[beginning:]), force=True, **options)
+        return read_dicom(path, **options)
+    ds = read_dicom(BytesIO(path.read_bytes()[beginning:]), force=True, **options)
     ds.filename = str(path)
     if "TransferSyntaxUID" not in ds.file_meta:
         implicit, little = ds.original_encoding

@@ -69,7 +69,7 @@ function leave(event) {
   } else if (event.target.matches("input")) {
     event.target.blur();
   } else if (live.classList.contains("study-page")) {
-    location.assign(sessionStorage.getItem("list") || "/");
+    location.assign(sessionStorage.getItem("list") || `${root}/`);
   }
 }
 
@@ -145,6 +145,6 @@ if (isList) {
   at("help-button").addEventListener("click", () => at("help").showModal());
 } else {
   const list = sessionStorage.getItem("list");
-  const links = document.querySelectorAll('.back a, .top nav a[href="/"]');
+  const links = document.querySelectorAll(`.back a, .top nav a[href="${root}/"]`);
   if (list) links.forEach((link) => link.setAttribute("href", list));
 }

@@ -7,7 +7,8 @@ const SILENCE_MS = 10000; // the server speaks every 3 s; silence for longer mea
 const SETTLE_MS = 700; // a button that has just moved under the pointer is not pressed by accident
 const live = document.getElementById("live");
 const at = (id) => document.getElementById(id);
-const isList = Boolean(live?.dataset.live?.startsWith("/rows"));
+const { root } = document.documentElement.dataset; // the path before every address of this node, behind a proxy
+const isList = Boolean(live?.dataset.live?.startsWith(`${root}/rows`));
 const shown = []; // what is to be done after the page has changed
 let etag = null;
 let fetching = false;
@@ -183,7 +184,7 @@ function tellLink(state, text) {
 
 function listen() {
   source?.close();
-  source = new EventSource("/events");
+  source = new EventSource(`${root}/events`);
   const heard = () => {
     heardAt = Date.now();
     refresh();
