@@ -1,8 +1,10 @@
 """Files are whole or not there, lie where their checked UIDs say, and go at one stroke."""
 
+import hashlib
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from series import ct, data_of, encoded, write
 
 from dicom_node.archive import Archive
 from dicom_node.dicom.checks import checked_uid
-from dicom_node.dicom.part10 import find_dicom, part10_header
+from dicom_node.dicom.part10 import find_dicom, is_intact, part10_header
 from dicom_node.errors import CannotUnderstand
 
 STUDY, SERIES, SOP = "1.2.3", "1.2.3.4", "1.2.3.4.5"
@@ -154,3 +156,33 @@ def test_find_dicom_knows_files_by_their_prefix(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert find_dicom(tmp_path) == [named]
     assert find_dicom(named) == [named]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda whole: b"",
+    "cut in the preamble": lambda whole: whole[:100],
+    "cut in the file meta information": lambda whole: whole[:200],
+    "cut in the data set": lambda whole: whole[:-1],
+    "longer": lambda whole: whole + b"\0",
+    "a bit flipped in the pixels": lambda whole: whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:],
+    "another prefix": lambda whole: whole[:128] + b"DICN" + whole[132:],
+    "a length in the file meta information": lambda whole: whole[:152] + b"\xff\xff" + whole[154:],
+    "zeros": lambda whole: bytes(len(whole)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_file_is_not_intact(archive: Archive, damage: str) -> None:
+    """Whatever happened to it, wherever in the file; with the right bytes again it is."""
+    data = encoded(ct(0, PixelData=bytes(600_000)))  # more than is read at once
+    digest = hashlib.sha256(data).hexdigest()
+    path = archive.instance_path(STUDY, SERIES, SOP, digest)
+    assert not is_intact(path, digest)
+    archive.put(path, part10_header("1.2.840.10008.5.1.4.1.1.2", SOP, "1.2.840.10008.1.2.1", "CT1"), data)
+    whole = path.read_bytes()
+    assert is_intact(path, digest) and is_intact(path, digest, "1.2.840.10008.1.2.1")
+    assert not is_intact(path, digest, "1.2.840.10008.1.2")
+    path.write_bytes(DAMAGES[damage](whole))
+    assert not is_intact(path, digest)
+    path.write_bytes(whole)
+    assert is_intact(path, digest)

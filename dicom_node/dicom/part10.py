@@ -4,6 +4,7 @@ A file is never held as a whole here, and no pixels are decoded: see frames.py f
 decoding.py for all that needs a decoder.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -129,6 +130,34 @@ def split_meta(part10: bytes) -> tuple[str, bytes]:
     if not syntax:
         raise CannotUnderstand("a part is no DICOM file, or one without transfer syntax")
     return syntax, part10[at:]
+
+
+def is_intact(path: Path, sha256: str, transfer_syntax_uid: str = "") -> bool:
+    """Whether a stored file can be read and its data set has this SHA-256, and this transfer syntax where it is given.
+
+    A file that is gone, empty, cut or changed is not intact.
+    """
+    digest = hashlib.sha256()
+    try:
+        for chunk in data_chunks(path, transfer_syntax_uid):
+            digest.update(chunk)
+    except (CannotUnderstand, OSError):
+        return False
+    return digest.hexdigest() == sha256
+
+
+def data_chunks(path: Path, transfer_syntax_uid: str = "") -> Iterator[bytes]:
+    """The data set of a stored file, as it stands behind the file meta information, a little at a time.
+
+    CannotUnderstand when that information is damaged or names another transfer syntax than the one given.
+    """
+    with path.open("rb") as file:
+        syntax, chunk = split_meta(file.read(CHUNK_BYTES))
+        if transfer_syntax_uid and syntax != transfer_syntax_uid:
+            raise CannotUnderstand(f"the file names the transfer syntax {syntax} instead of {transfer_syntax_uid}")
+        while chunk:
+            yield chunk
+            chunk = file.read(CHUNK_BYTES)
 
 
 def _read_header(file: BinaryIO, tags: Sequence[int] | None) -> StoredHeader:
