@@ -65,6 +65,9 @@ class SendProblem(StrEnum):
     NOT_OFFERED = "not offered"  # the association ended before it
 
 
+NOT_TAKEN = (SendProblem.NOT_TAKEN, SendProblem.NO_SYNTAX)
+
+
 class Damage(StrEnum):
     """What is wrong with a stored file."""
 
@@ -358,6 +361,11 @@ class Delivery:
     error: str | None
     problem: SendProblem = SendProblem.NONE
     unanswered: int = 0
+
+    @property
+    def not_taken(self) -> bool:
+        """Whether the destination takes no such object."""
+        return self.state is DeliveryState.FAILED and self.problem in NOT_TAKEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 import structlog
 
 from dicom_node import clock
-from dicom_node.entities import Delivery, SendProblem, SendStatus
+from dicom_node.entities import NOT_TAKEN, Delivery, SendProblem, SendStatus
 from dicom_node.errors import PeerError
 from dicom_node.settings import Deliver
 from dicom_node.tables import deliveries
@@ -179,7 +179,7 @@ def put_off(database: Database, left: Iterable[Delivery], reason: str, next_at: 
 
 def limits(answer: SendStatus, settings: Deliver) -> tuple[int, float]:
     """After how many attempts an object that got this answer has failed, and how its waits grow."""
-    if answer.problem in (SendProblem.NOT_TAKEN, SendProblem.NO_SYNTAX):
+    if answer.problem in NOT_TAKEN:
         return 1, GROWTH
     if answer.problem is SendProblem.UNREADABLE or is_refusal(answer.status):
         return min(settings.attempts, settings.attempts_if_refused), GROWTH_IF_REFUSED

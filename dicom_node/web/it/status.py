@@ -15,6 +15,7 @@ from dicom_node.tables.database import Transaction
 from dicom_node.tables.processes import Refusal
 from dicom_node.tables.views import overview
 from dicom_node.web import words
+from dicom_node.web.it.outbox import Destination, on_outboxes, outboxes
 from dicom_node.web.notices import LEVELS, NEEDED, Notice, Process, dicom_port, living, not_living
 from dicom_node.web.security import is_loopback
 from dicom_node.web.site import Site, render, site_of
@@ -35,7 +36,7 @@ class Status:
     refusals: tuple[Refusal, ...]
     jobs: dict[str, int]
     troubled_jobs: tuple[Job, ...]
-    outbox: tuple[overview.OutboxRow, ...]
+    outbox: tuple[Destination, ...]
     free_gb: float
     monotonic: float
 
@@ -61,7 +62,7 @@ def health(request: Request) -> Response:
 def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Status:
     """Read what the page shows."""
     refusals = processes.refusals(tx, 20)
-    outbox = overview.outbox(tx)
+    outbox = outboxes(tx, site.settings)
     free_gb = shutil.disk_usage(site.archive.root).free / 1e9
     troubled = [job for job in jobs.recent(tx, 200) if job.error and job.state is not JobState.DONE][:20]
     counts = overview.jobs_by_state(tx)
@@ -69,7 +70,8 @@ def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Stat
         *not_living(tx),
         *on_arrival(overview.last_arrival(tx), monotonic),
         *on_refusals(refusals, now),
-        *on_work(counts, outbox),
+        *on_work(counts),
+        *on_outboxes(outbox),
         *on_identities(sum(not each.decision for each in contradictions.every(tx))),
         *on_unlisted(worklist.unlisted(tx)),
         *on_space(free_gb),
@@ -84,7 +86,7 @@ def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Stat
         refusals=tuple(refusals),
         jobs=counts,
         troubled_jobs=tuple(troubled),
-        outbox=tuple(outbox),
+        outbox=outbox,
         free_gb=free_gb,
         monotonic=monotonic,
     )
@@ -118,21 +120,11 @@ def refused(refusal: Refusal, now: datetime) -> Notice:
     return Notice("warn", f"Refused {words.since(refusal.at, now)} ago: {who}: {refusal.reason}.", hint)
 
 
-def on_work(counts: dict[str, int], outbox: list[overview.OutboxRow]) -> list[Notice]:
-    """Analyses and deliveries that have failed or are held up."""
-    notices = []
-    if failed := counts.get(JobState.FAILED, 0):
-        notices.append(
-            Notice("bad", f"Analyses that failed: {failed}.", "When the cause is mended: triage-node retry ID")
-        )
-    for row in outbox:
-        if row.failed:
-            text = f"Objects not delivered to {row.destination}: {row.failed}; {row.last_error or 'no reason given'}."
-            notices.append(Notice("bad", text, "When the destination answers again: triage-node retry ID"))
-        elif row.waiting and row.last_error:
-            text = f"Objects waiting for {row.destination}: {row.waiting}. It last said: {row.last_error}."
-            notices.append(Notice("warn", text, f"Test it with: triage-node echo {row.destination}"))
-    return notices
+def on_work(counts: dict[str, int]) -> list[Notice]:
+    """Analyses that have failed."""
+    failed = counts.get(JobState.FAILED, 0)
+    hint = "When the cause is mended: triage-node retry ID"
+    return [Notice("bad", f"Analyses that failed: {failed}.", hint)] if failed else []
 
 
 def on_identities(undecided: int) -> list[Notice]:

@@ -10,7 +10,16 @@ from dicom_node import clock
 from dicom_node.derived import growth
 from dicom_node.derived.flag import in_order
 from dicom_node.derived.priors import Prior, priors_of
-from dicom_node.entities import Analysis, Choice, ChoiceKind, Contradiction, Delivery, Job, Study
+from dicom_node.entities import (
+    Analysis,
+    Choice,
+    ChoiceKind,
+    Contradiction,
+    Delivery,
+    DeliveryState,
+    Job,
+    Study,
+)
 from dicom_node.tables import contradictions, deliveries, feedback, instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.feedback import Feedback
@@ -19,6 +28,16 @@ from dicom_node.web.refusals import NO_STUDY
 from dicom_node.web.site import render, site_of
 
 MOST_PRIORS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """How many of a study's objects a destination has, of those that are meant for it; which kinds it does not take."""
+
+    destination: str
+    stored: int
+    meant: int
+    not_taken: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +71,18 @@ class StudyPage:
             (choice for choice in self.choices if choice.series_uid == series_uid),
             key=lambda choice: (kinds.index(choice.kind), in_order(choice.question)),
         )
+
+    @property
+    def delivered(self) -> list[Delivered]:
+        """What each destination has, in the order of their names; what was withdrawn does not count."""
+        meant = [each for each in self.deliveries if each.state is not DeliveryState.WITHDRAWN]
+        found = []
+        for name in sorted({each.destination for each in meant}):
+            rows = [each for each in meant if each.destination == name]
+            stored = sum(each.state is DeliveryState.SENT for each in rows)
+            refused = dict.fromkeys(each.kind for each in rows if each.not_taken)
+            found.append(Delivered(name, stored, len(rows), tuple(refused)))
+        return found
 
     def feedback_on(self, analysis: Analysis) -> list[Feedback]:
         """What was said of a result, the newest first."""
