@@ -39,6 +39,8 @@ CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 LITTLE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 SENT, WAITING, FAILED = DeliveryState.SENT, DeliveryState.WAITING, DeliveryState.FAILED
 
+pytestmark = pytest.mark.usefixtures("every_log_line")
+
 
 @pytest.fixture
 def node(tmp_path: Path) -> Core:

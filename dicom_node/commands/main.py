@@ -10,6 +10,7 @@ from dicom_node.commands.deliveries import outbox
 from dicom_node.commands.frame import CommandGroup, Invocation, with_settings
 from dicom_node.commands.identity import identity
 from dicom_node.commands.models import models
+from dicom_node.commands.scrub import scrub
 from dicom_node.commands.viewer import viewer
 from dicom_node.errors import CommandError
 from dicom_node.logs import configure_logs
@@ -294,4 +295,5 @@ def config_check(settings: Settings) -> None:
 main.add_command(identity)
 main.add_command(models)
 main.add_command(outbox)
+main.add_command(scrub)
 main.add_command(viewer)

@@ -2,8 +2,10 @@
 
 import random
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -26,10 +28,12 @@ from dicom_node.steps.receive import Receiver, reconcile
 from dicom_node.steps.requeue import expire_leases
 from dicom_node.steps.retain import retain
 from dicom_node.steps.route import route_due
+from dicom_node.steps.scrub import recheck, scrub_slowly
 from dicom_node.tables import instances, processes
 from dicom_node.tables.database import Database, open_database
 
 STUCK_S = 180.0
+SCRUB_AFTER_MINUTES = 5  # the start has other work to do
 DECODE_S = 60.0  # a sender waits for its answer meanwhile
 log = structlog.get_logger()
 
@@ -53,12 +57,15 @@ def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[
         with database.write() as tx:
             instances.mark_all_aborted(tx)
             processes.publish(tx, "dicom_port", str(server.port))
+        stopping = threading.Event()
         scheduler = start_clock(settings, database, archive, receiver, rules, ticker, life, decoders)
+        start_scrub(scheduler, settings, database, stopping)
         log.info("listening", ae_title=settings.node.ae_title, host=settings.node.host, port=server.port)
         try:
             yield server, life
         finally:
             server.close()
+            stopping.set()
             scheduler.shutdown(wait=False)
             ticker.stop()
             life.finish()
@@ -90,6 +97,19 @@ def start_clock(
     scheduler.add_job(retain, "interval", kept, minutes=settings.retention.every_minutes)
     scheduler.start()
     return scheduler
+
+
+def start_scrub(
+    scheduler: BackgroundScheduler, settings: Settings, database: Database, stopping: threading.Event
+) -> None:
+    """Have all stored files looked through now and then, and the damaged ones more often."""
+    scheduler.add_job(recheck, "interval", [database], minutes=1)
+    if settings.scrub.every_hours:
+        first = clock.utc_now() + timedelta(minutes=SCRUB_AFTER_MINUTES)
+        slowly = [database, settings.scrub.mb_per_s, stopping]
+        scheduler.add_job(
+            scrub_slowly, "interval", slowly, hours=settings.scrub.every_hours, next_run_time=first, max_instances=1
+        )
 
 
 def deliver_job(peer: Peer) -> str:

@@ -10,7 +10,8 @@ from starlette.responses import JSONResponse, Response
 from dicom_node import clock
 from dicom_node.entities import Job, JobState
 from dicom_node.settings import Settings
-from dicom_node.tables import contradictions, jobs, processes, worklist
+from dicom_node.tables import contradictions, damages, jobs, processes, worklist
+from dicom_node.tables.damages import Damaged
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.processes import Refusal
 from dicom_node.tables.views import overview
@@ -22,6 +23,7 @@ from dicom_node.web.site import Site, render, site_of
 from dicom_node.web.viewer.install import installed_version
 
 LITTLE_SPACE_GB = 2.0
+MOST_DAMAGED = 50
 RECENT = timedelta(hours=1)
 
 
@@ -39,6 +41,7 @@ class Status:
     outbox: tuple[Destination, ...]
     free_gb: float
     monotonic: float
+    damaged: tuple[Damaged, ...] = ()
 
 
 def show_status(request: Request) -> Response:
@@ -74,6 +77,7 @@ def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Stat
         *on_outboxes(outbox),
         *on_identities(sum(not each.decision for each in contradictions.every(tx))),
         *on_unlisted(worklist.unlisted(tx)),
+        *on_damages(damages.number(tx)),
         *on_space(free_gb),
         *on_exposure(site.settings.web.host),
         *on_viewer(site),
@@ -89,6 +93,7 @@ def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Stat
         outbox=outbox,
         free_gb=free_gb,
         monotonic=monotonic,
+        damaged=tuple(damages.every(tx, MOST_DAMAGED)),
     )
 
 
@@ -141,6 +146,14 @@ def on_unlisted(studies: int) -> list[Notice]:
         return []
     text = f"Studies stored and not on the list, since none of their modalities is wanted there: {studies}."
     return [Notice("good", text, "They are under All. What is wanted: [worklist] modalities")]
+
+
+def on_damages(files: int) -> list[Notice]:
+    """Stored files that are not what was stored."""
+    if not files:
+        return []
+    hint = "Send those images again from their source; a damaged result comes back from a backup."
+    return [Notice("bad", f"Stored files that are damaged: {files}. They are listed below.", hint)]
 
 
 def on_space(free_gb: float) -> list[Notice]:

@@ -20,7 +20,7 @@ from dicom_node.entities import (
     Job,
     Study,
 )
-from dicom_node.tables import contradictions, deliveries, feedback, instances, jobs, results, worklist
+from dicom_node.tables import contradictions, damages, deliveries, feedback, instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.feedback import Feedback
 from dicom_node.tables.views import overview
@@ -44,7 +44,8 @@ class Delivered:
 class StudyPage:
     """Everything that stands about one study, question by question, the newest first.
 
-    `others` are the further studies under the same Study Instance UID, whose patients contradict this one's.
+    `others` are the further studies under the same Study Instance UID, whose patients contradict this one's; `damaged`
+    is how many stored files are not what was stored.
     """
 
     row: overview.WorklistRow | None
@@ -59,6 +60,7 @@ class StudyPage:
     priors: tuple[Prior, ...]
     contradiction: Contradiction | None = None
     others: tuple[Study, ...] = ()
+    damaged: int = 0
 
     def latest(self, question: str) -> Analysis | None:
         """The question's latest result."""
@@ -122,4 +124,5 @@ def study_page(tx: Transaction, study: Study) -> StudyPage:
         priors=tuple(priors_of(tx, [row.study for row in rows]).get(study_uid, [])[:MOST_PRIORS]),
         contradiction=contradictions.get(tx, study.sent_uid),
         others=tuple(each for each in instances.studies_as_sent(tx, study.sent_uid) if each != study),
+        damaged=damages.number(tx, study_uid),
     )
