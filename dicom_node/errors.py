@@ -10,7 +10,8 @@ TriageNodeError
 ├── DamagedFile        a stored file cannot be read
 ├── NoSuchValue        a stored instance has no such element or frame
 ├── CannotDecode       the pixels of a stored instance cannot be decoded
-├── PeerError          a peer could not be reached or refused the association
+├── PeerError          a peer could not be reached, or gave no association or not the answer it owes
+│   └── NothingAccepted    it answered, and took none of the presentation contexts; says which results it gave
 └── CommandError       a command was right but did not succeed (exit code 1)
 
 `inference.findings.NotAnalysable` is the one error that is a result: its message goes to the radiologist.
@@ -66,7 +67,15 @@ class CannotDecode(TriageNodeError):
 
 
 class PeerError(TriageNodeError):
-    """A peer could not be reached or refused the association."""
+    """A peer could not be reached, refused the association or broke it off; says which, and where the peer is."""
+
+
+class NothingAccepted(PeerError):
+    """A peer took none of the presentation contexts; `refused`: their abstract syntaxes and results (PS3.8 9.3.3)."""
+
+    def __init__(self, message: str, refused: tuple[tuple[str, int], ...]) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class CommandError(TriageNodeError):

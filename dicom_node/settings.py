@@ -133,6 +133,7 @@ class Deliver(SettingsSection):
     """[deliver]"""
 
     attempts: Annotated[int, Field(ge=1)]
+    attempts_if_refused: Annotated[int, Field(ge=1)]
     first_wait_s: Seconds
     longest_wait_s: Seconds
     timeout_s: Annotated[float, Field(gt=0)]
@@ -211,6 +212,13 @@ class Retention(SettingsSection):
     every_minutes: Annotated[float, Field(gt=0)]
 
 
+class Scrub(SettingsSection):
+    """[scrub]"""
+
+    every_hours: Annotated[float, Field(ge=0)]
+    mb_per_s: Annotated[float, Field(gt=0)]
+
+
 class Peer(SettingsSection):
     """[[peer]]: a scanner or PACS. One that is sent to or asked needs an address."""
 
@@ -221,6 +229,7 @@ class Peer(SettingsSection):
     destination: bool = False
     query: bool = False
     kinds: tuple[Kind, ...] = ("SEG", "SR", "SC", "KO")
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _has_address(self) -> "Peer":
@@ -246,6 +255,7 @@ class Settings(SettingsSection):
     web: Web
     viewer: Viewer
     retention: Retention
+    scrub: Scrub
     peer: tuple[Peer, ...] = ()
 
     @model_validator(mode="after")
@@ -269,6 +279,10 @@ class Settings(SettingsSection):
     def destinations(self) -> tuple[Peer, ...]:
         """The peers that get results."""
         return tuple(peer for peer in self.peer if peer.destination)
+
+    def timeout_of(self, peer: Peer) -> float:
+        """How long each answer of a peer is waited for, in seconds."""
+        return peer.timeout_s if peer.timeout_s is not None else self.deliver.timeout_s
 
     def peer_named(self, name: str) -> Peer:
         """The peer of that name; SettingsError when there is none."""

@@ -26,6 +26,7 @@ COMMANDS = ["demo", "serve", "node", "worker", "web", "analyse", "submit", "work
 COMMANDS += ["feedback", "config check", "config show"]
 COMMANDS += ["models list", "models install", "models use", "models remove", "models points", "models convert"]
 COMMANDS += ["viewer install", "identity list", "identity apart", "identity one"]
+COMMANDS += ["outbox list", "outbox send-now", "outbox clear", "scrub"]
 
 
 @pytest.fixture

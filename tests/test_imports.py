@@ -134,6 +134,7 @@ def test_no_step_imports_a_step() -> None:
         ("deliver", ()),
         ("retain", ()),
         ("requeue", ()),
+        ("scrub", ("dicom_node.dicom",)),
     ],
 )
 def test_steps_import_what_they_do_their_own_work_with(step: str, further: tuple[str, ...]) -> None:
@@ -145,7 +146,7 @@ def test_steps_import_what_they_do_their_own_work_with(step: str, further: tuple
 def test_every_step_is_in_the_test_above() -> None:
     """A new one is held to its own imports, too."""
     steps = {module.rpartition(".")[2] for module in those("dicom_node.steps")} - {"steps"}
-    assert steps == {"receive", "complete", "route", "analyse", "deliver", "retain", "requeue"}
+    assert steps == {"receive", "complete", "route", "analyse", "deliver", "retain", "requeue", "scrub"}
 
 
 def test_what_is_quick_to_start_loads_nothing_heavy() -> None:

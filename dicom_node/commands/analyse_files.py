@@ -249,6 +249,7 @@ def write(built: Sequence[ReportObject], series: Found, question: str, out: Path
     for each in built:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{each.kind.lower()}.dcm"
-        path.write_bytes(part10_bytes(each.dataset))
-        made.append(result_object(each, path))
+        written = part10_bytes(each.dataset)
+        path.write_bytes(written)
+        made.append(result_object(each, path, written))
     return tuple(made)

@@ -132,7 +132,7 @@ def what_of(job: Job) -> str:
 
 
 def retry(settings: Settings, job_id: str) -> None:
-    """Make a failed analysis or delivery due again. CommandError when there is none of that ID."""
+    """Make a failed analysis or delivery due again, or a waiting delivery now. CommandError when there is none."""
     kind, number = job_id[:1].upper(), job_id[1:]
     if not JOB_ID.fullmatch(kind + number):
         raise CommandError(f"{job_id!r} is no ID; `triage-node jobs` lists them (A12, D34)")
@@ -146,7 +146,8 @@ def retry(settings: Settings, job_id: str) -> None:
             study_uid = job_table.study_of(tx, int(number))
             flag.refresh(tx, study_uid, clock.utc_now())
     if not revived:
-        raise CommandError(f"{job_id} is not failed (or does not exist); `triage-node jobs` lists them")
+        wanted = "neither waiting nor failed" if kind == "D" else "not failed"
+        raise CommandError(f"{job_id} is {wanted} (or does not exist); `triage-node jobs` lists them")
 
 
 def feedback(settings: Settings, limit: int) -> list[Feedback]:

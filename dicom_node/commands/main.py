@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dicom_node.commands.deliveries import outbox
 from dicom_node.commands.frame import CommandGroup, Invocation, with_settings
 from dicom_node.commands.identity import identity
 from dicom_node.commands.models import models
+from dicom_node.commands.scrub import scrub
 from dicom_node.commands.viewer import viewer
 
 if TYPE_CHECKING:
@@ -211,7 +213,7 @@ def jobs(settings: "Settings", as_json: bool, limit: int) -> None:
 @click.argument("job_id")
 @with_settings
 def retry(settings: "Settings", job_id: str) -> None:
-    """Revive a failed analysis or delivery.
+    """Revive a failed analysis or delivery, or send a waiting one now.
 
     By its ID from `triage-node jobs`.
 
@@ -260,7 +262,7 @@ def echo(settings: "Settings", peer: str | None) -> None:
 
     configure_logs("echo", quiet=True)
     target = settings.peer_named(peer) if peer else own_node(settings)
-    scu.echo(target, settings.node.ae_title, settings.deliver.timeout_s)
+    scu.echo(target, settings.node.ae_title, settings.timeout_of(target))
     click.echo(f"{target.name} ({target.ae_title} at {target.host}:{target.port}) answers")
 
 
@@ -298,4 +300,6 @@ def config_check(settings: "Settings", load: bool) -> None:
 
 main.add_command(identity)
 main.add_command(models)
+main.add_command(outbox)
+main.add_command(scrub)
 main.add_command(viewer)

@@ -2,8 +2,10 @@
 
 import random
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -21,16 +23,18 @@ from dicom_node.processes.life import BEAT_EVERY_S, Life, only_one
 from dicom_node.routes import Rules, load_rules
 from dicom_node.settings import Peer, Settings
 from dicom_node.steps.complete import ask_senders, complete_due
-from dicom_node.steps.deliver import deliver_due
+from dicom_node.steps.deliver import LONGEST_ANSWER_S, deliver_due
 from dicom_node.steps.receive import Receiver, reconcile
 from dicom_node.steps.requeue import expire_leases
 from dicom_node.steps.retain import retain
 from dicom_node.steps.route import route_due
+from dicom_node.steps.scrub import recheck, scrub_slowly
 from dicom_node.tables import instances, processes
 from dicom_node.tables.database import Database, open_database
 from inference.input.bounds import set_bounds
 
 STUCK_S = 180.0
+SCRUB_AFTER_MINUTES = 5  # the start has other work to do
 log = structlog.get_logger()
 
 
@@ -55,12 +59,15 @@ def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[
         with database.write() as tx:
             instances.mark_all_aborted(tx)
             processes.publish(tx, "dicom_port", str(server.port))
-        scheduler = start_clock(settings, database, archive, receiver, rules, ticker, life)
+        stopping = threading.Event()
+        scheduler = start_clock(settings, database, archive, receiver, rules, ticker, life, decoders)
+        start_scrub(scheduler, settings, database, stopping)
         log.info("listening", ae_title=settings.node.ae_title, host=settings.node.host, port=server.port)
         try:
             yield server, life
         finally:
             server.close()
+            stopping.set()
             scheduler.shutdown(wait=False)
             ticker.stop()
             life.finish()
@@ -74,6 +81,7 @@ def start_clock(
     rules: Rules,
     ticker: clock.Ticker,
     life: Life,
+    decoders: Decoders,
 ) -> BackgroundScheduler:
     """Everything that happens by time: what is urgent on the monotonic ticker, housekeeping on APScheduler."""
     explain = settings.report.picture_for_not_analysed
@@ -84,8 +92,8 @@ def start_clock(
     ticker.every(0.5, lambda: ask_senders(database, counted, settings.complete, clock.monotonic()), "ask senders")
     ticker.every(1.0, lambda: expire_leases(database, settings.analyse, clock.monotonic()), "leases")
     for peer in settings.destinations:
-        ticker.every(0.2, partial(empty_outbox, settings, database, peer), f"deliver to {peer.name}")
-    ticker.every(BEAT_EVERY_S, lambda: show_life(life, ticker), "beat")
+        ticker.every(0.2, partial(empty_outbox, settings, database, peer, decoders), deliver_job(peer))
+    ticker.every(BEAT_EVERY_S, lambda: show_life(life, ticker, settings), "beat")
     scheduler = BackgroundScheduler(timezone="UTC")
     kept = [database, archive, settings.retention.keep_gb, [peer.name for peer in settings.destinations]]
     scheduler.add_job(retain, "interval", kept, minutes=settings.retention.every_minutes)
@@ -93,10 +101,30 @@ def start_clock(
     return scheduler
 
 
-def empty_outbox(settings: Settings, database: Database, peer: Peer) -> None:
+def start_scrub(
+    scheduler: BackgroundScheduler, settings: Settings, database: Database, stopping: threading.Event
+) -> None:
+    """Have all stored files looked through now and then, and the damaged ones more often."""
+    scheduler.add_job(recheck, "interval", [database], minutes=1)
+    if settings.scrub.every_hours:
+        first = clock.utc_now() + timedelta(minutes=SCRUB_AFTER_MINUTES)
+        slowly = [database, settings.scrub.mb_per_s, stopping]
+        scheduler.add_job(
+            scrub_slowly, "interval", slowly, hours=settings.scrub.every_hours, next_run_time=first, max_instances=1
+        )
+
+
+def deliver_job(peer: Peer) -> str:
+    """The name of the clock job that empties a destination's outbox."""
+    return f"deliver to {peer.name}"
+
+
+def empty_outbox(settings: Settings, database: Database, peer: Peer, decoders: Decoders) -> None:
     """Send what is due for one destination."""
-    send = partial(dicom.send, peer=peer, ae_title=settings.node.ae_title, timeout_s=settings.deliver.timeout_s)
-    deliver_due(database, peer.name, send, settings.deliver, random.Random())
+    ae_title, timeout_s = settings.node.ae_title, settings.timeout_of(peer)
+    send = partial(dicom.send, peer=peer, ae_title=ae_title, timeout_s=timeout_s, decoders=decoders)
+    find = partial(dicom.find_stored, peer=peer, ae_title=ae_title, timeout_s=timeout_s) if peer.query else None
+    deliver_due(database, peer.name, send, settings.deliver, random.Random(), find=find, timeout_s=timeout_s)
 
 
 def count_at_sender(settings: Settings, calling_aet: str, study_uid: str, series_uid: str) -> int | None:
@@ -105,7 +133,7 @@ def count_at_sender(settings: Settings, calling_aet: str, study_uid: str, series
         if peer.query and peer.ae_title == calling_aet:
             try:
                 return scu.count_instances(
-                    peer, settings.node.ae_title, settings.deliver.timeout_s, study_uid, series_uid
+                    peer, settings.node.ae_title, settings.timeout_of(peer), study_uid, series_uid
                 )
             except PeerError as error:
                 log.warning("the sender could not be asked how many images there are", error=str(error))
@@ -122,10 +150,12 @@ def note_refusal(database: Database, calling_aet: str, called_aet: str, address:
         log.error("the refusal could not be kept for the status page", error=str(error))
 
 
-def show_life(life: Life, ticker: clock.Ticker) -> None:
-    """A sign of life, unless a clock job hangs."""
+def show_life(life: Life, ticker: clock.Ticker, settings: Settings) -> None:
+    """A sign of life, unless a clock job hangs; a delivery may wait for an answer as long as its destination may."""
     life.check_supervisor()
-    if stuck := ticker.stuck(STUCK_S):
-        log.error("a clock job hangs", jobs=stuck)
+    longest_s = max([LONGEST_ANSWER_S, *(settings.timeout_of(peer) for peer in settings.destinations)])
+    delivering = {deliver_job(peer) for peer in settings.destinations}
+    if stuck := {*ticker.stuck(STUCK_S)} - delivering | {*ticker.stuck(STUCK_S + longest_s)}:
+        log.error("a clock job hangs", jobs=sorted(stuck))
     else:
         life.promise()

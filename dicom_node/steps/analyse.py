@@ -209,8 +209,9 @@ def store(archive: Archive, job: Job, version: int, built: Sequence[ReportObject
     made = []
     for each in built:
         path = archive.result_path(job.study_uid, job.question, version, each.kind)
-        archive.put(path, part10_bytes(each.dataset))
-        made.append(result_object(each, path))
+        written = part10_bytes(each.dataset)
+        archive.put(path, written)
+        made.append(result_object(each, path, written))
     return made
 
 

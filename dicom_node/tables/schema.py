@@ -582,3 +582,18 @@ CREATE TRIGGER accession_is_unlisted BEFORE DELETE ON arrivals BEGIN
 END;
 """,
 )
+
+# 19: why an object is not at its destination, as a value; the hash of a result's data set, by which its file is checked
+# (empty where none was kept); the stored files that were found damaged
+_migration(
+    "delivery_problems_and_damages",
+    """
+ALTER TABLE deliveries ADD COLUMN problem TEXT NOT NULL DEFAULT '';
+ALTER TABLE deliveries ADD COLUMN unanswered INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE results ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
+CREATE TABLE damages (
+    path TEXT PRIMARY KEY, study_uid TEXT NOT NULL, sop_uid TEXT NOT NULL, kind TEXT NOT NULL, damage TEXT NOT NULL,
+    found_at TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX damages_of_study ON damages (study_uid);
+""",
+)

@@ -18,7 +18,7 @@ from dicom_node.tables.database import Database
 from dicom_node.web import events, refusals, security
 from dicom_node.web.dicomweb.context import Service, Storing
 from dicom_node.web.dicomweb.routes import mount_at
-from dicom_node.web.it import status
+from dicom_node.web.it import outbox, status
 from dicom_node.web.public import public_address
 from dicom_node.web.quality import page
 from dicom_node.web.reader import actions, feedback, identity, pictures, study, worklist
@@ -43,6 +43,7 @@ ROUTES = [
     Route("/feedback.csv", feedback.export),
     Route("/quality", page.show_quality),
     Route("/status", status.show_status),
+    Route("/status/outbox", outbox.act, methods=["POST"]),
     Route("/health", status.health),
     Mount("/static", StaticFiles(directory=HERE / "static")),
     Route("/viewer/{path:path}", files.show_viewer),

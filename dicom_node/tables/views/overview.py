@@ -62,13 +62,17 @@ class SeriesRow:
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """How many objects for one destination stand in each state, and what it answered last when it refused."""
+    """How many objects for one destination stand in each state, and what it answered last when it refused.
+
+    `not_taken` are the kinds of failed objects that it accepts no presentation context for.
+    """
 
     destination: str
     waiting: int
     sent: int
     failed: int
     last_error: str | None
+    not_taken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,9 @@ def outbox(tx: Transaction) -> list[OutboxRow]:
         "SELECT destination, sum(state = 'waiting') AS waiting, sum(state = 'sent') AS sent,"
         " sum(state = 'failed') AS failed, (SELECT error FROM deliveries e WHERE e.destination = d.destination"
         " AND e.state IN ('waiting', 'failed')"
-        " AND e.error IS NOT NULL ORDER BY e.delivery_id DESC LIMIT 1) AS last_error"
+        " AND e.error IS NOT NULL ORDER BY e.delivery_id DESC LIMIT 1) AS last_error,"
+        " (SELECT json_group_array(DISTINCT kind) FROM deliveries e WHERE e.destination = d.destination"
+        " AND e.state = 'failed' AND e.problem IN ('not taken', 'no syntax')) AS not_taken"
         " FROM deliveries d GROUP BY destination ORDER BY destination",
     )
 
