@@ -150,6 +150,20 @@ class Retention(SettingsSection):
     every_minutes: Annotated[float, Field(gt=0)]
 
 
+class Log(SettingsSection):
+    """[log]"""
+
+    level: Literal["debug", "info", "warning", "error"]
+    file: Path | None
+    max_mb: Annotated[float, Field(gt=0)]
+    keep: Annotated[int, Field(ge=0)]
+
+    @field_validator("file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+
 class Peer(SettingsSection):
     """[[peer]]: a scanner or PACS. One that is sent to or asked needs an address."""
 
@@ -183,6 +197,7 @@ class Settings(SettingsSection):
     web: Web
     viewer: Viewer
     retention: Retention
+    log: Log
     peer: tuple[Peer, ...] = ()
 
     @model_validator(mode="after")

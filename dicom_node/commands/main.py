@@ -45,8 +45,8 @@ def serve(invocation: Invocation) -> None:
     """
     from dicom_node.processes.serve import serve as run
 
-    configure_logs("serve")
     settings, where = load_settings(invocation.config), site_file(invocation.config)
+    configure_logs("serve", wanted=settings.log)
     run(settings, ["--config", str(where.absolute())] if where else [], click.echo)
 
 
@@ -61,8 +61,9 @@ def node(invocation: Invocation) -> None:
     """
     from dicom_node.processes.node import running_node
 
-    configure_logs("node")
-    with running_node(load_settings(invocation.config), invocation.supervisor) as (_, life):
+    settings = load_settings(invocation.config)
+    configure_logs("node", wanted=settings.log)
+    with running_node(settings, invocation.supervisor) as (_, life):
         life.end_on_signals()
         life.ending.wait()
 
@@ -78,8 +79,9 @@ def worker(invocation: Invocation) -> None:
     """
     from dicom_node.processes.worker import run_worker
 
-    configure_logs("worker")
-    run_worker(load_settings(invocation.config), invocation.supervisor)
+    settings = load_settings(invocation.config)
+    configure_logs("worker", wanted=settings.log)
+    run_worker(settings, invocation.supervisor)
 
 
 @main.command()
@@ -91,8 +93,9 @@ def web(invocation: Invocation) -> None:
     """
     from dicom_node.processes.web import run_web
 
-    configure_logs("web")
-    run_web(load_settings(invocation.config), invocation.supervisor)
+    settings = load_settings(invocation.config)
+    configure_logs("web", wanted=settings.log)
+    run_web(settings, invocation.supervisor)
 
 
 @main.command()

@@ -2,7 +2,7 @@
 
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -13,16 +13,18 @@ from dicom_node import clock
 from dicom_node.archive import Archive
 from dicom_node.derived.candidates import questions_of_pipelines
 from dicom_node.dicom.decoding import Decoders
-from dicom_node.errors import PeerError
+from dicom_node.entities import Incoming
+from dicom_node.errors import OutOfResources, PeerError, say_error
+from dicom_node.faults import Faults, fault_of, say
 from dicom_node.network import scu
 from dicom_node.network.scp import StorageServer
 from dicom_node.outbox import dicom
-from dicom_node.processes.life import BEAT_EVERY_S, Life, only_one
+from dicom_node.processes.life import BEAT_EVERY_S, ENDING_S, Life, only_one, take_folder, try_again
 from dicom_node.routes import Rules, load_rules
 from dicom_node.settings import Peer, Settings
 from dicom_node.steps.complete import ask_senders, complete_due
 from dicom_node.steps.deliver import deliver_due
-from dicom_node.steps.receive import Receiver, reconcile
+from dicom_node.steps.receive import Lists, Receiver, reconcile
 from dicom_node.steps.requeue import expire_leases
 from dicom_node.steps.retain import retain
 from dicom_node.steps.route import route_due
@@ -37,31 +39,92 @@ log = structlog.get_logger()
 @contextmanager
 def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[tuple[StorageServer, Life]]:
     """The DICOM side: receives, completes, routes and delivers while the body runs."""
+    take_folder(settings)
     with only_one(settings.node.data, "node"), Decoders(limit_s=DECODE_S) as decoders:
-        database, archive = open_database(settings.database_path), Archive(settings.node.data)
+        database, archive = open_database(settings.database_path, at_once=False), Archive(settings.node.data)
         rules = load_rules(settings.routes_path)
-        with database.read() as tx:
-            rules.check_pipelines(questions_of_pipelines(tx))
-        archive.clear_incoming()
+        life = Life(database, "node", supervisor)
+        ticker = clock.Ticker(life.faults.met)
         lists = partial(settings.worklist.lists, may_take=rules.may_take)
-        adopted, lost = reconcile(database, archive, decoders, clock.utc_now(), lists)
-        if adopted or lost:
-            log.warning("files and rows differed at start", files_adopted=adopted, rows_dropped=lost)
-        life, ticker = Life(database, "node", supervisor), clock.Ticker()
         receiver = Receiver(database, archive, decoders, lists)
-        server = StorageServer(settings, receiver.store, receiver.ended, partial(note_refusal, database))
-        with database.write() as tx:
-            instances.mark_all_aborted(tx)
-            processes.publish(tx, "dicom_port", str(server.port))
-        scheduler = start_clock(settings, database, archive, receiver, rules, ticker, life)
-        log.info("listening", ae_title=settings.node.ae_title, host=settings.node.host, port=server.port)
+        housekeeping = BackgroundScheduler(timezone="UTC")
+        with life.lived():
+            ticker.every(BEAT_EVERY_S, lambda: show_life(life, ticker), "beat")
+            ticker.every(BEAT_EVERY_S, life.report, "report")
+
+            def begin() -> None:
+                with database.read() as tx:
+                    rules.check_pipelines(questions_of_pipelines(tx))
+                put_in_order(database, archive, decoders, lists)
+                start_clock(settings, database, archive, receiver, rules, ticker, life, housekeeping)
+
+            gate = Gate(begin, receiver.store, life.faults)
+            gate.open()
+            server = listen(settings, gate.store, receiver.ended, partial(note_refusal, database), life)
+            ticker.every(BEAT_EVERY_S, gate.open, "begin")
+            try:
+                yield server, life
+            finally:
+                ticker.end()
+                server.close()
+                if housekeeping.running:
+                    housekeeping.shutdown(wait=False)
+                ticker.stop(ENDING_S)
+
+
+class Gate:
+    """Lets objects through to `store` once `begin`, the work before the first one, has been done.
+
+    Until then, while the disk is full or the database locked, say, each is refused with 0xA700.
+    """
+
+    def __init__(self, begin: Callable[[], None], store: Callable[[Incoming], None], faults: Faults) -> None:
+        self._begin, self._store, self._faults = begin, store, faults
+        self._is_open = False
+
+    def open(self) -> None:
+        """Do the work, if that is possible now."""
+        if self._is_open:
+            return
         try:
-            yield server, life
-        finally:
-            server.close()
-            scheduler.shutdown(wait=False)
-            ticker.stop()
-            life.finish()
+            self._begin()
+        except (sqlite3.Error, OSError) as error:
+            if self._faults.met(error) is None:
+                raise
+        else:
+            self._is_open = True
+
+    def store(self, incoming: Incoming) -> None:
+        """Store an object. OutOfResources while that is not possible."""
+        if not self._is_open:
+            why = "; ".join(map(say, self._faults.lasting()))
+            raise OutOfResources(f"the node waits until it can work: {why}")
+        self._store(incoming)
+
+
+def put_in_order(database: Database, archive: Archive, decoders: Decoders, lists: Lists) -> None:
+    """Mend what the last run has left half done, before anything is received."""
+    with database.write():  # whether that can be at all, before every file is looked at
+        archive.clear_incoming()
+    adopted, lost = reconcile(database, archive, decoders, clock.utc_now(), lists)
+    if adopted or lost:
+        log.warning("files and rows differed at start", files_adopted=adopted, rows_dropped=lost)
+    with database.write() as tx:
+        instances.mark_all_aborted(tx)
+
+
+def listen(
+    settings: Settings,
+    store: Callable[[Incoming], None],
+    ended: Callable[[int, bool], None],
+    refused: Callable[[str, str, str, str], None],
+    life: Life,
+) -> StorageServer:
+    """Open the DICOM port; tried a few times, since the process before may be just ending."""
+    server = try_again(lambda: StorageServer(settings, store, ended, refused))
+    life.port = server.port
+    log.info("listening", ae_title=settings.node.ae_title, host=settings.node.host, port=server.port)
+    return server
 
 
 def start_clock(
@@ -72,7 +135,8 @@ def start_clock(
     rules: Rules,
     ticker: clock.Ticker,
     life: Life,
-) -> BackgroundScheduler:
+    housekeeping: BackgroundScheduler,
+) -> None:
     """Everything that happens by time: what is urgent on the monotonic ticker, housekeeping on APScheduler."""
     explain = settings.report.picture_for_not_analysed
     counted = partial(count_at_sender, settings)
@@ -83,12 +147,19 @@ def start_clock(
     ticker.every(1.0, lambda: expire_leases(database, settings.analyse, clock.monotonic()), "leases")
     for peer in settings.destinations:
         ticker.every(0.2, partial(empty_outbox, settings, database, peer), f"deliver to {peer.name}")
-    ticker.every(BEAT_EVERY_S, lambda: show_life(life, ticker), "beat")
-    scheduler = BackgroundScheduler(timezone="UTC")
-    kept = [database, archive, settings.retention.keep_gb, [peer.name for peer in settings.destinations]]
-    scheduler.add_job(retain, "interval", kept, minutes=settings.retention.every_minutes)
-    scheduler.start()
-    return scheduler
+    names = [peer.name for peer in settings.destinations]
+    keep = partial(unless_known, life.faults, partial(retain, database, archive, settings.retention.keep_gb, names))
+    housekeeping.add_job(keep, "interval", minutes=settings.retention.every_minutes)
+    housekeeping.start()
+
+
+def unless_known(faults: Faults, function: Callable[[], object]) -> None:
+    """Call a function; an error that is a known fault is told elsewhere."""
+    try:
+        function()
+    except (sqlite3.Error, OSError) as error:
+        if faults.met(error) is None:
+            raise
 
 
 def empty_outbox(settings: Settings, database: Database, peer: Peer) -> None:
@@ -116,13 +187,13 @@ def note_refusal(database: Database, calling_aet: str, called_aet: str, address:
     try:
         with database.write() as tx:
             processes.refuse(tx, processes.Refusal(clock.utc_now(), calling_aet, called_aet, address, reason))
-    except sqlite3.Error as error:
-        log.error("the refusal could not be kept for the status page", error=str(error))
+    except (sqlite3.Error, OSError) as error:
+        if fault_of(error, database.path) is None:
+            log.error("the refusal could not be kept for the status page", error=say_error(error))
 
 
 def show_life(life: Life, ticker: clock.Ticker) -> None:
     """A sign of life, unless a clock job hangs."""
-    life.check_supervisor()
     if stuck := ticker.stuck(STUCK_S):
         log.error("a clock job hangs", jobs=stuck)
     else:
