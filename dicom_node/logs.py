@@ -30,7 +30,7 @@ def configure_logs(process: str, quiet: bool = False, wanted: Log | None = None)
     terminal = sys.stderr.isatty() and not in_file
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            lambda _, __, event: event | {"process": process},  # in every thread
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             say_where,
@@ -40,7 +40,6 @@ def configure_logs(process: str, quiet: bool = False, wanted: Log | None = None)
         wrapper_class=structlog.make_filtering_bound_logger(max(level, logging.WARNING) if quiet else level),
         logger_factory=lambda *_: Lines(wanted),
     )
-    structlog.contextvars.bind_contextvars(process=process)
     _take_in_other_logs()
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda found: _log_uncaught(found.exc_type, found.exc_value, found.exc_traceback)

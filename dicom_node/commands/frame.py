@@ -3,6 +3,7 @@
 Errors are one clear line: exit code 2 for misuse (settings included), 1 for what failed.
 """
 
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 import click
 
 from dicom_node.errors import SettingsError, TriageNodeError
+from dicom_node.faults import explain
 from dicom_node.settings import load_settings
 from inference.errors import InferenceError
 
@@ -46,9 +48,18 @@ def one_line() -> Iterator[None]:
         raise Misuse(str(error)) from None
     except (TriageNodeError, InferenceError) as error:
         raise click.ClickException(str(error)) from None
+    except sqlite3.Error as error:
+        said = explain(error, _database_of(click.get_current_context(silent=True)))
+        if said is None:
+            raise
+        raise click.ClickException(said) from None
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(0) from None
+
+
+def _database_of(context: click.Context | None) -> Path:
+    return load_settings(context.obj.config if context else None).database_path
 
 
 class CommandGroup(click.Group):

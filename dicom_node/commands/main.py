@@ -10,6 +10,7 @@ from dicom_node.commands.frame import CommandGroup, Invocation, with_settings
 from dicom_node.commands.identity import identity
 from dicom_node.commands.models import models
 from dicom_node.commands.viewer import viewer
+from dicom_node.durable import keep_private
 from dicom_node.errors import CommandError
 from dicom_node.logs import configure_logs
 from dicom_node.processes import running
@@ -32,6 +33,8 @@ def main(context: click.Context, config: Path | None, supervisor: int | None) ->
     Example: triage-node serve
     """
     context.obj = Invocation(config, supervisor)
+    if context.invoked_subcommand != "analyse":  # which writes where its user wants to share it, perhaps
+        keep_private()
 
 
 @main.command()

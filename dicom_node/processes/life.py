@@ -186,7 +186,7 @@ def _lock_file(folder: Path, name: str) -> IO[str]:
         return (signs.folder_of(folder) / name).open("a")
 
 
-def try_again(opened: Callable[[], Opened], tries: int = 4, wait_s: float = 1.0) -> Opened:
+def try_again(opened: Callable[[], Opened], tries: int = 5, wait_s: float = 1.0) -> Opened:
     """What opens a port; CommandError when it cannot be opened after a few tries."""
     for _ in range(tries - 1):
         try:

@@ -25,7 +25,6 @@ STOPPED_S = 5.0  # for a process that is stopped (SIGSTOP): it may hold the data
 CALM_S = 30.0  # a process that ran for so long is restarted at once
 LONGEST_WAIT_S = 30.0
 PATIENCE_S = 4.0  # for all processes together, when they are asked to end
-TRIES = 3  # for a process that says why it cannot run
 log = structlog.get_logger()
 
 
@@ -41,7 +40,6 @@ class Child:
     wait_s: float = 0.0
     stopped_at: float | None = None
     killed: bool = False
-    failures: int = 0
 
 
 class Supervisor:
@@ -53,7 +51,7 @@ class Supervisor:
         self._children = [Child(name, [*command, name]) for name in names]
 
     def look(self, now: float) -> None:
-        """Start what is down and due, kill what hangs. CommandError when one says thrice that it cannot run."""
+        """Start what is down and due, kill what hangs. CommandError when one says that it cannot run."""
         known = self._signs()
         for child in self._children:
             if child.process is None:
@@ -117,16 +115,12 @@ class Supervisor:
             signs.forget(self._data, child.name, child.process.pid)
         child.process = None
         if now - child.started_at > CALM_S:
-            child.wait_s, child.start_at, child.failures = 0.0, now, 0
+            child.wait_s, child.start_at = 0.0, now
         else:
             self._wait_longer(child, now)
-        failed = sign.failed if sign else ""
-        if not failed:
-            log.error("a process ended and is started again", child=child.name, exit_code=code, wait_s=child.wait_s)
-            return
-        child.failures += 1
-        if child.failures >= TRIES:
-            raise CommandError(f"{child.name} cannot run: {failed}")
+        if sign and sign.failed:  # it has tried for a while itself
+            raise CommandError(f"{child.name} cannot run: {sign.failed}")
+        log.error("a process ended and is started again", child=child.name, exit_code=code, wait_s=child.wait_s)
 
     def _wait_longer(self, child: Child, now: float) -> None:
         child.wait_s = min(LONGEST_WAIT_S, max(0.5, child.wait_s * 2))
