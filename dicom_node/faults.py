@@ -58,9 +58,9 @@ OF_SQLITE = {
 UNCLEAR = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
 SAID = {
     Fault.DISK_FULL: "the disk is full",
-    Fault.READ_ONLY: "the data folder is read-only",
+    Fault.READ_ONLY: "the folder is read-only",
     Fault.LOCKED: "the database is locked by another program",
-    Fault.NO_ACCESS: "the data folder may not be used by the user of this program",
+    Fault.NO_ACCESS: "the user of this program has not the permission to use the folder",
     Fault.DISK_FAILS: "the disk cannot be read or written",
     Fault.DAMAGED: "the database is damaged",
     Fault.MISSING: "the database is not there any more",

@@ -30,7 +30,7 @@ def configure_logs(process: str, quiet: bool = False, wanted: Log | None = None)
     terminal = sys.stderr.isatty() and not in_file
     structlog.configure(
         processors=[
-            lambda _, __, event: event | {"process": process},  # in every thread
+            lambda _, __, event: {**event, "process": process},  # in every thread
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             say_where,

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -312,7 +312,7 @@ def test_starts_on_a_read_only_folder(used: Path, tmp_path: Path) -> None:
             subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
             node.wait_well()
             wait_until(lambda: node.store(2) == 0x0000, 20, "images are stored")
-            one_line_each(node, "the data folder is read-only")
+            one_line_each(node, "the folder is read-only")
 
 
 def cut(data: bytes) -> bytes:
@@ -320,7 +320,7 @@ def cut(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
-DAMAGES = {
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "cut": cut,
     "empty": lambda data: b"",
     "garbage": lambda data: b"\xff" * len(data),

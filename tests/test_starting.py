@@ -1,4 +1,4 @@
-"""What keeps a process from running is one line, never a traceback. Its files are its user's alone, and it ends soon."""
+"""What keeps a process from running is one line, never a traceback. Its files are its user's alone; it ends soon."""
 
 import os
 import signal

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from dicom_node.commands import listing, text
+from dicom_node.commands.backup import backup, restore
 from dicom_node.commands.frame import CommandGroup, Invocation, with_settings
 from dicom_node.commands.identity import identity
 from dicom_node.commands.models import models
@@ -296,6 +297,8 @@ def config_check(settings: Settings) -> None:
         click.echo(f"peer: {peer.name} {peer.ae_title} {f'{peer.host}:{peer.port}' if peer.host else 'only sends'}")
 
 
+main.add_command(backup)
 main.add_command(identity)
 main.add_command(models)
+main.add_command(restore)
 main.add_command(viewer)

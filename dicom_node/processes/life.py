@@ -43,7 +43,9 @@ OWN_FILES = (
     "incoming",
     "removed",
     "run",
-    "backups",
+    "before-restore-*",
+    "settings-of-backup",
+    "last-backup.txt",
 )
 Opened = TypeVar("Opened")
 log = structlog.get_logger()
