@@ -16,7 +16,7 @@ from dicom_node.settings import Settings, site_file
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--images/--no-images", default=True, show_default=True, help="Whether the images are in it.")
+@click.option("--images/--no-images", default=True, help="Whether the images are in it (they are).")
 @with_settings
 def backup(settings: Settings, file: Path, images: bool) -> None:
     """Write a backup of the node to FILE, also while it runs.
