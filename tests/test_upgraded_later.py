@@ -116,7 +116,7 @@ def test_it_gets_the_tables_of_a_new_one(version: str, tmp_path: Path) -> None:
 
 
 def test_what_was_under_way_goes_on(version: str, tmp_path: Path) -> None:
-    """Queued and running analyses are due after a boot; what waits is sent, but of patients who contradict each other."""
+    """Queued and running analyses are due after a boot; what waits is sent, but for patients who contradict."""
     unpack(tmp_path / "data", version)
     node = core(tmp_path / "data", deliver={"attempts": 3})
     then = said_then(version)["jobs"]
