@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outbox_support import destination_at, empty, make_due, queue, queue_files, rows, storescp, taking
+from outbox_support import destination_at, empty, make_due, queue, queue_files, rows, stalling, storescp, taking
 from peers import own_port, running_orthanc
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
@@ -34,6 +34,7 @@ from dicom_node.commands.listing import retry
 from dicom_node.derived import removal
 from dicom_node.entities import DeliveryState, SendProblem
 from dicom_node.network import scu
+from dicom_node.outbox import dicom
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 LITTLE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -469,6 +470,33 @@ def test_one_log_line_for_each_delivery(node: Core) -> None:
     with capture_logs() as lines:
         empty(node, own_port())
     assert [(each["event"], each["delivery"], each["attempt"]) for each in lines] == [("not delivered", "D2", 2)]
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "state", "said"),
+    [
+        ([2], WAITING, "did not answer the association request"),
+        ([None], WAITING, "no answer within"),  # stops reading within the object
+        ([None, 3], WAITING, "no answer within"),
+        ([None, 0], WAITING, "no answer within"),
+        ([None, None], SENT, "None"),  # never answers the release
+        ([None, None, 1], SENT, "None"),
+    ],
+)
+def test_a_destination_that_stalls_anywhere_holds_nothing_for_long(
+    node: Core, monkeypatch: pytest.MonkeyPatch, forwarded: list[int | None], state: DeliveryState, said: str
+) -> None:
+    """Within an answer or an object: what is sent is given up after the time-out, and comes again."""
+    monkeypatch.setattr(dicom, "SLOWEST_BYTES_PER_S", 1e9)
+    large: dict[str, Any] = {"Rows": 2048, "Columns": 2048, "PixelData": bytes(2 * 2048 * 2048)}
+    queue(node, [ct(0, **(large if forwarded == [None] else {}))])
+    with taking({CT_IMAGE: LITTLE}) as pacs, stalling(pacs.port, forwarded) as port:
+        sending = threading.Thread(target=empty, args=(node, port), daemon=True)
+        sending.start()
+        sending.join(20)
+        assert not sending.is_alive()
+    (row,) = rows(node)
+    assert row.state is state and said in str(row.error)
 
 
 def test_an_answer_that_is_lost_on_this_side_is_asked_for_again(node: Core, monkeypatch: pytest.MonkeyPatch) -> None:
