@@ -155,7 +155,7 @@ def _failure(peer: Peer, ae_title: str, association: Association, course: _Cours
         reason = f"{answer.reason_str} ({lasting})" if answer else "no reason given"
         return PeerError(f"{peer.name} rejected the association from {ae_title}: {reason} ({place})")
     if answer is not None:
-        return NothingAccepted(f"{peer.name} accepts none of these objects ({place})", refused_contexts(association))
+        return NothingAccepted(f"{peer.name} accepts nothing that is offered ({place})", refused_contexts(association))
     if not course.connected:
         return PeerError(f"{peer.name} cannot be reached: {_why_unreachable(peer, association, took_s)} ({place})")
     if course.aborted:

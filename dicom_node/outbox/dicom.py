@@ -27,7 +27,8 @@ from dicom_node.settings import Peer
 from inference.input.files import read_file
 
 MAXIMUM_CONTEXTS = 128  # of one association: their IDs are odd and of one byte (PS3.8 9.3.2.2)
-SLOWEST_BYTES_PER_S = 1e6  # an answer is waited for so much longer as sending the object may take
+SLOWEST_BYTES_PER_S = 1e6  # an answer is waited for so much longer as sending the object may take ...
+LONGEST_SENDING_S = 120.0  # ... at most
 SYNTAXES_NOT_SUPPORTED = 4  # PS3.8 Table 9-18
 NAMED = ("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 CONTEXT = tuple[str, str]  # SOP class and transfer syntax
@@ -144,7 +145,7 @@ def _store(association: Association, wanted: _Object, syntax: UID, timeout_s: fl
         return SendStatus(path, None, f"the file cannot be read: {error}", SendProblem.UNREADABLE)
     if "SOPClassUID" not in dataset:  # pydicom drops every element of a file that ends within the last one
         return SendStatus(path, None, "the file cannot be read: it ends too soon", SendProblem.UNREADABLE)
-    began, limit_s = clock.monotonic(), timeout_s + _bytes(wanted, dataset) / SLOWEST_BYTES_PER_S
+    began, limit_s = clock.monotonic(), timeout_s + _sending_s(wanted, dataset)
     association.dimse_timeout = limit_s
     try:
         answer = association.send_c_store(dataset)
@@ -159,9 +160,10 @@ def _store(association: Association, wanted: _Object, syntax: UID, timeout_s: fl
     return SendStatus(path, None, why, SendProblem.UNANSWERED)
 
 
-def _bytes(wanted: _Object, dataset: FileDataset) -> int:
-    """About how much goes out: the file may be compressed."""
-    return max(wanted.path.stat().st_size, len(dataset.get("PixelData") or b""))
+def _sending_s(wanted: _Object, dataset: FileDataset) -> float:
+    """How long an object may take to go out, which is more than its file where that is compressed."""
+    size = max(wanted.path.stat().st_size, len(dataset.get("PixelData") or b""))
+    return min(LONGEST_SENDING_S, size / SLOWEST_BYTES_PER_S)
 
 
 def _dataset(wanted: _Object, syntax: UID, decoders: Decoders) -> FileDataset:
