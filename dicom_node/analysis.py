@@ -150,6 +150,5 @@ def report_options(settings: Report) -> ReportOptions:
     """The site's wishes as the writers take them."""
     return ReportOptions(
         picture_for_negative=settings.picture_for_negative,
-        picture_for_not_analysed=settings.picture_for_not_analysed,
         omit_empty_frames=settings.omit_empty_frames,
     )

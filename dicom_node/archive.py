@@ -5,7 +5,6 @@ after `checked_uid`. Layout: instances/STUDY/SERIES/SOP.SHA256.dcm, results/STUD
 for what is being written, removed/ for what is being deleted.
 """
 
-import errno
 import os
 import shutil
 import uuid
@@ -14,10 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from dicom_node.dicom.checks import checked_uid
-from dicom_node.durable import is_running, make_folder, sync_folder
-from dicom_node.errors import OutOfResources
-
-OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from dicom_node.durable import is_running, make_folder, refuses_when_full, sync_file, sync_folder
+from dicom_node.spool import Spool
 
 
 class Archive:
@@ -39,24 +36,33 @@ class Archive:
         """Where a result object lies."""
         return self.root / "results" / checked_uid(study_uid) / question / str(version) / f"{kind.lower()}.dcm"
 
+    def new_incoming(self) -> Path:
+        """A fresh path for a file that is being written; what a killed process leaves there is cleared."""
+        return self._incoming / f"{os.getpid()}.{uuid.uuid4().hex}"
+
     def put(self, path: Path, *parts: bytes) -> None:
         """Write the parts as one file, durably; all of it is there or nothing. OutOfResources when the disk is full."""
-        temporary = self._incoming / f"{os.getpid()}.{uuid.uuid4().hex}"
+        temporary = self.new_incoming()
         try:
-            make_folder(path.parent)
-            with temporary.open("wb") as file:
+            with refuses_when_full(), temporary.open("wb") as file:
                 for part in parts:
                     file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            sync_folder(path.parent)
-        except OSError as error:
+            self.adopt(temporary, path)
+        finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            if error.errno in OUT_OF_SPACE:
-                raise OutOfResources(f"the disk is full: {error}") from error
-            raise
+
+    def adopt(self, temporary: Path, path: Path) -> None:
+        """Take a whole file of this file system into the archive, durably. OutOfResources when the disk is full."""
+        with refuses_when_full():
+            make_folder(path.parent)
+            sync_file(temporary)
+            temporary.replace(path)
+            sync_folder(path.parent)
+
+    def spool(self, most_bytes: int) -> Spool:
+        """Where an object is written while it comes in."""
+        return Spool(self.new_incoming(), most_bytes)
 
     def clear_incoming(self) -> None:
         """Remove what killed processes were writing; before this process itself writes."""

@@ -1,7 +1,25 @@
-"""Folders and renames that survive a power cut, and whether a process lives."""
+"""Folders and renames that survive a power cut, what a full disk means, and whether a process lives."""
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from dicom_node.errors import OutOfResources
+
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def refuses_when_full() -> Iterator[None]:
+    """Around what writes: OutOfResources when there is no room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in OUT_OF_SPACE:
+            raise OutOfResources(f"the disk is full: {error}") from error
+        raise
 
 
 def make_folder(folder: Path) -> None:
@@ -25,7 +43,12 @@ def is_running(pid: int) -> bool:
 
 def sync_folder(folder: Path) -> None:
     """Make renames within a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+    sync_file(folder)
+
+
+def sync_file(path: Path) -> None:
+    """Make what was written to a file survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -98,9 +98,13 @@ class ItemState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """One C-STORE request: the data set's bytes as sent, and what was negotiated for them."""
+    """One C-STORE request: its data set as sent, behind file meta information, and what was negotiated for it.
 
-    data: bytes
+    Who stores it takes the file over; `sha256` is that of the data set alone.
+    """
+
+    path: Path
+    sha256: str
     sop_class_uid: str
     sop_uid: str
     transfer_syntax_uid: str

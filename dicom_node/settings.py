@@ -8,24 +8,35 @@ import re
 import tomllib
 from collections.abc import Callable
 from importlib.resources import files
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from dicom_node.errors import SettingsError
+from inference.input.bounds import Bounds
 
 AeTitle = Annotated[  # PS3.5 6.2, VR AE: no backslash, no control character, not spaces alone
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
 ]
 CodeString = Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True, min_length=1, max_length=16)]
+UidRoot = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=64, pattern=r"^(\*|[0-9]+(\.[0-9]+)*\.?)$")
+]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
 Kind = Literal["SEG", "SR", "SC", "KO"]
 SITE_FILES = (Path("triage-node.toml"), Path("/etc/triage-node/triage-node.toml"))
+GIB = 1 << 30
 PREFIX = "TRIAGE_NODE__"
 VIEWERS = ("node", "page", "weasis")  # anything else is a URL template
 PLACEHOLDERS = ("study_uid", "accession", "patient_id")
+HOST_FORM = r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+PUBLIC_URL = re.compile(  # a path that a browser would shorten ("..") is none
+    rf"(?P<scheme>https?)://(?P<netloc>{HOST_FORM})(?P<path>(?:/(?!\.{{1,2}}(?:/|$))[A-Za-z0-9._~-]+)*)/?",
+    re.IGNORECASE,
+)
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -43,6 +54,24 @@ class Node(SettingsSection):
     port: Port
     data: Path
     max_associations: Annotated[int, Field(ge=1)]
+
+
+class Network(SettingsSection):
+    """[network]: what a connection may take of time and room (PS3.8 9.1.5 for ARTIM)."""
+
+    artim_timeout_s: Annotated[float, Field(gt=0)]
+    network_timeout_s: Annotated[float, Field(gt=0)]
+    idle_timeout_s: Annotated[float, Field(gt=0)]
+    connections_per_address: Annotated[int, Field(ge=1)]
+    request_mib: Annotated[float, Field(gt=0)]
+    object_gib: Annotated[float, Field(gt=0)]
+    uncompressed_first: bool
+    private_storage: tuple[UidRoot, ...]
+
+    @property
+    def object_bytes(self) -> int:
+        """What an object may have."""
+        return int(self.object_gib * GIB)
 
 
 class Route(SettingsSection):
@@ -95,6 +124,7 @@ class Report(SettingsSection):
     """[report]"""
 
     picture_for_negative: bool
+    say_not_analysed: bool
     picture_for_not_analysed: bool
     omit_empty_frames: bool
 
@@ -124,11 +154,42 @@ class Worklist(SettingsSection):
         return not self.modalities or not modality.strip() or modality.strip().upper() in self.modalities
 
 
+class Decoder(SettingsSection):
+    """[decoder]: what one object may take that is inflated or decoded."""
+
+    memory_gib: Annotated[float, Field(ge=0.125)]
+    time_s: Annotated[float, Field(gt=0)]
+    inflated_gib: Annotated[float, Field(gt=0)]
+    inflated_ratio: Annotated[float, Field(ge=1)]
+
+    @property
+    def memory_bytes(self) -> int:
+        """What a decoder may take beyond what it needs to start."""
+        return int(self.memory_gib * GIB)
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds of a process of the node."""
+        return Bounds(int(self.inflated_gib * GIB), self.inflated_ratio, self.memory_bytes)
+
+
 class Web(SettingsSection):
     """[web]"""
 
     host: str
     port: Port
+    public_url: str
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    connections_per_address: Annotated[int, Field(ge=4)]
+    request_time_s: Annotated[float, Field(gt=0)]
+    body_kib_per_s: Annotated[float, Field(ge=0)]
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        if url and not PUBLIC_URL.fullmatch(url):
+            raise ValueError(f"{url!r} is no address such as https://triage.example.org or https://example.org/triage")
+        return url
 
 
 class Viewer(SettingsSection):
@@ -182,6 +243,7 @@ class Settings(SettingsSection):
 
     node: Node
     access: Access
+    network: Network
     complete: Complete
     route: Route
     analyse: Analyse
@@ -189,6 +251,7 @@ class Settings(SettingsSection):
     report: Report
     deliver: Deliver
     worklist: Worklist
+    decoder: Decoder
     web: Web
     viewer: Viewer
     retention: Retention

@@ -23,6 +23,7 @@ from pynetdicom.association import Association
 
 from dicom_node.archive import Archive
 from dicom_node.dicom.decoding import Decoders
+from dicom_node.dicom.part10 import part10_header
 from dicom_node.entities import Incoming, Series
 from dicom_node.network.scp import StorageServer
 from dicom_node.processes.node import note_refusal
@@ -111,20 +112,6 @@ def data_of(part10: bytes) -> bytes:
     return part10[144 + length :]
 
 
-def incoming(dataset: Dataset, association: int = 1, calling_aet: str = "CT1", **replaced: Any) -> Incoming:
-    """The C-STORE request that brings a data set."""
-    fields: dict[str, Any] = {
-        "data": encoded(dataset) if "data" not in replaced else b"",
-        "sop_class_uid": str(dataset.SOPClassUID),
-        "sop_uid": str(dataset.SOPInstanceUID),
-        "transfer_syntax_uid": str(dataset.file_meta.TransferSyntaxUID),
-        "calling_aet": calling_aet,
-        "called_aet": "TRIAGE",
-        "association": association,
-    }
-    return Incoming(**fields | replaced)
-
-
 def settings_for(data: Path, **sections: dict[str, Any] | list[dict[str, Any]]) -> Settings:
     """The embedded defaults for a node on a free loopback port, with changes."""
     changes: dict[str, Any] = {"node": {"host": "127.0.0.1", "port": 0, "data": str(data)}}
@@ -146,8 +133,25 @@ class Core:
         """Store the data sets as one association does, and release or abort it."""
         association = next(associations)
         for dataset in datasets:
-            self.receiver.store(incoming(dataset, association, calling_aet))
+            self.take(dataset, association=association, calling_aet=calling_aet)
         self.receiver.ended(association, released)
+
+    def take(self, dataset: Dataset, data: bytes | None = None, **announced: Any) -> None:
+        """One C-STORE request with a data set, or with these bytes as one; `announced` replaces what it says."""
+        request: dict[str, Any] = {
+            "sop_class_uid": str(dataset.SOPClassUID),
+            "sop_uid": str(dataset.SOPInstanceUID),
+            "transfer_syntax_uid": str(dataset.file_meta.TransferSyntaxUID),
+            "calling_aet": "CT1",
+            "called_aet": "TRIAGE",
+            "association": 1,
+        }
+        request |= announced
+        names = ("sop_class_uid", "sop_uid", "transfer_syntax_uid", "calling_aet")
+        with self.archive.spool(1 << 30) as spool:
+            spool.begin(part10_header(*(request[name] for name in names)))
+            spool.write(encoded(dataset) if data is None else data)
+            self.receiver.store(Incoming(path=spool.path, sha256=spool.digest(), **request))
 
     def series(self, dataset: Dataset) -> Series:
         """The row of a data set's series."""
@@ -185,7 +189,11 @@ def core_in_memory() -> Iterator[Core]:
 def listening(node: Core) -> Iterator[StorageServer]:
     """The node's storage provider on a free port."""
     server = StorageServer(
-        node.settings, node.receiver.store, node.receiver.ended, partial(note_refusal, node.database)
+        node.settings,
+        node.archive.spool,
+        node.receiver.store,
+        node.receiver.ended,
+        partial(note_refusal, node.database),
     )
     try:
         yield server

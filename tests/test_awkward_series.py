@@ -15,7 +15,7 @@ from series import Core, core_in_memory
 from dicom_node.clock import utc_now
 from dicom_node.commands.analyse_files import SeriesAnswer, analyse_files, find_series
 from dicom_node.dicom.part10 import split_meta
-from dicom_node.entities import Analysis, Choice, ChoiceKind, Incoming
+from dicom_node.entities import Analysis, Choice, ChoiceKind
 from dicom_node.routes import features_of_series, load_rules
 from dicom_node.steps.analyse import analyse_next
 from dicom_node.steps.complete import complete_due
@@ -64,9 +64,7 @@ def send(node: Core, path: Path) -> None:
     """C-STORE a file's data set just as it stands there."""
     header = read_file(path, stop_before_pixels=True)
     syntax, data = split_meta(path.read_bytes())
-    node.receiver.store(
-        Incoming(data, str(header.SOPClassUID), str(header.SOPInstanceUID), syntax, "CT1", "TRIAGE", association=1)
-    )
+    node.take(header, data, transfer_syntax_uid=syntax)
 
 
 @pytest.fixture(scope="module")

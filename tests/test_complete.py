@@ -13,7 +13,7 @@ from peers import own_port, wait_until
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
-from series import Core, answering, associate, core, core_in_memory, ct, head, incoming, listening, push, read_all
+from series import Core, answering, associate, core, core_in_memory, ct, head, listening, push, read_all
 
 from dicom_node.clock import monotonic
 from dicom_node.entities import SeriesState
@@ -58,7 +58,7 @@ def test_a_second_try_that_sends_the_same_again_is_not_overtaken(node: Core) -> 
     """While its association is open, the series waits: what was here before is sent first."""
     node.receive(head(20), released=False)
     for dataset in head(20):
-        node.receiver.store(incoming(dataset, association=5))
+        node.take(dataset, association=5)
     sweep = partial(complete_due, node.database, node.settings.complete, is_sending=node.receiver.is_sending)
     last_at = node.series(ct(0)).last_at
     assert sweep(last_at + 90.0) == 0
@@ -69,7 +69,7 @@ def test_a_second_try_that_sends_the_same_again_is_not_overtaken(node: Core) -> 
 def test_associations_that_a_restart_broke_off(node: Core) -> None:
     """Nobody released them: their senders are given the same time."""
     for dataset in head():
-        node.receiver.store(incoming(dataset, association=5))
+        node.take(dataset, association=5)
     node.receive(head(study=2))
     with node.database.write() as tx:
         instances.mark_all_aborted(tx)
@@ -81,7 +81,7 @@ def test_associations_that_a_restart_broke_off(node: Core) -> None:
 def test_open_association_waits_long(node: Core) -> None:
     """No release yet."""
     for dataset in head():
-        node.receiver.store(incoming(dataset, association=5))
+        node.take(dataset, association=5)
     assert not completed_after(node, ct(0), 14.9)
     assert completed_after(node, ct(0), 15.0)
 
@@ -166,7 +166,7 @@ def test_a_slow_sender_is_given_longer_each_time(node: Core) -> None:
     """One image every 20 s for a quarter of an hour: few results, not one for each image."""
     completed, now = 0, 0.0
     for index in range(45):
-        node.receiver.store(incoming(ct(index), association=5))
+        node.take(ct(index), association=5)
         with node.database.write() as tx:
             tx.run("UPDATE series SET last_at = :now", now=now)
         completed += complete_due(node.database, node.settings.complete, now + 19.9)

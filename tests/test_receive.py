@@ -8,7 +8,6 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from pydicom.uid import (
 from pynetdicom import _config
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE
-from series import DECODERS, Core, associate, core, ct, data_of, encoded, head, incoming, listening, push, uids, write
+from series import DECODERS, Core, associate, core, ct, data_of, encoded, head, listening, push, uids, write
 
 from dicom_node.clock import utc_now
 from dicom_node.dicom.same_image import same_image
@@ -118,9 +117,9 @@ def test_what_is_no_uid_is_refused(node: Core, keyword: str, uid: str) -> None:
     wrong = f"{uid}\0" if len(uid) % 2 else uid
     right = element_bytes(keyword, padded(str(dataset[keyword].value)))
     raw = encoded(dataset).replace(right, element_bytes(keyword, wrong.encode("utf-8")))
-    request = incoming(dataset, data=raw, sop_uid=uid if keyword == "SOPInstanceUID" else str(dataset.SOPInstanceUID))
+    announced = uid if keyword == "SOPInstanceUID" else str(dataset.SOPInstanceUID)
     with pytest.raises(CannotUnderstand) as caught:
-        node.receiver.store(request)
+        node.take(dataset, raw, sop_uid=announced)
     assert caught.value.status == 0xC000
     assert node.files() == [] and outside_archive(node) == []
     assert node.number("SELECT count(*) FROM studies") == 0
@@ -155,7 +154,7 @@ def test_other_than_announced_is_refused(node: Core, field: str) -> None:
     """0xA900 when the data set is another class or instance than the request says."""
     changed: dict[str, Any] = {field: "1.2.3.4"}
     with pytest.raises(NotAsNegotiated) as caught:
-        node.receiver.store(replace(incoming(ct(0)), **changed))
+        node.take(ct(0), **changed)
     assert caught.value.status == 0xA900
     assert node.files() == []
 
@@ -170,7 +169,7 @@ def test_garbled_data_sets_are_refused_not_retried_forever(node: Core) -> None:
             raw[chance.randrange(len(raw))] = chance.randrange(256)
         syntax = chance.choice([ExplicitVRLittleEndian, ImplicitVRLittleEndian, "1.2.840.10008.1.2.1.99"])
         try:
-            node.receiver.store(incoming(ct(0), data=bytes(raw), transfer_syntax_uid=str(syntax)))
+            node.take(ct(0), data=bytes(raw), transfer_syntax_uid=str(syntax))
         except Refused as refused:
             assert refused.status in (0xA900, 0xC000)
     reconcile(node.database, node.archive, DECODERS, utc_now())
@@ -180,9 +179,9 @@ def test_garbled_data_sets_are_refused_not_retried_forever(node: Core) -> None:
 def test_unreadable_elements_do_not_stop_a_restart(node: Core) -> None:
     """A broken element outside the pixels (here Modality with two bytes as a number) is stored or refused for good."""
     raw = encoded(ct(0)).replace(b"\x08\x00\x60\x00CS\x02\x00CT", b"\x08\x00\x60\x00FD\x02\x00CT")
-    for request in (incoming(ct(0), data=raw), incoming(ct(1))):
+    for index, data in enumerate((raw, None)):
         try:
-            node.receiver.store(request)
+            node.take(ct(index), data)
         except Refused as refused:
             assert refused.status == 0xC000
     assert reconcile(node.database, node.archive, DECODERS, utc_now()) == (0, 0)
@@ -302,8 +301,8 @@ def test_resend_in_a_new_association_releases_what_an_abort_left(node: Core) -> 
 
 def test_series_is_released_by_the_last_of_its_associations(node: Core) -> None:
     """One sender is done, the other still sends."""
-    node.receiver.store(incoming(ct(0), association=100))
-    node.receiver.store(incoming(ct(1), association=200))
+    node.take(ct(0), association=100)
+    node.take(ct(1), association=200)
     node.receiver.ended(100, True)
     assert not node.series(ct(0)).released
     node.receiver.ended(200, True)

@@ -2,9 +2,8 @@
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from io import BytesIO
+from pathlib import Path
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
@@ -14,6 +13,10 @@ from dicom_node.entities import Equipment, Incoming, Patient, Study
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated
 from inference.input import elements
 from inference.input.geometry import SliceGeometry, slice_geometry
+from inference.input.reading import read_dicom
+
+LARGEST_HEADER_BYTES = 1 << 28
+LONGEST_VALUE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,16 @@ class Described:
     scanned_at: datetime | None = None
 
 
-def read_header(part10: bytes) -> Dataset:
-    """The data set without its pixels. CannotUnderstand when it is no DICOM."""
+def read_header(path: Path) -> Dataset:
+    """The data set of a Part 10 file without its pixels. CannotUnderstand when it is no DICOM, or too large.
+
+    Long values stay in the file, and what is read is bounded: a header is never larger than a machine can hold, nor
+    what a deflated data set becomes.
+    """
     try:
-        found = dcmread(BytesIO(part10), stop_before_pixels=True)
+        found = read_dicom(
+            path, stop_before_pixels=True, whole=True, defer_size=LONGEST_VALUE_BYTES, most_bytes=LARGEST_HEADER_BYTES
+        )
     except UNREADABLE as error:
         raise CannotUnderstand(f"the data set cannot be read: {error}") from error
     if not len(found):  # pydicom drops every element of a data set that ends within one

@@ -1,141 +1,179 @@
-"""C-STORE and C-ECHO provider (PS3.4 Annexes A and B). Hands on the bytes as sent; never decodes pixels.
+"""C-STORE and C-ECHO provider (PS3.4 Annexes A and B): who may connect, and for how long. Never decodes pixels.
 
-Every storage SOP class is accepted, private ones too, in whatever transfer syntax comes first: a refused presentation
-context can fail a scanner's whole send job. What becomes of an object is for the functions that the server is given.
+A connection is no association until its request is whole. So long it counts for its address alone, and where one
+address has too many of them the oldest silent one is closed: neither a port scan nor a half request keeps a sender out.
 """
 
+import itertools
 import socket
+import threading
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any
+from time import monotonic
 
 import structlog
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE
 
 from dicom_node.entities import Incoming
-from dicom_node.errors import CommandError, Refused
+from dicom_node.errors import CommandError
+from dicom_node.network.acceptor import Acceptor, Caller, Rejection, Services
 from dicom_node.settings import Settings
+from dicom_node.spool import Spool
 
-_config.UNRESTRICTED_STORAGE_SERVICE = True
-_config.LOG_HANDLER_LEVEL = "none"
-VERIFICATION = "1.2.840.10008.1.1"
-MAXIMUM_PDU_BYTES = 131072
-REJECTED_PERMANENT, SERVICE_USER = 1, 1
-CALLING_AET_UNKNOWN, CALLED_AET_UNKNOWN = 3, 7  # PS3.8 Table 9-21
-
+BACKLOG = 128
+STOP_S = 2.5  # for all associations to end when the server closes
+CALLED_AET_UNKNOWN: Rejection = (1, 1, 7)  # PS3.8 Table 9-21: permanent, by the service user
+CALLING_AET_UNKNOWN: Rejection = (1, 1, 3)
+LOCAL_LIMIT_EXCEEDED: Rejection = (2, 3, 2)  # transient, by the service provider
+KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}  # seconds, seconds, probes
 log = structlog.get_logger()
 
 
 class StorageServer:
     """Listens for associations until `close`.
 
-    `store` returns nothing when the object is durable, or raises `Refused`; `ended` is told that an association is
-    over and whether it was released in good order; `refused` is told (calling, called, address, reason).
+    `spool` gives a place for an object that comes in, `store` returns nothing when it is durable, or raises `Refused`;
+    `ended` is told that an association is over and whether it was released in good order; `refused` is told (calling,
+    called, address, reason).
     """
 
     def __init__(
         self,
         settings: Settings,
+        spool: Callable[[int], Spool],
         store: Callable[[Incoming], None],
         ended: Callable[[int, bool], None],
         refused: Callable[[str, str, str, str], None],
     ) -> None:
-        self._settings, self._store, self._ended, self._refused = settings, store, ended, refused
-        entity = AE(ae_title=settings.node.ae_title)
-        entity.maximum_pdu_size = MAXIMUM_PDU_BYTES
-        entity.maximum_associations = settings.node.max_associations
-        entity.network_timeout, entity.dimse_timeout = 120, 60
-        entity.add_supported_context(VERIFICATION)
-        handlers: list[Any] = [
-            (evt.EVT_CONN_OPEN, self._on_open),
-            (evt.EVT_REQUESTED, self._on_requested),
-            (evt.EVT_REJECTED, self._on_rejected),
-            (evt.EVT_C_ECHO, self._on_echo),
-            (evt.EVT_C_STORE, self._on_store),
-            (evt.EVT_RELEASED, self._on_released),
-            (evt.EVT_ABORTED, self._on_aborted),
-        ]
-        place = (settings.node.host, settings.node.port)
-        try:
-            server: Any = entity.start_server(place, block=False, evt_handlers=handlers)
-        except OSError as error:
-            raise CommandError(f"cannot listen on {place[0]}:{place[1]}: {error.strerror or error}") from None
-        self._server = server
-        self.port = int(server.socket.getsockname()[1])
+        self._settings, self._stopping = settings, threading.Event()
+        largest = int(settings.network.object_gib * (1 << 30))
+        self._services = Services(
+            entity=AE(ae_title=settings.node.ae_title),
+            limits=settings.network,
+            admit=self._admit,
+            spool=lambda: spool(largest),
+            store=store,
+            ended=ended,
+            refused=lambda caller, reason: refused(caller.calling_aet, caller.called_aet, caller.address, reason),
+            stopping=self._stopping,
+        )
+        self._lock, self._numbers = threading.Lock(), itertools.count(1)
+        self._bare: set[Acceptor] = set()
+        self._open: set[Acceptor] = set()
+        self._threads: dict[Acceptor, threading.Thread] = {}
+        self._socket = _listen(settings.node.host, settings.node.port)
+        self.port = int(self._socket.getsockname()[1])
+        self._listener = threading.Thread(target=self._accept_all, name="listener", daemon=True)
+        self._listener.start()
 
     def close(self) -> None:
-        """Stop listening and end open associations."""
-        self._server.shutdown()
+        """Stop listening and end open associations: an object in hand is answered, then A-ABORT is sent."""
+        self._stopping.set()
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._listener.join()
+        self._socket.close()
+        with self._lock:
+            threads = dict(self._threads)
+        for acceptor in threads:
+            acceptor.interrupt()
+        until = monotonic() + STOP_S
+        for acceptor, thread in threads.items():
+            thread.join(max(0.0, until - monotonic()))
+            acceptor.cut()
 
-    def _on_open(self, event: Any) -> None:
-        event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def _accept_all(self) -> None:
+        while not self._stopping.is_set():
+            connection = None
+            try:
+                connection, address = self._socket.accept()
+                self._begin(connection, str(address[0]))
+            except (OSError, RuntimeError) as error:  # out of file handles, or of threads
+                if connection is not None:
+                    connection.close()
+                if not self._stopping.is_set():
+                    log.error("a connection cannot be accepted", error=str(error))
+                    self._close_oldest(lambda each: True)
+                    self._stopping.wait(0.1)
 
-    def _on_requested(self, event: Any) -> None:
-        called = event.assoc.requestor.primitive.called_ae_title.strip()
-        calling = event.assoc.requestor.primitive.calling_ae_title.strip()
-        address = event.assoc.requestor.address
-        found = self._objection(called, calling, address)
-        if found:
-            diagnostic, reason = found
-            self._refused(calling, called, address, reason)
-            event.assoc.acse.send_reject(REJECTED_PERMANENT, SERVICE_USER, diagnostic)
-            event.assoc.kill()
+    def _begin(self, connection: socket.socket, address: str) -> None:
+        """Serve a connection in a thread of its own, after making room for it."""
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in KEEP_ALIVE.items():
+            if hasattr(socket, name):
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        with self._lock:
+            here = sum(each.caller.address == address for each in self._bare)
+        if here >= self._settings.network.connections_per_address:
+            self._close_oldest(lambda each: each.caller.address == address)
+        acceptor = Acceptor(connection, address, next(self._numbers), self._services)
+        thread = threading.Thread(target=self._run, args=(acceptor,), name=f"connection {acceptor.number}", daemon=True)
+        with self._lock:
+            self._bare.add(acceptor)
+            self._threads[acceptor] = thread
+        try:
+            thread.start()
+        except RuntimeError:
+            self._forget(acceptor)
+            raise
 
-    def _objection(self, called: str, calling: str, address: str) -> tuple[int, str] | None:
-        access, node = self._settings.access, self._settings.node
-        if not (access.any_called or called in (node.ae_title, *access.called_aets)):
-            return CALLED_AET_UNKNOWN, f"called AE title {called!r}; this node is {node.ae_title!r}"
-        if access.any_caller or (access.any_caller_on_loopback and is_loopback(address)):
-            return None
-        if calling not in {peer.ae_title for peer in self._settings.peer}:
-            return CALLING_AET_UNKNOWN, f"calling AE title {calling!r} is no configured peer"
+    def _run(self, acceptor: Acceptor) -> None:
+        try:
+            acceptor.run()
+        finally:
+            self._forget(acceptor)
+
+    def _forget(self, acceptor: Acceptor) -> None:
+        with self._lock:
+            self._bare.discard(acceptor)
+            self._open.discard(acceptor)
+            del self._threads[acceptor]
+
+    def _close_oldest(self, choose: Callable[[Acceptor], bool]) -> None:
+        """Close one that is no association yet, first of those that have said nothing, and of these the oldest."""
+        with self._lock:
+            found = [each for each in self._bare if choose(each)]
+            if not found:
+                return
+            oldest = min(found, key=lambda each: (not each.is_silent, each.since))
+            self._bare.discard(oldest)
+        oldest.cut()
+
+    def _admit(self, acceptor: Acceptor, caller: Caller) -> tuple[Rejection, str] | None:
+        """Let a connection be an association from now on, or say why not."""
+        if objection := self._objection(caller):
+            return objection
+        most = self._settings.node.max_associations
+        with self._lock:
+            if len(self._open) >= most:
+                return LOCAL_LIMIT_EXCEEDED, f"more than {most} associations at once"
+            self._bare.discard(acceptor)
+            self._open.add(acceptor)
         return None
 
-    def _on_rejected(self, event: Any) -> None:
-        requestor = event.assoc.requestor
-        reason = f"more than {self._settings.node.max_associations} associations at once"
-        self._refused(requestor.ae_title, self._settings.node.ae_title, requestor.address, reason)
+    def _objection(self, caller: Caller) -> tuple[Rejection, str] | None:
+        access, node = self._settings.access, self._settings.node
+        if not (access.any_called or caller.called_aet in (node.ae_title, *access.called_aets)):
+            return CALLED_AET_UNKNOWN, f"called AE title {caller.called_aet!r}; this node is {node.ae_title!r}"
+        if access.any_caller or (access.any_caller_on_loopback and is_loopback(caller.address)):
+            return None
+        if caller.calling_aet not in {peer.ae_title for peer in self._settings.peer}:
+            return CALLING_AET_UNKNOWN, f"calling AE title {caller.calling_aet!r} is no configured peer"
+        return None
 
-    def _on_echo(self, event: Any) -> int:
-        return 0x0000
 
-    def _on_store(self, event: Any) -> int:
-        request, requestor = event.request, event.assoc.requestor
-        called = event.assoc.requestor.primitive.called_ae_title.strip()
-        try:
-            self._store(
-                Incoming(
-                    data=request.DataSet.getvalue(),
-                    sop_class_uid=str(request.AffectedSOPClassUID),
-                    sop_uid=str(request.AffectedSOPInstanceUID),
-                    transfer_syntax_uid=str(event.context.transfer_syntax),
-                    calling_aet=requestor.ae_title.strip(),
-                    called_aet=called,
-                    association=id(event.assoc),
-                )
-            )
-        except Refused as error:
-            self._refused(
-                requestor.ae_title.strip(), called, requestor.address, f"object 0x{error.status:04X}: {error}"
-            )
-            return error.status
-        except Exception as error:
-            log.exception("an object could not be stored", sop_uid=str(request.AffectedSOPInstanceUID))
-            self._refused(requestor.ae_title.strip(), called, requestor.address, f"object 0xA700: {error}")
-            return 0xA700
-        return 0x0000
-
-    def _on_released(self, event: Any) -> None:
-        self._end(event, in_good_order=True)
-
-    def _on_aborted(self, event: Any) -> None:
-        self._end(event, in_good_order=False)
-
-    def _end(self, event: Any, in_good_order: bool) -> None:
-        try:
-            self._ended(id(event.assoc), in_good_order)
-        except Exception:
-            log.exception("the end of an association could not be recorded; its series wait the long quiet")
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. CommandError says why there is none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    return listener
 
 
 def is_loopback(address: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydicom.dataset import FileDataset
 from pydicom.uid import UID
@@ -170,8 +171,5 @@ def _dataset(wanted: _Object, syntax: UID, decoders: Decoders) -> FileDataset:
     """The data set, ready to be encoded in this transfer syntax; between uncompressed ones pynetdicom converts."""
     if syntax == wanted.syntax or wanted.syntax in UNCOMPRESSED:
         return read_file(wanted.path)
-    temporary = transcoded(wanted.path, decoders)
-    try:
-        return read_file(temporary)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with TemporaryDirectory(prefix="triage-node-") as folder:
+        return read_file(transcoded(wanted.path, decoders, Path(folder, "object.dcm")))

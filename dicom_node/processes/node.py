@@ -31,17 +31,19 @@ from dicom_node.steps.route import route_due
 from dicom_node.steps.scrub import recheck, scrub_slowly
 from dicom_node.tables import instances, processes
 from dicom_node.tables.database import Database, open_database
+from inference.input.bounds import set_bounds
 
 STUCK_S = 180.0
 SCRUB_AFTER_MINUTES = 5  # the start has other work to do
-DECODE_S = 60.0  # a sender waits for its answer meanwhile
 log = structlog.get_logger()
 
 
 @contextmanager
 def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[tuple[StorageServer, Life]]:
     """The DICOM side: receives, completes, routes and delivers while the body runs."""
-    with only_one(settings.node.data, "node"), Decoders(limit_s=DECODE_S) as decoders:
+    set_bounds(settings.decoder.bounds)
+    decoding = Decoders(limit_s=settings.decoder.time_s, memory_bytes=settings.decoder.memory_bytes)
+    with only_one(settings.node.data, "node"), decoding as decoders:
         database, archive = open_database(settings.database_path), Archive(settings.node.data)
         rules = load_rules(settings.routes_path)
         with database.read() as tx:
@@ -53,7 +55,7 @@ def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[
             log.warning("files and rows differed at start", files_adopted=adopted, rows_dropped=lost)
         life, ticker = Life(database, "node", supervisor), clock.Ticker()
         receiver = Receiver(database, archive, decoders, lists)
-        server = StorageServer(settings, receiver.store, receiver.ended, partial(note_refusal, database))
+        server = StorageServer(settings, archive.spool, receiver.store, receiver.ended, partial(note_refusal, database))
         with database.write() as tx:
             instances.mark_all_aborted(tx)
             processes.publish(tx, "dicom_port", str(server.port))

@@ -30,9 +30,14 @@ def has_port(settings: Settings) -> bool:
 
 def database(settings: Settings) -> Database:
     """The node's database; CommandError when there is none."""
-    if not settings.database_path.exists():
-        raise CommandError(f"there is no node's database at {settings.database_path.absolute()} (start one with serve)")
-    return open_database(settings.database_path)
+    path = settings.database_path.absolute()
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise CommandError(f"there is no node's database at {path} (start one with serve)") from None
+    except PermissionError:
+        raise CommandError(f"{path} may not be read: run the command as the user that the node runs as") from None
+    return open_database(path)
 
 
 def answering_page(settings: Settings, database: Database) -> str | None:

@@ -1,5 +1,6 @@
 """The process of the page."""
 
+import resource
 from functools import partial
 
 from dicom_node import clock
@@ -12,6 +13,7 @@ from dicom_node.settings import Settings
 from dicom_node.steps.receive import Receiver
 from dicom_node.tables import processes
 from dicom_node.tables.database import open_database
+from inference.input.bounds import set_bounds
 
 
 def run_web(settings: Settings, supervisor: int | None = None) -> None:
@@ -19,15 +21,29 @@ def run_web(settings: Settings, supervisor: int | None = None) -> None:
     import uvicorn
 
     from dicom_node.web.app import build_app
+    from dicom_node.web.connections import server_config
     from dicom_node.web.dicomweb.context import Storing
 
     database, archive = open_database(settings.database_path), Archive(settings.node.data)
-    life, ticker, decoders = Life(database, "web", supervisor), clock.Ticker(), Decoders()
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # each connection is one
+    set_bounds(settings.decoder.bounds)
+    decoders = Decoders(limit_s=settings.decoder.time_s, memory_bytes=settings.decoder.memory_bytes)
+    archive.clear_incoming()
+    life, ticker = Life(database, "web", supervisor), clock.Ticker()
     lists = partial(settings.worklist.lists, may_take=load_rules(settings.routes_path).may_take)
     receiver = Receiver(database, archive, decoders, lists)
-    storing = Storing(receiver.store, receiver.ended, partial(note_refusal, database), settings.node.ae_title)
-    config = uvicorn.Config(
+    storing = Storing(
+        archive.spool,
+        receiver.store,
+        receiver.ended,
+        partial(note_refusal, database),
+        settings.node.ae_title,
+        settings.network.object_bytes,
+    )
+    config = server_config(
         build_app(database, archive, settings, storing, decoders),
+        settings.web,
         host=settings.web.host,
         port=settings.web.port,
         log_level="warning",

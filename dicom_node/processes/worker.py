@@ -14,6 +14,7 @@ from dicom_node.routes import Rules, load_rules
 from dicom_node.settings import Settings
 from dicom_node.tables.database import open_database
 from inference.errors import InferenceError
+from inference.input.bounds import set_bounds
 
 if TYPE_CHECKING:
     from inference.engines.local import Engine
@@ -27,6 +28,7 @@ def run_worker(settings: Settings, supervisor: int | None = None) -> None:
     from dicom_node.steps.analyse import analyse_next
     from reports.build import warm_up
 
+    set_bounds(settings.decoder.bounds)
     database, archive = open_database(settings.database_path), Archive(settings.node.data)
     life = Life(database, "worker", supervisor)
     life.end_on_signals()

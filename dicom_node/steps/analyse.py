@@ -156,15 +156,15 @@ def decline(database: Database, settings: Settings, job: Job, owner: str, reason
             if choice.series_uid == job.series_uid and choice.question == job.question:
                 declined = replace(choice, kind=ChoiceKind.DECLINED, reason=reason)
                 jobs.put_choice(tx, declined)
-                if settings.report.picture_for_not_analysed:
-                    candidates.ask_for_picture(tx, declined, now)
+                if settings.report.say_not_analysed or settings.report.picture_for_not_analysed:
+                    candidates.ask_for_notice(tx, declined, now)
         candidates.reconsider(tx, job.study_uid, job.question)
         flag.refresh(tx, job.study_uid, now)
     log.info("not analysed", job=job.job_id, reason=reason)
 
 
 def explain(database: Database, archive: Archive, settings: Settings, job: Job, owner: str) -> None:
-    """Make the picture that says why a study was not analysed; none when it has a result or may still get one."""
+    """Make report and picture that say why a study was not analysed; none when it has a result or may still get one."""
     now = clock.utc_now()
     with database.read() as tx:
         paths = [instance.path for instance in instances.of_series(tx, job.study_uid, job.series_uid)]
@@ -182,7 +182,7 @@ def explain(database: Database, archive: Archive, settings: Settings, job: Job, 
         made = store(archive, job, version, built)
     with database.write() as tx:
         if results.next_version(tx, job.study_uid, job.question) != version:
-            made = []  # a result came meanwhile: no picture is needed
+            made = []  # a result came meanwhile: nothing is to be said
         if not jobs.finish(tx, job, owner, JobState.DONE if made else JobState.SUPERSEDED):
             raise LeaseLost(f"job {job.job_id}")
         send_out(tx, settings, job, version, made, now)

@@ -6,7 +6,7 @@ what was said under a former patient is said again. Images of a further patient 
 as a study of their own (see derived.identity).
 """
 
-import hashlib
+import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -19,13 +19,12 @@ import structlog
 from dicom_node import clock
 from dicom_node.archive import Archive
 from dicom_node.derived import flag, identity, removal
-from dicom_node.dicom.checks import checked_uid
 from dicom_node.dicom.decoding import Decoders
 from dicom_node.dicom.headers import Described, check_negotiated, describe, read_header
-from dicom_node.dicom.part10 import part10_header
+from dicom_node.dicom.part10 import is_intact
 from dicom_node.dicom.same_image import NOT_IMAGES, same_image
 from dicom_node.entities import Incoming, Instance, Study
-from dicom_node.errors import Refused
+from dicom_node.errors import OutOfResources, Refused
 from dicom_node.tables import contradictions, instances, quality, results
 from dicom_node.tables.database import Database, Transaction
 
@@ -50,25 +49,36 @@ class Receiver:
 
     def store(self, incoming: Incoming) -> None:
         """Make the object durable. `Refused` with the status for the sender when it cannot be stored."""
-        header = part10_header(
-            incoming.sop_class_uid, checked_uid(incoming.sop_uid), incoming.transfer_syntax_uid, incoming.calling_aet
-        )
-        dataset = read_header(header + incoming.data)
+        dataset = read_header(incoming.path)
         check_negotiated(dataset, incoming)
         described = describe(dataset)
         sent_uid, series_uid = described.study.study_uid, described.series_uid
         with self._lock:
             self._open[incoming.association].add((sent_uid, series_uid))
-        digest = hashlib.sha256(incoming.data).hexdigest()
-        path = self._archive.instance_path(sent_uid, series_uid, described.sop_uid, digest)
-        with self._database.read() as tx:
-            known = instances.versions(tx, sent_uid, series_uid, described.sop_uid)
-        if any(version.sha256 == digest and version.path.exists() for version in known):
+        path = self._archive.instance_path(sent_uid, series_uid, described.sop_uid, incoming.sha256)
+        file = StoredFile(path, incoming.sha256, incoming.calling_aet, incoming.called_aet, clock.utc_now())
+        try:
+            with self._database.read() as tx:
+                known = instances.versions(tx, sent_uid, series_uid, described.sop_uid)
+            if same := next((version for version in known if version.sha256 == file.sha256), None):
+                self._repair(same, incoming)
+                return
+            self._archive.adopt(incoming.path, path)
+            for study_uid in record(self._database, self._decoders, described, file, self._lists):
+                self._archive.set_aside(study_uid)
+        except sqlite3.Error as error:
+            raise OutOfResources(f"the database cannot be written: {error}") from error
+
+    def _repair(self, known: Instance, incoming: Incoming) -> None:
+        """Write a file again that is not any more what was received. What could not be analysed for that is tried."""
+        if is_intact(known.path, known.sha256, known.transfer_syntax_uid):
             return
-        self._archive.put(path, header, incoming.data)
-        file = StoredFile(path, digest, incoming.calling_aet, incoming.called_aet, clock.utc_now())
-        for study_uid in record(self._database, self._decoders, described, file, self._lists):
-            self._archive.set_aside(study_uid)
+        self._archive.adopt(incoming.path, known.path)
+        log.warning("a damaged file was sent again and is whole", path=str(known.path))
+        with self._database.write() as tx:
+            analysed = {each.series_uid for each in results.analyses_of_study(tx, known.study_uid)}
+            if known.series_uid not in analysed:
+                instances.touch_series(tx, known, clock.monotonic())
 
     def ended(self, association: int, in_good_order: bool) -> None:
         """An association is over; series that no other one is sending are released, or wait for a second try."""
@@ -183,7 +193,7 @@ def reconcile(
     adopted = 0
     for path in sorted(files - rows, key=lambda path: path.stat().st_mtime_ns):  # versions in the order they came
         try:
-            dataset = read_header(path.read_bytes())
+            dataset = read_header(path)
             digest, sender = path.name.split(".")[-2], str(dataset.file_meta.get("SourceApplicationEntityTitle", ""))
             file = StoredFile(path, digest, sender, "", now)
             for gone in record(database, decoders, describe(dataset), file, lists):

@@ -8,12 +8,13 @@ from dataclasses import replace
 from datetime import datetime
 
 import structlog
-from pydicom import dcmread
 
 from dicom_node.derived import flag
-from dicom_node.derived.candidates import ask_for_picture, questions_of_pipelines, standing_job
+from dicom_node.derived.candidates import ask_for_notice, questions_of_pipelines, standing_job
 from dicom_node.dicom.checks import UNREADABLE
+from dicom_node.dicom.part10 import read_header
 from dicom_node.entities import Choice, ChoiceKind, Job, JobKind, Series, SeriesState
+from dicom_node.errors import DamagedFile, Gone
 from dicom_node.routes import NOTHING, Features, Rule, Rules, features_of_series
 from dicom_node.tables import instances, jobs, results
 from dicom_node.tables.database import Database, Transaction
@@ -24,7 +25,7 @@ log = structlog.get_logger()
 
 
 def route_due(database: Database, rules: Rules, now: datetime, explain: bool = False) -> int:
-    """Route every complete series; how many there were. `explain`: a picture says why a study is not analysed."""
+    """Route every complete series; how many there were. `explain`: report and picture say why a rule declined it."""
     with database.read() as tx:
         due = instances.in_state(tx, SeriesState.COMPLETE)
     routed = 0
@@ -34,7 +35,7 @@ def route_due(database: Database, rules: Rules, now: datetime, explain: bool = F
             if instances.move(tx, series, SeriesState.ROUTED):
                 for choice in choose(tx, series, features, rules, now):
                     if explain and choice.kind is ChoiceKind.DECLINED:
-                        ask_for_picture(tx, choice, now)
+                        ask_for_notice(tx, choice, now)
                 flag.refresh(tx, series.study_uid, now)
                 routed += 1
     return routed
@@ -108,9 +109,9 @@ def series_features(database: Database, series: Series) -> Features | None:
         doubled = doubled_identifiers(tx, series)
     paths = [instance.path for instance in stored]
     try:
-        headers = [dcmread(path, stop_before_pixels=True) for path in paths]
+        headers = [read_header(path).dataset for path in paths]
         features = features_of_series(paths, headers, series.calling_aet, own)
-    except UNREADABLE as error:
+    except (*UNREADABLE, DamagedFile, Gone) as error:
         log.error("the images of a series cannot be read", series_uid=series.series_uid, error=str(error))
         return None
     return replace(features, obstacle=doubled) if doubled else features

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -20,6 +19,7 @@ from dicom_node.web import events, refusals, security
 from dicom_node.web.dicomweb.context import Service, Storing
 from dicom_node.web.dicomweb.routes import mount_at
 from dicom_node.web.it import outbox, status
+from dicom_node.web.public import public_address
 from dicom_node.web.quality import page
 from dicom_node.web.reader import actions, feedback, identity, pictures, study, worklist
 from dicom_node.web.site import HERE, Site, make_templates
@@ -64,6 +64,9 @@ def build_app(
     The caller closes the `decoders`; without them the application has its own while it is up.
     """
     site = Site(database, archive, settings, make_templates(settings))
+    entrance = security.Entrance(
+        settings.web.host, public_address(settings.web.public_url), settings.web.trusted_proxies
+    )
     watcher = events.Watcher(database, table.changes)
     service = Service(database, archive, storing, decoders or Decoders())
 
@@ -80,10 +83,7 @@ def build_app(
     app = Starlette(
         routes=[mount_at("/dicom-web"), *ROUTES],
         middleware=[
-            Middleware(security.Guard),
-            Middleware(
-                TrustedHostMiddleware, allowed_hosts=security.allowed_hosts(settings.web.host), www_redirect=False
-            ),
+            Middleware(security.Guard, entrance=entrance),
         ],
         exception_handlers={HTTPException: refusals.refuse, 500: refusals.refuse},
         lifespan=lifespan,

@@ -12,6 +12,7 @@ from dicom_node.dicom.checks import checked_uid
 from dicom_node.dicom.decoding import Decoders
 from dicom_node.entities import Incoming
 from dicom_node.errors import CannotUnderstand
+from dicom_node.spool import Spool
 from dicom_node.tables.database import Database
 from dicom_node.tables.views import archive as archive_view
 from dicom_node.tables.views.archive import StoredObject
@@ -21,12 +22,18 @@ GONE = "There is no such {} here. It may have been removed to make room, or it h
 
 @dataclass(frozen=True, slots=True)
 class Storing:
-    """How an object becomes durable, as for C-STORE: `store` returns or raises Refused; `ended` follows the last."""
+    """How an object becomes durable, as for C-STORE.
 
+    `spool` gives a place for one of so many bytes while it comes, `most_bytes` are taken; `store` returns or raises
+    Refused; `ended` follows the last.
+    """
+
+    spool: Callable[[int], Spool]
     store: Callable[[Incoming], None]
     ended: Callable[[int, bool], None]
     refused: Callable[[str, str, str, str], None]
     called_aet: str
+    most_bytes: int = 2 << 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,11 +84,10 @@ def resource_object(request: Request) -> StoredObject:
 def base_url(request: Request) -> str:
     """The address of this service as the client knows it, without a slash at the end.
 
-    Some clients leave the port out of their Host header; without a proxy in between it is the server's own.
+    Some clients leave the port out of their Host header; without a public address it is the server's own.
     """
     url, server = request.url, request.scope.get("server")
-    proxied = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-forwarded-proto"))
-    if url.port is None and server and server[1] not in (None, 80, 443) and not proxied:
+    if url.port is None and server and server[1] not in (None, 80, 443) and url.scheme == "http":
         url = url.replace(port=server[1])
     return f"{url.scheme}://{url.netloc}{request.scope.get('root_path', '')}"
 

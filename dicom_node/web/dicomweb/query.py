@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from dicom_node.dicom.matching import LEVELS, MODALITIES_IN_STUDY, MODALITY, MatchingKey, condition_of, level_of
 
 MOST_RESULTS = 5000
+MOST_KEYS, LONGEST_VALUE = 100, 16_384
 CONTROLS = ("limit", "offset", "includefield", "fuzzymatching", "accept", "emptyvaluematching", "multiplevaluematching")
 
 
@@ -27,7 +28,7 @@ class Query:
 
 def parse(params: QueryParams, level: str) -> Query:
     """The query of a request's parameters. 400 for what is no attribute, no number or of a deeper level."""
-    conditions, include, include_all = [], set[int](), False
+    conditions, include, include_all = list[MatchingKey](), set[int](), False
     for name, value in params.multi_items():
         if name == "includefield":
             names = [each.strip() for each in value.split(",") if each.strip()]
@@ -40,6 +41,8 @@ def parse(params: QueryParams, level: str) -> Query:
             if LEVELS.index(level_of(path[0])) > LEVELS.index(level):
                 raise HTTPException(400, f"{name} is no attribute of a {level}.")
             include.add(path[0])
+            if len(value) > LONGEST_VALUE or len(include) > MOST_KEYS or len(conditions) >= MOST_KEYS:
+                raise HTTPException(400, f"More than {MOST_KEYS} keys, or one of more than {LONGEST_VALUE} characters.")
             if condition := condition_of(path, value):
                 conditions.append(condition)
     return Query(

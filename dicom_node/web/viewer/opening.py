@@ -26,7 +26,7 @@ def viewer_links(request: Request) -> Callable[[Study], str]:
     opens, here = site.settings.viewer.opens, has_viewer(site)
 
     def link(study: Study) -> str:
-        page = f"/studies/{study.study_uid}"
+        page = f"{request.scope.get('root_path', '')}/studies/{study.study_uid}"
         if opens in ("node", "page"):
             return f"{page}/viewer" if opens == "node" and here else page
         if opens == "weasis":

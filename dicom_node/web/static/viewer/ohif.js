@@ -3,7 +3,9 @@
 "use strict";
 
 (() => {
-  const DICOMWEB = "/dicom-web";
+  // The path before every address of this node, behind a proxy.
+  const ROOT = new URL(document.currentScript.src).pathname.replace(/\/app-config\.js$/, "");
+  const DICOMWEB = `${ROOT}/dicom-web`;
   const BRAIN = { windowWidth: 80, windowCenter: 40 };
   const WARNING = { color: "#ffd479", fontSize: 11 };
   const asked = new URLSearchParams(location.search);
@@ -53,8 +55,8 @@
     React.createElement(
       "div",
       { style: { color: "#fff", fontSize: 14, lineHeight: 1.3, whiteSpace: "nowrap" } },
-      link(React, "/", "‹ Worklist"),
-      link(React, `/studies/${encodeURIComponent(asked.get("StudyInstanceUIDs"))}`, "Result and feedback"),
+      link(React, `${ROOT}/`, "‹ Worklist"),
+      link(React, `${ROOT}/studies/${encodeURIComponent(asked.get("StudyInstanceUIDs"))}`, "Result and feedback"),
       React.createElement("div", { style: WARNING }, "Research software, not for diagnostic use"),
     );
 
@@ -109,4 +111,5 @@
       },
     ],
   };
+  window.config.routerBasename = ROOT + window.config.routerBasename;
 })();
