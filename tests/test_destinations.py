@@ -387,6 +387,9 @@ def answers_with(pdu: bytes) -> Callable[[], Iterator[int]]:
                         with connection:
                             connection.recv(65536)
                             connection.sendall(pdu)
+                            connection.shutdown(socket.SHUT_WR)
+                            while connection.recv(65536):  # what is not read resets the connection
+                                pass
                 except OSError:
                     return
 
