@@ -17,6 +17,14 @@ TriageNodeError
 `inference.findings.NotAnalysable` is the one error that is a result: its message goes to the radiologist.
 """
 
+import re
+import sqlite3
+
+OWN = ("dicom_node", "inference", "reports")
+LONGEST_TEXT = 500
+BLANKS = re.compile(r"[\t\r\n\v\f]+")
+NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f]|\\x[0189][0-9a-f]|\\x7f|\\u00[0189][0-9a-f]")  # as sent, or as repr has it
+
 
 class TriageNodeError(Exception):
     """Root of all errors that the node raises on purpose."""
@@ -80,3 +88,22 @@ class NothingAccepted(PeerError):
 
 class CommandError(TriageNodeError):
     """A command was used rightly but did not succeed."""
+
+
+def plain(text: str) -> str:
+    """A text as it may stand in a log or on a page: one line, not long, and cut off where what is no text begins.
+
+    A value whose length is damaged runs on into the next elements, whose tags are no text: patient data may follow.
+    """
+    text = BLANKS.sub(" ", text)
+    found = NO_TEXT.search(text)
+    end = min(LONGEST_TEXT, found.start() if found else len(text))
+    return text if end == len(text) else f"{text[:end]} ..."
+
+
+def say_error(error: BaseException) -> str:
+    """What an error says where others see it. Libraries quote values, a patient's name among them: only its kind."""
+    own = type(error).__module__.partition(".")[0] in OWN
+    if own or isinstance(error, sqlite3.Error) or (isinstance(error, OSError) and error.errno is not None):
+        return plain(str(error))
+    return type(error).__name__

@@ -219,6 +219,20 @@ class Scrub(SettingsSection):
     mb_per_s: Annotated[float, Field(gt=0)]
 
 
+class Log(SettingsSection):
+    """[log]"""
+
+    level: Literal["debug", "info", "warning", "error"]
+    file: Path | None
+    max_mb: Annotated[float, Field(gt=0)]
+    keep: Annotated[int, Field(ge=0)]
+
+    @field_validator("file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+
 class Peer(SettingsSection):
     """[[peer]]: a scanner or PACS. One that is sent to or asked needs an address."""
 
@@ -256,6 +270,7 @@ class Settings(SettingsSection):
     viewer: Viewer
     retention: Retention
     scrub: Scrub
+    log: Log
     peer: tuple[Peer, ...] = ()
 
     @model_validator(mode="after")

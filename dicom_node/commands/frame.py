@@ -29,8 +29,6 @@ DATABASE_ADVICE = {  # by the start of SQLite's own name of an error
     "SQLITE_READONLY": "run the command as the user that the node runs as",
     "SQLITE_PERM": "run the command as the user that the node runs as",
     "SQLITE_FULL": "make room on its disk",
-    "SQLITE_CORRUPT": "it is damaged: put back the last backup",
-    "SQLITE_NOTADB": "it is damaged: put back the last backup",
 }
 
 
@@ -71,7 +69,7 @@ def one_line() -> Iterator[None]:
         lost = give_up_output()
         raise click.ClickException(plain(f"the output cannot be written: {lost}" if lost else say(error))) from None
     except sqlite3.Error as error:
-        raise click.ClickException(plain(f"the database cannot be used: {say_database_error(error)}")) from None
+        raise click.ClickException(plain(say_database_error(error))) from None
     except Exception as error:
         if os.environ.get("TRIAGE_NODE_TRACEBACK"):
             raise
@@ -90,10 +88,13 @@ def say(error: OSError) -> str:
 
 
 def say_database_error(error: sqlite3.Error) -> str:
-    """What SQLite says, and what to do about it."""
+    """Which fault of the database it is, and what to do about it."""
+    from dicom_node.faults import explain
+
+    said = explain(error, _database_of(click.get_current_context(silent=True)))
     name = getattr(error, "sqlite_errorname", None) or ""
     advice = next((words for start, words in DATABASE_ADVICE.items() if name.startswith(start)), "")
-    return f"{error} ({advice})" if advice else str(error)
+    return (said or f"the database cannot be used: {error}") + (f" ({advice})" if advice else "")
 
 
 def say_unexpected(error: Exception) -> str:
@@ -131,6 +132,12 @@ def _to_nowhere(stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+def _database_of(context: click.Context | None) -> Path:
+    from dicom_node.settings import load_settings
+
+    return load_settings(context.obj.config if context else None).database_path
 
 
 class CommandGroup(click.Group):

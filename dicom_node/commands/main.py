@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dicom_node.commands.backup import backup, restore
 from dicom_node.commands.deliveries import outbox
 from dicom_node.commands.frame import CommandGroup, Invocation, with_settings
 from dicom_node.commands.identity import identity
 from dicom_node.commands.models import models
 from dicom_node.commands.scrub import scrub
 from dicom_node.commands.viewer import viewer
+from dicom_node.durable import keep_private
 
 if TYPE_CHECKING:
     from dicom_node.settings import Settings
@@ -39,6 +41,8 @@ def main(context: click.Context, config: Path | None, supervisor: int | None) ->
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show ends no command
             stream.reconfigure(errors="backslashreplace")
     context.obj = Invocation(config, supervisor)
+    if context.invoked_subcommand != "analyse":  # which writes where its user wants to share it, perhaps
+        keep_private()
 
 
 @main.command()
@@ -54,8 +58,8 @@ def serve(invocation: Invocation) -> None:
     from dicom_node.processes.serve import serve as run
     from dicom_node.settings import load_settings, site_file
 
-    configure_logs("serve")
     settings, where = load_settings(invocation.config), site_file(invocation.config)
+    configure_logs("serve", wanted=settings.log)
     run(settings, ["--config", str(where.absolute())] if where else [], click.echo)
 
 
@@ -72,8 +76,9 @@ def node(invocation: Invocation) -> None:
     from dicom_node.processes.node import running_node
     from dicom_node.settings import load_settings
 
-    configure_logs("node")
-    with running_node(load_settings(invocation.config), invocation.supervisor) as (_, life):
+    settings = load_settings(invocation.config)
+    configure_logs("node", wanted=settings.log)
+    with running_node(settings, invocation.supervisor) as (_, life):
         life.end_on_signals()
         life.ending.wait()
 
@@ -91,8 +96,9 @@ def worker(invocation: Invocation) -> None:
     from dicom_node.processes.worker import run_worker
     from dicom_node.settings import load_settings
 
-    configure_logs("worker")
-    run_worker(load_settings(invocation.config), invocation.supervisor)
+    settings = load_settings(invocation.config)
+    configure_logs("worker", wanted=settings.log)
+    run_worker(settings, invocation.supervisor)
 
 
 @main.command()
@@ -106,8 +112,9 @@ def web(invocation: Invocation) -> None:
     from dicom_node.processes.web import run_web
     from dicom_node.settings import load_settings
 
-    configure_logs("web")
-    run_web(load_settings(invocation.config), invocation.supervisor)
+    settings = load_settings(invocation.config)
+    configure_logs("web", wanted=settings.log)
+    run_web(settings, invocation.supervisor)
 
 
 @main.command()
@@ -298,8 +305,10 @@ def config_check(settings: "Settings", load: bool) -> None:
         click.echo(line)
 
 
+main.add_command(backup)
 main.add_command(identity)
 main.add_command(models)
 main.add_command(outbox)
+main.add_command(restore)
 main.add_command(scrub)
 main.add_command(viewer)

@@ -43,14 +43,19 @@ def database(settings: Settings) -> Database:
 def answering_page(settings: Settings, database: Database) -> str | None:
     """The address of the worklist page, once it answers."""
     port = published(database, "web_port")
-    if port is None:
-        return None
+    return page_at(settings, int(port)) if port else None
+
+
+def page_at(settings: Settings, port: int) -> str | None:
+    """The address of the page at this port, if it answers, be it that it cannot be shown now."""
     host = "127.0.0.1" if settings.web.host in ANYWHERE else settings.web.host
     address = f"http://{host}:{port}/"
     try:
         with urllib.request.urlopen(address, timeout=2):
             return address
-    except (urllib.error.URLError, OSError):
+    except urllib.error.HTTPError as error:
+        return address if error.code == 503 else None
+    except OSError:
         return None
 
 

@@ -597,3 +597,17 @@ CREATE TABLE damages (
 CREATE INDEX damages_of_study ON damages (study_uid);
 """,
 )
+
+
+# 20: the data folder may be moved: paths of its files are relative to it
+@migrations(name="paths_within_the_data_folder")
+def _paths_within_the_data_folder(db: SqliteDatabase) -> None:
+    db.conn.create_function("within", 2, _within, deterministic=True)
+    for table, folder in (("instances", "instances"), ("results", "results"), ("deliveries", "results")):
+        db.conn.execute(f"UPDATE {table} SET path = within(path, ?) WHERE path LIKE '/%'", (folder,))
+
+
+def _within(path: str, folder: str) -> str:
+    """The path from this folder of the archive on; below it are UIDs, numbers and kinds only."""
+    _, found, after = path.rpartition(f"/{folder}/")
+    return f"{folder}/{after}" if found else path

@@ -1,6 +1,7 @@
 """The web process in one view: routes, middleware, and what runs while it is up. No login: bound to loopback."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -85,7 +86,12 @@ def build_app(
         middleware=[
             Middleware(security.Guard, entrance=entrance),
         ],
-        exception_handlers={HTTPException: refusals.refuse, 500: refusals.refuse},
+        exception_handlers={
+            HTTPException: refusals.refuse,
+            500: refusals.refuse,
+            sqlite3.Error: refusals.say_fault,
+            OSError: refusals.say_fault,
+        },
         lifespan=lifespan,
     )
     app.state.site, app.state.watcher, app.state.dicomweb = site, watcher, service

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from dicom_node import clock
 from dicom_node.entities import Job, JobState
+from dicom_node.faults import say
 from dicom_node.settings import Settings
 from dicom_node.tables import contradictions, damages, jobs, processes, worklist
 from dicom_node.tables.damages import Damaged
@@ -17,7 +18,7 @@ from dicom_node.tables.processes import Refusal
 from dicom_node.tables.views import overview
 from dicom_node.web import words
 from dicom_node.web.it.outbox import Destination, on_outboxes, outboxes
-from dicom_node.web.notices import LEVELS, NEEDED, Notice, Process, dicom_port, living, not_living
+from dicom_node.web.notices import LEVELS, NEEDED, Notice, Process, dicom_port, lasting, living, signs_of, standing
 from dicom_node.web.security import is_loopback
 from dicom_node.web.site import Site, render, site_of
 from dicom_node.web.viewer.install import installed_version
@@ -54,12 +55,15 @@ def show_status(request: Request) -> Response:
 
 
 def health(request: Request) -> Response:
-    """GET /health: 200 while the processes that a flag depends on live, otherwise 503 and which do not."""
-    with site_of(request).database.read() as tx:
-        known = living(processes.beats(tx), clock.monotonic())
+    """GET /health: 200 while the processes that a flag depends on live and no fault lasts, otherwise 503 and why."""
+    found, now = signs_of(site_of(request)), clock.monotonic()
+    known = living(found, now)
     missing = [each.name for each in known if each.name in NEEDED and not each.living]
-    answer = {"healthy": not missing, "missing": missing, "processes": {each.name: each.living for each in known}}
-    return JSONResponse(answer, 503 if missing else 200)
+    faults = {str(each.fault): say(each) for each in lasting(found, now)}
+    healthy = not missing and not faults
+    states = {each.name: each.living for each in known}
+    answer = {"healthy": healthy, "missing": missing, "processes": states, "faults": faults}
+    return JSONResponse(answer, 200 if healthy else 503)
 
 
 def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Status:
@@ -70,7 +74,7 @@ def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Stat
     troubled = [job for job in jobs.recent(tx, 200) if job.error and job.state is not JobState.DONE][:20]
     counts = overview.jobs_by_state(tx)
     notices = [
-        *not_living(tx),
+        *standing(site),
         *on_arrival(overview.last_arrival(tx), monotonic),
         *on_refusals(refusals, now),
         *on_work(counts),
@@ -84,7 +88,7 @@ def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Stat
     ]
     return Status(
         notices=tuple(sorted(notices, key=lambda each: LEVELS.index(each.level))),
-        processes=tuple(living(processes.beats(tx), monotonic)),
+        processes=tuple(living(signs_of(site), monotonic)),
         dicom_port=dicom_port(tx, site.settings),
         receiving=tuple(overview.series(tx, receiving=True)),
         refusals=tuple(refusals),

@@ -23,7 +23,7 @@ from dicom_node.tables.database import Transaction
 from dicom_node.tables.views import overview, search
 from dicom_node.tables.views.search import Sort
 from dicom_node.tables.worklist import FilterCounts, ReadingOrder, Show, WorklistItem
-from dicom_node.web.notices import dicom_port, not_living
+from dicom_node.web.notices import dicom_port, standing
 from dicom_node.web.site import reader_of, render, site_of
 from dicom_node.web.viewer.opening import viewer_links
 
@@ -133,7 +133,7 @@ def context_of(request: Request) -> dict[str, object]:
         alarms = overview.rows(tx, worklist.last_flagged(tx, order, ALARMS))
         counts = worklist.counts(tx, order, reader)
         total = total_of(tx, view, counts)
-        trouble, port = not_living(tx), dicom_port(tx, site.settings)
+        trouble, port = standing(site), dicom_port(tx, site.settings)
     return {
         "view": view,
         "reader": reader,
