@@ -228,7 +228,7 @@ def show_life(life: Life, ticker: clock.Ticker, settings: Settings) -> None:
     """A sign of life, unless a clock job hangs; a delivery may wait for an answer as long as its destination may."""
     longest_s = max([LONGEST_ANSWER_S, *(settings.timeout_of(peer) for peer in settings.destinations)])
     delivering = {deliver_job(peer) for peer in settings.destinations}
-    if stuck := {*ticker.stuck(STUCK_S)} - delivering | {*ticker.stuck(STUCK_S + longest_s)}:
+    if stuck := {*ticker.stuck(STUCK_S)} - delivering | {*ticker.stuck(2 * STUCK_S + longest_s)}:
         log.error("a clock job hangs", jobs=sorted(stuck))
     else:
         life.promise()
