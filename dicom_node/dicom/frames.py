@@ -51,7 +51,7 @@ def frames_in(path: Path, header: StoredHeader) -> int:
     bits = frame_bits(header)
     if header.pixels.length is None or not bits:
         return header.frames
-    return max(1, min(header.frames, header.pixels.length * 8 // bits))
+    return min(header.frames, header.pixels.length * 8 // bits)
 
 
 def frame_bits(header: StoredHeader) -> int:
