@@ -289,7 +289,7 @@ NONSENSE: list[dict[str, Any]] = [
         {"PhotometricInterpretation": "PALETTE COLOR"},
         {"PixelData": b""},
     ),
-    *({"WindowWidth": [1, 2], "WindowCenter": ["x"]}, {"RescaleSlope": "1e308"}, {"NumberOfFrames": "2000000000"}),
+    *({"WindowWidth": [0, -2], "WindowCenter": [1]}, {"RescaleSlope": "1e308"}, {"NumberOfFrames": "2000000000"}),
     *({"SpecificCharacterSet": ["ISO 2022 IR 87", "X"]}, {"StudyDate": "99999999"}, {"InstanceNumber": "9" * 20}),
     *({"ExtendedOffsetTable": b"abc", "NumberOfFrames": 2}, {"PatientName": "A\\B^C=D=E=F"}, {"PixelPaddingValue": 1}),
 ]
