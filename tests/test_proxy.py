@@ -176,6 +176,7 @@ def test_the_viewer_below_a_path(tmp_path: Path) -> None:
     (tmp_path / "viewer" / "current").symlink_to(folder.name)
     script = '<script>window.PUBLIC_URL="/"</script>'
     (folder / "index.html").write_text(f'<link href="/a.css">{script}<script src="/app.js"></script><a href="//x">')
+    (folder / "a.css").write_text("a{src:url(/f.woff2),url(data:x),url(//x)}")
     (folder / "app.js").write_text('__webpack_require__.p = "/";\nother.p = "/";')
     with serving(node) as (address, _), httpx2.Client(base_url=address) as client:
         for prefix in ("", "/triage"):
@@ -184,6 +185,7 @@ def test_the_viewer_below_a_path(tmp_path: Path) -> None:
             assert page.text == f'<link href="/triage/a.css">{shown}'
             digest = b64encode(sha256(b'window.PUBLIC_URL="/triage/"').digest()).decode()
             assert f"'sha256-{digest}'" in page.headers["content-security-policy"]
+            assert client.get(f"{prefix}/a.css").text == "a{src:url(/triage/f.woff2),url(data:x),url(//x)}"
             assert client.get(f"{prefix}/app.js").text.startswith('__webpack_require__.p = "/triage/";\nother.p = "/";')
         study_uid = node.analysed(1, suspected=True)
         assert f'href="/triage/studies/{study_uid}/viewer"' in client.get("/").text
