@@ -26,7 +26,7 @@ from dicom_node.dicom.transcode import transcoded
 from dicom_node.errors import CannotDecode, CannotUnderstand
 from dicom_node.settings import load_settings
 from inference.findings import NotAnalysable
-from inference.input import bounds, deflate, reading
+from inference.input import bounds, deflate, reading, stack
 from inference.input.bounds import Bounds, TooLarge, bounds_in_force, set_bounds
 from inference.input.codestream import check_codestream
 from inference.input.deflate import Inflating
@@ -287,6 +287,17 @@ def test_no_decoder_is_given_a_bomb(tmp_path: Path, side: int, announced: int, s
     assert not (tmp_path / "transcoded").exists()
     with pytest.raises(NotAnalysable):
         build_stack(read_series([path]))
+
+
+def test_a_series_is_bounded_as_a_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Many slices, each of which may be there."""
+    paths = write(head(24), tmp_path)
+    monkeypatch.setattr(stack, "LARGEST_STACK_VOXELS", 24 * 64 * 64 - 1)
+    with pytest.raises(NotAnalysable, match="more pixels"):
+        build_stack(read_series(paths))
+    monkeypatch.setattr(stack, "LARGEST_SERIES_BYTES", 24 * 64 * 64 * 2 - 1)
+    with pytest.raises(NotAnalysable, match="more pixels"):
+        read_series(paths)
 
 
 @pytest.mark.parametrize("is_compressed", [False, True])
