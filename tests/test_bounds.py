@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
@@ -19,6 +20,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEG2000Lossless, J
 from series import DECODERS, Core, core, ct, head, write
 from test_dicomweb_store import address, node, post, reasons  # noqa: F401
 
+from dicom_node.dicom import json_model, part10
 from dicom_node.dicom.headers import describe, read_header
 from dicom_node.dicom.part10 import part10_header
 from dicom_node.dicom.pixels import frame_bytes
@@ -287,6 +289,23 @@ def test_no_decoder_is_given_a_bomb(tmp_path: Path, side: int, announced: int, s
     assert not (tmp_path / "transcoded").exists()
     with pytest.raises(NotAnalysable):
         build_stack(read_series([path]))
+
+
+def test_a_long_value_stays_in_the_file_until_it_is_asked_for(tmp_path: Path) -> None:
+    """Metadata name it without reading it; its place gives it."""
+    dataset = ct(0)
+    dataset.add_new((0x0009, 0x0010), "LO", "TEST")
+    dataset.add_new((0x0009, 0x1001), "OB", bytes(48 << 20))
+    (path,) = write([dataset], tmp_path)
+    tracemalloc.start()
+    try:
+        header = part10.read_header(path)
+        told = json_model.metadata(header, "http://bulk")["00091001"]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert told == {"vr": "OB", "BulkDataURI": "http://bulk/00091001"} and peak < 8 << 20
+    assert json_model.value_at(header, "00091001") == bytes(48 << 20)
 
 
 def test_a_series_is_bounded_as_a_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
