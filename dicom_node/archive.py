@@ -24,8 +24,9 @@ class Archive:
         self.root = root.absolute()
         self._incoming = self.root / "incoming"
         self._removed = self.root / "removed"
-        for folder in (self._incoming, self._removed, self.root / "instances", self.root / "results"):
-            folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # a full or read-only disk: made when it is needed
+            for folder in (self._incoming, self._removed, self.root / "instances", self.root / "results"):
+                folder.mkdir(parents=True, exist_ok=True)
 
     def instance_path(self, study_uid: str, series_uid: str, sop_uid: str, sha256: str) -> Path:
         """Where the instance with these bytes lies. CannotUnderstand if one of the UIDs is none."""
@@ -44,6 +45,8 @@ class Archive:
         """Write the parts as one file, durably; all of it is there or nothing. OutOfResources when the disk is full."""
         temporary = self.new_incoming()
         try:
+            with refuses_when_full():
+                make_folder(self._incoming)
             with refuses_when_full(), temporary.open("wb") as file:
                 for part in parts:
                     file.write(part)
@@ -66,7 +69,7 @@ class Archive:
 
     def clear_incoming(self) -> None:
         """Remove what killed processes were writing; before this process itself writes."""
-        for left in self._incoming.iterdir():
+        for left in self._incoming.iterdir() if self._incoming.is_dir() else ():
             writer = left.name.partition(".")[0]
             if not writer.isdigit() or int(writer) == os.getpid() or not is_running(int(writer)):
                 left.unlink(missing_ok=True)
@@ -86,9 +89,10 @@ class Archive:
         for kind in ("results", "instances"):  # in this order: what is left after a crash has rows and goes later
             folder = self.root / kind / checked_uid(study_uid)
             if folder.exists():
+                make_folder(self._removed)
                 folder.rename(self._removed / uuid.uuid4().hex)
 
     def clear_set_aside(self) -> None:
         """Delete what was set aside."""
-        for folder in self._removed.iterdir():
+        for folder in self._removed.iterdir() if self._removed.is_dir() else ():
             shutil.rmtree(folder, ignore_errors=True)

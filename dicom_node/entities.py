@@ -53,6 +53,31 @@ class DeliveryState(StrEnum):
     WITHDRAWN = "withdrawn"  # is not sent: a newer result took its place, or its patient was corrected
 
 
+class SendProblem(StrEnum):
+    """Why there is no status of an object from its destination."""
+
+    NONE = ""  # there is one
+    NOT_TAKEN = "not taken"  # no presentation context was accepted for its SOP class
+    NO_SYNTAX = "no syntax"  # ... only since none of the transfer syntaxes that were offered is known there
+    UNREADABLE = "unreadable"  # its file cannot be read, or not be decompressed for the destination
+    UNREACHABLE = "unreachable"  # no association came about
+    UNANSWERED = "unanswered"  # it was sent and no answer came: it may be there
+    NOT_OFFERED = "not offered"  # the association ended before it
+
+
+NOT_TAKEN = (SendProblem.NOT_TAKEN, SendProblem.NO_SYNTAX)
+
+
+class Damage(StrEnum):
+    """What is wrong with a stored file."""
+
+    GONE = "gone"
+    EMPTY = "empty"
+    CUT = "cut"
+    CHANGED = "changed"
+    UNREADABLE = "unreadable"  # the disk gives an error
+
+
 class Urgency(StrEnum):
     """UPS priorities (PS3.3 C.30.2): suspected, not analysed or failed, not suspected."""
 
@@ -231,13 +256,17 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class ResultObject:
-    """One object that the node made; kind is SEG, SR, SC or KO."""
+    """One object that the node made; kind is SEG, SR, SC or KO.
+
+    `sha256` is of the data set as written; empty of objects from before it was kept.
+    """
 
     kind: str
     sop_uid: str
     sop_class_uid: str
     series_uid: str
     path: Path
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +347,10 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One object on its way to one destination. `next_at` is monotonic seconds."""
+    """One object on its way to one destination.
+
+    `next_at` is monotonic seconds; `unanswered` counts the attempts that the destination has not answered.
+    """
 
     delivery_id: int
     study_uid: str
@@ -331,16 +363,23 @@ class Delivery:
     attempts: int
     next_at: float
     error: str | None
+    problem: SendProblem = SendProblem.NONE
+    unanswered: int = 0
+
+    @property
+    def not_taken(self) -> bool:
+        """Whether the destination takes no such object."""
+        return self.state is DeliveryState.FAILED and self.problem in NOT_TAKEN
 
 
 @dataclass(frozen=True, slots=True)
 class SendStatus:
-    """The answer to one C-STORE; `status` None means that none came, not `offered` that it was never asked."""
+    """The answer to one C-STORE; `status` is None where there is none, and `problem` then says why."""
 
     path: Path
     status: int | None
     detail: str = ""
-    offered: bool = True
+    problem: SendProblem = SendProblem.NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,7 @@ class Report(SettingsSection):
     """[report]"""
 
     picture_for_negative: bool
+    say_not_analysed: bool
     picture_for_not_analysed: bool
     omit_empty_frames: bool
 
@@ -132,6 +133,7 @@ class Deliver(SettingsSection):
     """[deliver]"""
 
     attempts: Annotated[int, Field(ge=1)]
+    attempts_if_refused: Annotated[int, Field(ge=1)]
     first_wait_s: Seconds
     longest_wait_s: Seconds
     timeout_s: Annotated[float, Field(gt=0)]
@@ -210,6 +212,27 @@ class Retention(SettingsSection):
     every_minutes: Annotated[float, Field(gt=0)]
 
 
+class Scrub(SettingsSection):
+    """[scrub]"""
+
+    every_hours: Annotated[float, Field(ge=0)]
+    mb_per_s: Annotated[float, Field(gt=0)]
+
+
+class Log(SettingsSection):
+    """[log]"""
+
+    level: Literal["debug", "info", "warning", "error"]
+    file: Path | None
+    max_mb: Annotated[float, Field(gt=0)]
+    keep: Annotated[int, Field(ge=0)]
+
+    @field_validator("file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+
 class Peer(SettingsSection):
     """[[peer]]: a scanner or PACS. One that is sent to or asked needs an address."""
 
@@ -220,6 +243,7 @@ class Peer(SettingsSection):
     destination: bool = False
     query: bool = False
     kinds: tuple[Kind, ...] = ("SEG", "SR", "SC", "KO")
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _has_address(self) -> "Peer":
@@ -245,6 +269,8 @@ class Settings(SettingsSection):
     web: Web
     viewer: Viewer
     retention: Retention
+    scrub: Scrub
+    log: Log
     peer: tuple[Peer, ...] = ()
 
     @model_validator(mode="after")
@@ -268,6 +294,10 @@ class Settings(SettingsSection):
     def destinations(self) -> tuple[Peer, ...]:
         """The peers that get results."""
         return tuple(peer for peer in self.peer if peer.destination)
+
+    def timeout_of(self, peer: Peer) -> float:
+        """How long each answer of a peer is waited for, in seconds."""
+        return peer.timeout_s if peer.timeout_s is not None else self.deliver.timeout_s
 
     def peer_named(self, name: str) -> Peer:
         """The peer of that name; SettingsError when there is none."""

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
 
 from inference.pipelines.registry import QUESTIONS
 from reports.context import Kind, Replaced, ReportContext, ReportObject, ReportOptions
 from reports.identity import Identity, result_series_uid, result_sop_uid, written_time
 from reports.ko import build_ko
+from reports.notice import build_notice_report
 from reports.prepared import prepare
 from reports.sc import build_notice, build_sc
 from reports.seg import build_seg
@@ -45,28 +47,33 @@ def build_not_analysed(
     options: ReportOptions,
     kept_as: str = "",
 ) -> tuple[ReportObject, ...]:
-    """The picture that says why there is no result, where it is configured or an earlier picture must be taken back."""
-    if not picture_due(options.picture_for_not_analysed, replaces):
-        return ()
+    """The report and the picture that say why there is no result."""
     source = sources[0]
     study_uid, series_uid = kept_as or str(source.StudyInstanceUID), str(source.SeriesInstanceUID)
-    who = Identity(
-        kind=Kind.SC,
-        question=question,
-        series_uid=result_series_uid(study_uid, question, Kind.SC, version),
-        sop_uid=result_sop_uid(study_uid, question, Kind.SC, version, series_uid),
-        version=version,
-        now=written_time(now, source),
-        model=None,
+
+    def who(kind: Kind) -> Identity:
+        return Identity(
+            kind=kind,
+            question=question,
+            series_uid=result_series_uid(study_uid, question, kind, version),
+            sop_uid=result_sop_uid(study_uid, question, kind, version, series_uid),
+            version=version,
+            now=written_time(now, source),
+            model=None,
+        )
+
+    return (
+        ReportObject(Kind.SR, build_notice_report(sources, reason, who(Kind.SR), replaces, options)),
+        ReportObject(Kind.SC, build_notice(source, reason, who(Kind.SC), replaces, options)),
     )
-    return (ReportObject(Kind.SC, build_notice(source, reason, who, replaces, options)),)
 
 
 def warm_up(now: datetime) -> None:
     """Read the tables and fonts that the first result would otherwise wait for."""
     source = Dataset()
     source.StudyInstanceUID = source.SeriesInstanceUID = "2.25.0"
-    build_not_analysed([source], "", QUESTIONS[0], now, 1, (), ReportOptions(picture_for_not_analysed=True))
+    source.SOPClassUID, source.SOPInstanceUID = CTImageStorage, "2.25.0"
+    build_not_analysed([source], "", QUESTIONS[0], now, 1, (), ReportOptions())
 
 
 def picture_due(configured: bool, replaces: Sequence[Replaced]) -> bool:

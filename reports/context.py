@@ -73,7 +73,6 @@ class ReportOptions:
 
     kinds: tuple[Kind, ...] = (Kind.SEG, Kind.SR, Kind.SC, Kind.KO)
     picture_for_negative: bool = False
-    picture_for_not_analysed: bool = False
     omit_empty_frames: bool = False
     manufacturer: str = PRODUCT
     institution: str = ""

@@ -18,11 +18,11 @@ from reports.vocabulary.terms import vocabulary_of
 _NAMESPACE = uuid.UUID("8f1f3e0c-54a2-5f0e-9a37-0d6c1c6f6f51")
 _FIRST_SERIES = 9100  # of the first question; each further one begins ten later
 _SERIES_PLACE = {Kind.SC: 1, Kind.SR: 2, Kind.SEG: 3, Kind.KO: 4}
-_SERIES_DESCRIPTION = {
-    Kind.SC: "result picture (research only)",
-    Kind.SR: "report (research only)",
-    Kind.SEG: "segmentation (research only)",
-    Kind.KO: "key images (research only)",
+_NOUN = {
+    Kind.SC: "Picture",
+    Kind.SR: "Report",
+    Kind.SEG: "Segmentation",
+    Kind.KO: "Key images",
 }
 
 
@@ -54,10 +54,9 @@ class Identity:
 
     @property
     def series_description(self) -> str:
-        """What it is; of a later version also that the one before is replaced."""
-        said = f"AI {self.question.replace('_', ' ')} {_SERIES_DESCRIPTION[self.kind]}"
-        again = f"{self.version} replaces {self.version - 1}: " if self.version > 1 else ""
-        return plain(f"{again}{said}")[:64]
+        """What it is, the noun first, since viewers cut it; of a later version also that it replaces the one before."""
+        again = f" {self.version} (replaces {self.version - 1})" if self.version > 1 else ""
+        return plain(f"{_NOUN[self.kind]}{again}: AI {self.question.replace('_', ' ')} (research only)")[:64]
 
     @property
     def in_series(self) -> SeriesArguments:

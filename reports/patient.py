@@ -41,8 +41,8 @@ def finish(made: Dataset, source: Dataset, who: Identity, options: ReportOptions
     result.update(made)
     result.preamble, result.file_meta = b"\0" * 128, made.file_meta
     _inherit(result, source)
-    result.InstanceCreationDate = result.ContentDate = f"{who.now:%Y%m%d}"
-    result.InstanceCreationTime = result.ContentTime = f"{who.now:%H%M%S}"
+    result.InstanceCreationDate = result.ContentDate = result.SeriesDate = f"{who.now:%Y%m%d}"
+    result.InstanceCreationTime = result.ContentTime = result.SeriesTime = f"{who.now:%H%M%S}"
     result.Manufacturer = plain(options.manufacturer)[:64]
     result.ManufacturerModelName = who.model_name
     result.SoftwareVersions = who.software_versions

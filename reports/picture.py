@@ -18,8 +18,8 @@ from reports import words
 from reports.vocabulary.terms import RGB, Vocabulary
 
 WIDTH, HEIGHT = 1280, 1024
-_BANNER = 232
-_STRIP = 54
+_BANNER = 152
+_STRIP = 44
 _FOOTER = 68
 _LARGE = (640, HEIGHT - _BANNER - _FOOTER)
 _SMALL = (320, _LARGE[1] // 2)
@@ -116,7 +116,7 @@ def _draw_banner(draw: ImageDraw.ImageDraw, colour: RGB, headline: tuple[str, st
         centre = (WIDTH // 2, i * space + space // 2)
         draw.text(centre, line, font=_font(size), fill=_WHITE, anchor="mm", stroke_width=2, stroke_fill=_WHITE)
     below = (WIDTH // 2, _BANNER - _STRIP // 2)
-    draw.text(below, words.NOT_DIAGNOSTIC, font=_font(40), fill=_WHITE, anchor="mm", stroke_width=1)
+    draw.text(below, words.NOT_DIAGNOSTIC, font=_font(32), fill=_WHITE, anchor="mm", stroke_width=1)
 
 
 def _largest_font(draw: ImageDraw.ImageDraw, line: str, width: int, height: int) -> int:

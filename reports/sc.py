@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from inference.findings import Result
 from inference.input.elements import integer, text
-from inference.input.stack import SliceStack
 from reports import codes, picture, words
 from reports.context import Kind, Replaced, ReportOptions
 from reports.identity import Identity, plain
@@ -25,7 +23,7 @@ _SLICES_SHOWN = 3
 def build_sc(prepared: Prepared) -> Dataset:
     """The picture of a result, suspected or not."""
     who = prepared.who(Kind.SC)
-    shown = shown_slices(prepared.result, prepared.stack)
+    shown = shown_slices(prepared)
     pixels = picture.draw_page(_page(prepared, who, shown))
     made = _capture(pixels, prepared.sources[0], who, prepared.options, words.summary(prepared.result))
     made.SourceImageSequence = _references(prepared, shown)
@@ -45,12 +43,14 @@ def build_notice(
     return _capture(pixels, source, who, options, words.headline_not_analysed())
 
 
-def shown_slices(result: Result, stack: SliceStack) -> tuple[int, ...]:
-    """The slices drawn: the key slices, or where there are none the middle of the head."""
-    keys = result.key_slices[:_SLICES_SHOWN]
+def shown_slices(prepared: Prepared) -> tuple[int, ...]:
+    """The slices drawn: key slices on which something is outlined, else all of them, else the middle of the head."""
+    keys = prepared.result.key_slices
+    masks = [each.mask for each in prepared.segmented if each.mask is not None]
+    outlined = tuple(index for index in keys if any(mask[index].any() for mask in masks))
     if keys:
-        return keys
-    count = len(stack.sop_uids)
+        return (outlined or keys)[:_SLICES_SHOWN]
+    count = len(prepared.stack.sop_uids)
     return tuple(dict.fromkeys(count * each // 10 for each in (5, 6, 4)))
 
 

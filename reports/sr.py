@@ -1,9 +1,10 @@
 """Result -> Comprehensive 3D SR (PS3.3 A.35.13) as an Imaging Measurement Report (PS3.16 TID 1500; IHE AI Results).
 
-One group (TID 1501) says whether what was looked for is suspected or absent, how probable it is, and all of it
-once more in plain words; one group (TID 1411) per type found carries the volume, with how far 95 % of true ones lie
-above and below it (TID 310, CID 225) where that was measured, and points at its segment. Where types are not stated,
-one such group is of all together, with its side, and each type has a group (TID 1501): its probability, undetermined.
+The conclusion stands first, as text, and the image library last. One group (TID 1501) says whether what was looked for
+is suspected or absent, how probable it is, and all of it once more in plain words; one group (TID 1411) per type found
+carries the volume, with how far 95 % of true ones lie above and below it (TID 310, CID 225) where that was measured,
+and points at its segment. Where types are not stated, one such group is of all together, with its side, and each type
+has a group (TID 1501): its probability, undetermined.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from inference.findings import Finding, Result, Side
 from reports import codes, words
-from reports.context import Kind, Replaced, ReportContext
+from reports.context import Kind, Replaced
 from reports.earlier import difference, earlier_evidence, earlier_groups
 from reports.identity import Identity, hashed_uid, plain
 from reports.observer import observer_context
@@ -37,7 +38,7 @@ def build_sr(prepared: Prepared, seg: Dataset | None) -> Dataset:
     """The report, of a negative result too; `seg` is the segmentation whose segments it measures, if there is one."""
     context, options, who = prepared.context, prepared.options, prepared.who(Kind.SR)
     evidence = list({str(each.SOPInstanceUID): each for each in prepared.headers}.values())
-    predecessors = [_predecessor(each, context) for each in context.replaces if each.kind is Kind.SR]
+    predecessors = [predecessor(each, context.stack.study_uid) for each in context.replaces if each.kind is Kind.SR]
     made = sr.Comprehensive3DSR(
         evidence=[*evidence, *([seg] if seg is not None else []), *earlier_evidence(context)],
         content=_report(prepared, who, seg),
@@ -47,7 +48,18 @@ def build_sr(prepared: Prepared, seg: Dataset | None) -> Dataset:
         previous_versions=predecessors or None,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
+    conclusion = f"{words.with_disclaimer(words.summary(prepared.result))}."
+    made.ContentSequence = _in_reading_order(made.ContentSequence, conclusion)
     return finish(made, prepared.sources[0], who, options)
+
+
+def _in_reading_order(content: Sequence[Dataset], conclusion: str) -> list[Dataset]:
+    """The conclusion first and the images' geometry last: a PACS shows a report from its beginning."""
+    library = [each for each in content if each.ConceptNameCodeSequence[0].CodeValue == codes.IMAGE_LIBRARY.value]
+    others = [each for each in content if each not in library]
+    language = 1  # which comes before whatever is written in it
+    said = sr.TextContentItem(codes.CONCLUSION, conclusion, sr.RelationshipTypeValues.CONTAINS)
+    return [*others[:language], said, *others[language:], *library]
 
 
 def _report(prepared: Prepared, who: Identity, seg: Dataset | None) -> sr.MeasurementReport:
@@ -207,8 +219,9 @@ def _library(keys: Sequence[Dataset], multiframe: bool) -> list[Dataset] | None:
     return instances
 
 
-def _predecessor(earlier: Replaced, context: ReportContext) -> Dataset:
+def predecessor(earlier: Replaced, study_uid: str) -> Dataset:
+    """An earlier object of the same study as highdicom takes it."""
     item = Dataset()
     item.SOPClassUID, item.SOPInstanceUID = earlier.sop_class_uid, earlier.sop_uid
-    item.StudyInstanceUID, item.SeriesInstanceUID = context.stack.study_uid, earlier.series_uid
+    item.StudyInstanceUID, item.SeriesInstanceUID = study_uid, earlier.series_uid
     return item

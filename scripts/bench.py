@@ -23,7 +23,7 @@ from bench_worklist import measure_pages
 from peers import Orthanc, Served, pacs_peer, running_node, running_orthanc, wait_until
 
 from dicom_node.commands import phantom
-from dicom_node.dicom.part10 import find_dicom
+from dicom_node.dicom.folders import find_dicom
 from dicom_node.outbox.dicom import send
 from dicom_node.settings import Peer
 from dicom_node.tables.database import Database

@@ -23,7 +23,7 @@ from reports.identity import hashed_uid
 
 NOW = datetime(2026, 3, 4, 10, 5, 6, tzinfo=UTC)
 MODEL = ModelIdentity("haemorrhage-test", "1.2.0", "ab" * 32)
-ALL_PICTURES = ReportOptions(picture_for_negative=True, picture_for_not_analysed=True)
+ALL_PICTURES = ReportOptions(picture_for_negative=True)
 
 
 def ct_series(

@@ -94,7 +94,7 @@ def test_late_slices_supersede(node: Core) -> None:
     analysed(node, slices[24:], True)
     first, second = (dcmread(made(node, version)["SR"]) for version in (1, 2))
     assert second.SeriesInstanceUID != first.SeriesInstanceUID
-    assert second.SeriesDescription == f"2 replaces 1: {first.SeriesDescription}"
+    assert second.SeriesDescription == first.SeriesDescription.replace(":", " 2 (replaces 1):")
     assert (first.InstanceNumber, second.InstanceNumber) == (1, 2)
     predecessor = second.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
     assert predecessor.ReferencedSOPInstanceUID == first.SOPInstanceUID
@@ -202,8 +202,21 @@ def test_a_picture_says_why_where_configured(tmp_path: Path, omitted: tuple[int,
     if not omitted:
         work(node, NotAnalysable("No head is in the images."))
     assert analyse_next(node.database, node.archive, node.settings, ScriptedEngine(), "test", lambda job: None)
-    assert set(made(node)) == {"SC"}
+    assert set(made(node)) == {"SR", "SC"}
     assert headline(item(node)).startswith("Not analysed: ") and item(node).state is ItemState.UNREAD
+
+
+@pytest.mark.parametrize("omitted", [(), (11,)], ids=["by the pipeline", "by the router"])
+def test_a_head_without_a_result_is_told_to_the_pacs(tmp_path: Path, omitted: tuple[int, ...]) -> None:
+    """What the rules took for a plain head CT, and nothing else, unless the site wants more."""
+    node = core(tmp_path, peer=PACS)
+    node.receive(head(omit=omitted))
+    route(node, explain=node.settings.report.picture_for_not_analysed)
+    if not omitted:
+        work(node, NotAnalysable("No head is in the images."))
+    asked = analyse_next(node.database, node.archive, node.settings, ScriptedEngine(), "test", lambda job: None)
+    assert asked is not bool(omitted) and set(made(node)) == (set() if omitted else {"SR", "SC"})
+    assert node.number("SELECT count(*) FROM deliveries WHERE state = 'waiting'") == len(made(node))
 
 
 def test_an_analysis_that_fails_is_tried_again_and_then_stands_failed(

@@ -9,7 +9,7 @@ from peers import needs, triage_node
 from series import head, write
 
 from dicom_node.commands import phantom
-from dicom_node.dicom.part10 import find_dicom
+from dicom_node.dicom.folders import find_dicom
 
 pytestmark = pytest.mark.timeout(600)
 

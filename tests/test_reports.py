@@ -81,7 +81,7 @@ def test_valid_over_two_versions_a_negative_and_a_notice(tmp_path: Path) -> None
     third = dataclasses.replace(second, version=3, result=negative_result(first.stack, ["Slices are uneven."]))
     notice = build_not_analysed(sources, "Slices are missing.", "haemorrhage", NOW, 4, second.replaces, ALL_PICTURES)
     objects = [*all_of(first), *all_of(second), *all_of(third), *(each.dataset for each in notice)]
-    assert len(objects) == 11
+    assert len(objects) == 12
     assert_valid(objects, write_all(sources, tmp_path / "sources"), tmp_path / "results")
 
 
@@ -213,7 +213,7 @@ def test_a_later_version_says_which_it_replaces() -> None:
             expected = result_series_uid(first.stack.study_uid, "haemorrhage", kind, version)
             assert made.SeriesInstanceUID == expected
         assert old.SeriesNumber == new.SeriesNumber
-        assert new.SeriesDescription == f"2 replaces 1: {old.SeriesDescription}"[:64]
+        assert new.SeriesDescription == old.SeriesDescription.replace(":", " 2 (replaces 1):")
         assert old.SOPInstanceUID != new.SOPInstanceUID
         assert (old.InstanceNumber, new.InstanceNumber) == (1, 2)
     assert len({ds.SeriesNumber for ds in before.values()}) == 4
@@ -280,3 +280,11 @@ def test_time_is_on_the_sources_clock() -> None:
 def test_plain_words_are_ascii() -> None:
     assert plain("Größe – naïve µ") == "Gro?e - naive ?"
     assert plain("already plain") == "already plain"
+
+
+def test_series_are_told_apart_and_dated() -> None:
+    """A viewer shows 18 letters of a series' description, and a PACS sorts by its date."""
+    made = reports(suspected_context(ct_series()))
+    assert len({each.SeriesDescription[:18] for each in made.values()}) == len(made) == 4
+    for each in made.values():
+        assert (each.SeriesDate, each.SeriesTime) == (each.ContentDate, each.ContentTime) != ("", "")

@@ -1,15 +1,21 @@
 """The structured report: what it says, in codes and in words, and what it points at."""
 
 import dataclasses
+import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from highdicom import sr
 from highdicom.sr import MeasurementReport
+from peers import needs
 from pydicom.dataset import Dataset
 from reports_support import (
     MODEL,
+    NOW,
     as_bytes,
+    by_kind,
     ct_series,
     enhanced_ct,
     negative_result,
@@ -24,7 +30,8 @@ from reports_support import (
 
 from inference.findings import VOLUME_RANGE
 from inference.pipelines.haemorrhage.types import HaemorrhageType
-from reports.context import Kind
+from reports.build import build_not_analysed
+from reports.context import Kind, ReportOptions
 from reports.vocabulary.haemorrhage import TERMS
 
 
@@ -227,3 +234,30 @@ def test_multiframe_source_is_pointed_at_by_frame() -> None:
     assert frames == [stack.frames[i] for i in context.result.key_slices]
     (library,) = named(report, "111028")
     assert len([each for each in items(library) if each.ValueType == "IMAGE"]) == 1
+
+
+def test_conclusion_is_read_first_and_geometry_last(tmp_path: Path) -> None:
+    """As a PACS shows it: DCMTK's HTML says the conclusion before anything else of the content."""
+    report = reports(suspected_context(ct_series()))[Kind.SR]
+    names = [each.ConceptNameCodeSequence[0].CodeValue for each in report.ContentSequence]
+    assert names.index("121077") == 1 and names[-1] == "111028"
+    file = tmp_path / "sr.dcm"
+    report.save_as(file, enforce_file_format=True)
+    html = subprocess.run([needs("dsr2html"), str(file)], capture_output=True, text=True, check=True).stdout
+    said = html.index("SUSPECTED INTRACRANIAL HAEMORRHAGE")
+    assert said < html.index("Device Observer") < html.index("Image Orientation")
+    first_screen = re.sub(r"<[^>]*>", "", html[html.index("<body") : said])
+    assert len([line for line in first_screen.splitlines() if line.strip()]) < 30
+
+
+def test_notice_says_why_there_is_no_result() -> None:
+    """The conclusion, the reason, and that nothing was looked for."""
+    sources = ct_series()
+    made = build_not_analysed(sources, "Slices are missing.", "haemorrhage", NOW, 1, (), ReportOptions())
+    report = by_kind(made)[Kind.SR]
+    said = [each.TextValue for each in items(report) if each.ValueType == "TEXT"]
+    assert "AI: NOT ANALYSED - NOT FOR DIAGNOSTIC USE." in said and "Slices are missing." in said
+    assert any("No haemorrhage was looked for" in each for each in said)
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    named_images = [each for series in study.ReferencedSeriesSequence for each in series.ReferencedSOPSequence]
+    assert len(named_images) == len(sources)

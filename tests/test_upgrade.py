@@ -10,7 +10,7 @@ import json
 import random
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from datetime import UTC, date, datetime
 from html import unescape
 from io import StringIO
@@ -257,7 +257,7 @@ def work(node: Core) -> None:
         pass
 
 
-def accept(paths: Sequence[Path]) -> Iterator[SendStatus]:
+def accept(paths: Sequence[Path]) -> Generator[SendStatus]:
     """A destination that stores everything."""
     return (SendStatus(path, 0x0000) for path in paths)
 

@@ -14,7 +14,7 @@ import tomli_w
 
 from dicom_node.commands import listing, phantom
 from dicom_node.commands.listing import WorklistEntry
-from dicom_node.dicom.part10 import find_dicom
+from dicom_node.dicom.folders import find_dicom
 from dicom_node.errors import CommandError
 from dicom_node.outbox.dicom import send
 from dicom_node.processes.running import answering_page, dicom_port, has_port

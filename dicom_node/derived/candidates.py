@@ -15,8 +15,8 @@ def questions_of_pipelines(tx: Transaction) -> dict[str, str]:
     return models.questions(tx) | {question: question for question in QUESTIONS}
 
 
-def ask_for_picture(tx: Transaction, choice: Choice, now: datetime) -> None:
-    """Queue the picture that says why; one that waits for the same question already is superseded."""
+def ask_for_notice(tx: Transaction, choice: Choice, now: datetime) -> None:
+    """Queue what says why there is no result; one that waits for the same question already is superseded."""
     jobs.queue(tx, JobKind.EXPLAIN, choice, priority=LAST, now=now)
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 
 from dicom_node.derived import flag
-from dicom_node.derived.candidates import ask_for_picture, questions_of_pipelines, standing_job
+from dicom_node.derived.candidates import ask_for_notice, questions_of_pipelines, standing_job
 from dicom_node.dicom.checks import UNREADABLE
 from dicom_node.dicom.part10 import read_header
 from dicom_node.entities import Choice, ChoiceKind, Job, JobKind, Series, SeriesState
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 def route_due(database: Database, rules: Rules, now: datetime, explain: bool = False) -> int:
-    """Route every complete series; how many there were. `explain`: a picture says why a study is not analysed."""
+    """Route every complete series; how many there were. `explain`: report and picture say why a rule declined it."""
     with database.read() as tx:
         due = instances.in_state(tx, SeriesState.COMPLETE)
     routed = 0
@@ -35,7 +35,7 @@ def route_due(database: Database, rules: Rules, now: datetime, explain: bool = F
             if instances.move(tx, series, SeriesState.ROUTED):
                 for choice in choose(tx, series, features, rules, now):
                     if explain and choice.kind is ChoiceKind.DECLINED:
-                        ask_for_picture(tx, choice, now)
+                        ask_for_notice(tx, choice, now)
                 flag.refresh(tx, series.study_uid, now)
                 routed += 1
     return routed

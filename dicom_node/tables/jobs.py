@@ -96,7 +96,8 @@ def put_back(tx: Transaction, job: Job, owner: str, error: str, not_before: floa
     """An attempt failed: queue the job again for later, or leave it failed after `limit` attempts."""
     state = JobState.FAILED if job.attempts >= limit else JobState.QUEUED
     if finish(tx, job, owner, state, error):
-        tx.run("UPDATE jobs SET not_before = :at WHERE job_id = :id", at=not_before, id=job.job_id)
+        again = "UPDATE jobs SET not_before = :at, attempts = :attempts WHERE job_id = :id"
+        tx.run(again, at=not_before, attempts=job.attempts, id=job.job_id)
     return state
 
 

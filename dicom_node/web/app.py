@@ -1,6 +1,7 @@
 """The web process in one view: routes, middleware, and what runs while it is up. No login: bound to loopback."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -18,7 +19,7 @@ from dicom_node.tables.database import Database
 from dicom_node.web import events, refusals, security
 from dicom_node.web.dicomweb.context import Service, Storing
 from dicom_node.web.dicomweb.routes import mount_at
-from dicom_node.web.it import status
+from dicom_node.web.it import outbox, status
 from dicom_node.web.public import public_address
 from dicom_node.web.quality import page
 from dicom_node.web.reader import actions, feedback, identity, pictures, study, worklist
@@ -43,6 +44,7 @@ ROUTES = [
     Route("/feedback.csv", feedback.export),
     Route("/quality", page.show_quality),
     Route("/status", status.show_status),
+    Route("/status/outbox", outbox.act, methods=["POST"]),
     Route("/health", status.health),
     Mount("/static", StaticFiles(directory=HERE / "static")),
     Route("/viewer/{path:path}", files.show_viewer),
@@ -84,7 +86,12 @@ def build_app(
         middleware=[
             Middleware(security.Guard, entrance=entrance),
         ],
-        exception_handlers={HTTPException: refusals.refuse, 500: refusals.refuse},
+        exception_handlers={
+            HTTPException: refusals.refuse,
+            500: refusals.refuse,
+            sqlite3.Error: refusals.say_fault,
+            OSError: refusals.say_fault,
+        },
         lifespan=lifespan,
     )
     app.state.site, app.state.watcher, app.state.dicomweb = site, watcher, service

@@ -18,6 +18,9 @@ from inference.input.reading import read_dicom
 PREAMBLE_BYTES = 128
 PREFIX = b"DICM"
 START_BYTES = PREAMBLE_BYTES + len(PREFIX)
+MEDIA_STORAGE_CLASS = b"\x02\x00\x02\x00UI"  # the element up to its length
+DIRECTORY_CLASS = b"1.2.840.10008.1.3.10"
+META_BYTES = 512
 FIRST_BYTES = 8  # of an element: its tag, and its VR and length
 LAST_FIRST_ELEMENTS = {0x0002: 0x0002, 0x0008: 0x0016}  # up to the Media Storage SOP Class, or the SOP Class
 LONGEST_FIRST_VALUE = 256
@@ -36,6 +39,15 @@ def is_dicom(path: Path) -> bool:
     except UNREADABLE:
         return False
     return bool(text(ds, "SOPClassUID") and text(ds, "SOPInstanceUID"))
+
+
+def is_dicomdir(path: Path) -> bool:
+    """Whether a file is a DICOMDIR by its Media Storage SOP Class: an index, and no object."""
+    with path.open("rb") as file:
+        start = file.read(META_BYTES)
+    at = start.find(MEDIA_STORAGE_CLASS) + len(MEDIA_STORAGE_CLASS)
+    length = int.from_bytes(start[at : at + 2], "little")
+    return MEDIA_STORAGE_CLASS in start and start[at + 2 : at + 2 + length].rstrip(b"\0 ") == DIRECTORY_CLASS
 
 
 def read_file(path: Path, **options: Any) -> FileDataset:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from dicom_node import clock
-from dicom_node.derived import quality
+from dicom_node.derived import flag, quality
 from dicom_node.entities import Analysis
 from dicom_node.tables import feedback, results
 from dicom_node.tables.database import Database, Transaction
@@ -118,6 +118,7 @@ def keep(database: Database, about: About, given: Opinion, now: datetime) -> Non
             raise HTTPException(409, "There is no feedback under this name to withdraw.")
         feedback.add(tx, about.study_uid, about.question, about.version, about.made_at, given, now)
         quality.note_outcome(tx, about.study_uid, about.question)
+        flag.note_missed(tx, about.study_uid)
 
 
 def check(analysis: Analysis, given: Opinion) -> None:

@@ -215,14 +215,27 @@ function watch() {
   }
 }
 
+const TOAST_MS = 5000;
+const UNDO_MS = 10000;
 let toastTimer = 0;
-function toast(text) {
-  write(at("toast"), text);
-  at("toast").hidden = false;
+
+// Says something for a while; `undo`, where there is one, stands beside it as a button.
+function toast(text, undo) {
+  const place = at("toast");
+  place.replaceChildren(text);
+  if (undo) {
+    const button = Object.assign(document.createElement("button"), { className: "button", textContent: "Undo" });
+    button.addEventListener("click", () => {
+      place.hidden = true;
+      undo();
+    });
+    place.append(" ", button);
+  }
+  place.hidden = false;
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => {
-    at("toast").hidden = true;
-  }, 5000);
+    place.hidden = true;
+  }, undo ? UNDO_MS : TOAST_MS);
 }
 
 async function post(url) {
