@@ -9,14 +9,12 @@ from pydicom.multival import MultiValue
 
 from dicom_node.dicom.checks import UNREADABLE, checked_uid
 from dicom_node.dicom.moments import moment_of
+from dicom_node.dicom.part10 import LARGEST_HEADER_BYTES, LONGEST_VALUE_BYTES
 from dicom_node.entities import Equipment, Incoming, Patient, Study
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated
 from inference.input import elements
 from inference.input.geometry import SliceGeometry, slice_geometry
 from inference.input.reading import read_dicom
-
-LARGEST_HEADER_BYTES = 1 << 28
-LONGEST_VALUE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
