@@ -8,7 +8,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from dicom_node.dicom.checks import UNREADABLE, checked_uid
+from dicom_node.dicom.checks import UNREADABLE, checked_uid, say_uid
 from dicom_node.dicom.moments import moment_of
 from dicom_node.entities import Equipment, Incoming, Patient, Study
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated
@@ -39,7 +39,7 @@ def read_header(part10: bytes) -> Dataset:
     try:
         found = dcmread(BytesIO(part10), stop_before_pixels=True)
     except UNREADABLE as error:
-        raise CannotUnderstand(f"the data set cannot be read: {error}") from error
+        raise CannotUnderstand(f"the data set cannot be read: {elements.say_unreadable(error)}") from error
     if not len(found):  # pydicom drops every element of a data set that ends within one
         raise CannotUnderstand("the data set cannot be read: it ends too soon")
     return found
@@ -50,7 +50,7 @@ def check_negotiated(dataset: Dataset, incoming: Incoming) -> None:
     for keyword, announced in (("SOPClassUID", incoming.sop_class_uid), ("SOPInstanceUID", incoming.sop_uid)):
         found = text_of(dataset, keyword)
         if found != announced:
-            raise NotAsNegotiated(f"{keyword} is {found!r}, announced was {announced!r}")
+            raise NotAsNegotiated(f"{keyword} is {say_uid(found)}, announced was {say_uid(announced)}")
 
 
 def describe(dataset: Dataset) -> Described:

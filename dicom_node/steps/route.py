@@ -12,7 +12,7 @@ from pydicom import dcmread
 
 from dicom_node.derived import flag
 from dicom_node.derived.candidates import ask_for_picture, questions_of_pipelines, standing_job
-from dicom_node.dicom.checks import UNREADABLE
+from dicom_node.dicom.checks import UNREADABLE, say_unreadable
 from dicom_node.entities import Choice, ChoiceKind, Job, JobKind, Series, SeriesState
 from dicom_node.routes import NOTHING, Features, Rule, Rules, features_of_series
 from dicom_node.tables import instances, jobs, results
@@ -111,7 +111,7 @@ def series_features(database: Database, series: Series) -> Features | None:
         headers = [dcmread(path, stop_before_pixels=True) for path in paths]
         features = features_of_series(paths, headers, series.calling_aet, own)
     except UNREADABLE as error:
-        log.error("the images of a series cannot be read", series_uid=series.series_uid, error=str(error))
+        log.error("the images of a series cannot be read", series_uid=series.series_uid, error=say_unreadable(error))
         return None
     return replace(features, obstacle=doubled) if doubled else features
 
