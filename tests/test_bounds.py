@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
@@ -19,6 +20,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEG2000Lossless, J
 from series import DECODERS, Core, core, ct, head, write
 from test_dicomweb_store import address, node, post, reasons  # noqa: F401
 
+from dicom_node.dicom import json_model, part10
 from dicom_node.dicom.headers import describe, read_header
 from dicom_node.dicom.part10 import part10_header
 from dicom_node.dicom.pixels import frame_bytes
@@ -26,7 +28,7 @@ from dicom_node.dicom.transcode import transcoded
 from dicom_node.errors import CannotDecode, CannotUnderstand
 from dicom_node.settings import load_settings
 from inference.findings import NotAnalysable
-from inference.input import bounds, deflate, reading
+from inference.input import bounds, deflate, reading, stack
 from inference.input.bounds import Bounds, TooLarge, bounds_in_force, set_bounds
 from inference.input.codestream import check_codestream
 from inference.input.deflate import Inflating
@@ -287,6 +289,34 @@ def test_no_decoder_is_given_a_bomb(tmp_path: Path, side: int, announced: int, s
     assert not (tmp_path / "transcoded").exists()
     with pytest.raises(NotAnalysable):
         build_stack(read_series([path]))
+
+
+def test_a_long_value_stays_in_the_file_until_it_is_asked_for(tmp_path: Path) -> None:
+    """Metadata name it without reading it; its place gives it."""
+    dataset = ct(0)
+    dataset.add_new((0x0009, 0x0010), "LO", "TEST")
+    dataset.add_new((0x0009, 0x1001), "OB", bytes(48 << 20))
+    (path,) = write([dataset], tmp_path)
+    tracemalloc.start()
+    try:
+        header = part10.read_header(path)
+        told = json_model.metadata(header, "http://bulk")["00091001"]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert told == {"vr": "OB", "BulkDataURI": "http://bulk/00091001"} and peak < 8 << 20
+    assert json_model.value_at(header, "00091001") == bytes(48 << 20)
+
+
+def test_a_series_is_bounded_as_a_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Many slices, each of which may be there."""
+    paths = write(head(24), tmp_path)
+    monkeypatch.setattr(stack, "LARGEST_STACK_VOXELS", 24 * 64 * 64 - 1)
+    with pytest.raises(NotAnalysable, match="more pixels"):
+        build_stack(read_series(paths))
+    monkeypatch.setattr(stack, "LARGEST_SERIES_BYTES", 24 * 64 * 64 * 2 - 1)
+    with pytest.raises(NotAnalysable, match="more pixels"):
+        read_series(paths)
 
 
 @pytest.mark.parametrize("is_compressed", [False, True])

@@ -167,8 +167,16 @@ def test_message_that_breaks_off(node: Core, address: str) -> None:
 
 
 def test_storing_through_the_web_process(tmp_path: Path) -> None:
-    """The command that `serve` starts stores as well; killed, it leaves the rows and no process behind."""
+    """The command that `serve` starts stores as well; killed, it leaves the rows and no process behind.
+
+    What an earlier one was writing when it was killed is gone.
+    """
     data, port = tmp_path / "data", own_port()
+    with subprocess.Popen(["true"]) as earlier:
+        earlier.wait()
+    left = data / "incoming" / f"{earlier.pid}.transcoded"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(bytes(1000))
     site = tmp_path / "site.toml"
     site.write_text(f'[node]\ndata = "{data}"\n[web]\nport = {port}\n')
     command = [sys.executable, "-m", "dicom_node", "--config", str(site), "web"]
@@ -177,6 +185,7 @@ def test_storing_through_the_web_process(tmp_path: Path) -> None:
             address = f"http://127.0.0.1:{port}/dicom-web"
             wait_until(lambda: answers(address), START_S, "the page answers")
             client = DICOMwebClient(url=address)
+            assert not left.exists()
             client.store_instances(head(3))
             assert len(client.search_for_instances(f"{ROOT}.1")) == 3
             assert httpx2.get(f"{address}/studies/{ROOT}.1/rendered", timeout=60).status_code == 200

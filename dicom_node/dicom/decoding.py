@@ -196,6 +196,7 @@ def _end_with_parent() -> None:
     """
     parent = parent_process()
     assert parent is not None
+    signal.signal(signal.SIGIO, signal.SIG_DFL)  # which ends a process; who started the parent may have ignored it
     fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
     if connection.wait([parent.sentinel], timeout=0):  # it was gone before

@@ -51,7 +51,7 @@ def frames_in(path: Path, header: StoredHeader) -> int:
     bits = frame_bits(header)
     if header.pixels.length is None or not bits:
         return header.frames
-    return max(1, min(header.frames, header.pixels.length * 8 // bits))
+    return min(header.frames, header.pixels.length * 8 // bits)
 
 
 def frame_bits(header: StoredHeader) -> int:
@@ -91,7 +91,8 @@ def _compressed_frames(path: Path, header: StoredHeader) -> Sequence[Sequence[Fr
     if len(fragments) == header.frames:
         return [[each] for each in fragments]
     extended = value(header.dataset, "ExtendedOffsetTable")
-    tables = (np.frombuffer(extended, "<u8").tolist() if isinstance(extended, bytes) else [], basic, starts)
+    extended = extended[: len(extended) // 8 * 8] if isinstance(extended, bytes) else b""
+    tables = (np.frombuffer(extended, "<u8").tolist(), basic, starts)
     first = fragments[0][0] - ITEM_HEAD_BYTES
     places = {begin - ITEM_HEAD_BYTES - first: number for number, (begin, _) in enumerate(fragments)}
     for table in tables:

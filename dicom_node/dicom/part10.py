@@ -33,6 +33,8 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 LONG_FORM = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UC", "UN", "UR", "UT")  # PS3.5 Table 7.1-1
 TRANSFER_SYNTAX = b"\x02\x00\x10\x00"
 CHUNK_BYTES = 1 << 18
+LARGEST_HEADER_BYTES = 1 << 28
+LONGEST_VALUE_BYTES = 1 << 20  # longer ones are left in the file until somebody asks for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,13 @@ def _read_header(file: BinaryIO, tags: Sequence[int] | None) -> StoredHeader:
             seen.append((int(tag), vr, length))
         return tag in PIXEL_TAGS
 
-    dataset = read_dicom(file, stop_when=at_pixels, specific_tags=tags)
+    dataset = read_dicom(
+        file,
+        stop_when=at_pixels,
+        specific_tags=tags,
+        defer_size=LONGEST_VALUE_BYTES,
+        most_bytes=LARGEST_HEADER_BYTES,
+    )
     syntax = UID(dataset.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
     if not seen:
         return StoredHeader(dataset, syntax, None)

@@ -55,6 +55,8 @@ def frames_response(
     request: Request, found: StoredObject, header: StoredHeader, numbers: Sequence[int], url: str
 ) -> Response:
     """Frames in the first form that the client takes; 406 when there is none."""
+    if not numbers:
+        raise NoSuchValue("This instance has no frames.")
     service = service_of(request)
     stored_type = stored_media_type(header)
     for wish in negotiate.accepted(request):

@@ -38,8 +38,11 @@ POLICY = (
     " manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HASHED = re.compile(r"[.-]?[0-9a-f]{16}\.(js|wasm|woff2)$")
-OWN_ROOT = re.compile(rb'(__webpack_require__\.p = )"/"')  # in OHIF's scripts
-ROOTED = re.compile(rb'((?:href|src|content|PUBLIC_URL)=)"/(?!/)')  # in its page
+ROOTED = {  # where OHIF's files say that they lie at the root
+    ".html": re.compile(rb'((?:href|src|content|PUBLIC_URL)=")/(?!/)'),
+    ".css": re.compile(rb"""(url\(["']?)/(?!/)"""),
+    ".js": re.compile(rb'(__webpack_require__\.p = ")/(?=")'),
+}
 INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
@@ -83,13 +86,9 @@ def policy_of(page: Path, changed_at: int, root: str) -> str:
 
 @lru_cache(maxsize=64)
 def below(path: Path, changed_at: int, root: str) -> bytes:
-    """A page or script of OHIF that asks for its files below another root than "/", for which it was built."""
+    """A page, style or script of OHIF that asks for its files below another root than "/", for which it was built."""
     content = path.read_bytes()
-    if not root or path.suffix not in (".html", ".js"):
-        return content
-    if path.suffix == ".js":
-        return OWN_ROOT.sub(rb'\g<1>"' + root.encode() + rb'/"', content)
-    return ROOTED.sub(rb'\g<1>"' + root.encode() + rb"/", content)
+    return ROOTED[path.suffix].sub(rb"\g<1>" + root.encode() + rb"/", content) if root else content
 
 
 def _file(request: Request, path: Path, policy: str) -> Response:
@@ -98,7 +97,7 @@ def _file(request: Request, path: Path, policy: str) -> Response:
     media_type, stat = TYPES.get(path.suffix, "application/octet-stream"), path.stat()
     response: Response = FileResponse(path, headers=headers, media_type=media_type, stat_result=stat)
     root = request.scope.get("root_path", "")
-    if root and path.suffix in (".html", ".js") and path != CONFIG:
+    if root and path.suffix in ROOTED and path != CONFIG:
         headers["ETag"] = response.headers["etag"]
         response = Response(below(path, stat.st_mtime_ns, root), headers=headers, media_type=media_type)
     known = request.headers.get("if-none-match", "")
