@@ -72,7 +72,8 @@ def say_where(_: object, __: str, event: Event) -> Event:
     error = found if isinstance(found, BaseException) else sys.exc_info()[1] if found is True else None
     error = found[1] if isinstance(found, tuple) else error
     if error is not None:
-        event["error"] = event.get("error") or f"{type(error).__name__}: {say_error(error)}"
+        kind, text = type(error).__name__, say_error(error)
+        event["error"] = event.get("error") or (kind if text == kind else f"{kind}: {text}")
         frames = traceback.extract_tb(error.__traceback__)
         event["where"] = [f"{each.filename}:{each.lineno} {each.name}" for each in frames]
     return event

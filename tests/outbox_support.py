@@ -1,9 +1,12 @@
 """An outbox with files in it, and destinations that are as strict, slow or rude as a test wants them."""
 
 import itertools
+import select
+import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,6 +115,45 @@ def taking(
         handlers.append((evt.EVT_C_FIND, held))
     with answering(entity, handlers) as received.port:
         yield received
+
+
+@contextmanager
+def stalling(port: int, forwarded: Sequence[int | None]) -> Iterator[int]:
+    """A port before another one, which passes on so many bytes of each answer, then nothing more in any direction.
+
+    None passes a whole answer on. While it stalls, one byte of the answer follows now and then.
+    """
+    over = threading.Event()
+
+    def run() -> None:
+        with suppress(OSError):
+            near, _ = server.accept()
+            with near, socket.create_connection(("127.0.0.1", port)) as far:
+                for length in forwarded:
+                    answer = b""
+                    while not answer:
+                        if not (request := near.recv(1 << 20)):
+                            return
+                        far.sendall(request)
+                        if select.select([far], [], [], 0.05)[0]:
+                            answer = far.recv(1 << 16)
+                    near.sendall(answer[:length])
+                    rest = answer[len(answer[:length]) :]
+                while not over.wait(0.2):
+                    near.sendall(rest[:1])
+                    rest = rest[1:]
+
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            over.set()
+            thread.join(10)
 
 
 @contextmanager

@@ -69,6 +69,11 @@ class Node(Served):
         """Until all processes live and no fault lasts."""
         wait_until(lambda: self.health().get("healthy") is True, FULL_S, "the node is well")
 
+    def failed_jobs(self) -> list[str]:
+        """What the failed analyses say."""
+        with closing(sqlite3.connect(self.data / "node.sqlite")) as database:
+            return [row[0] for row in database.execute("SELECT error FROM jobs WHERE state = 'failed'")]
+
     def events(self, word: str = "") -> list[dict[str, Any]]:
         """The log's events that hold a word; every line but serve's two own ones is JSON."""
         lines = (self.folder / "serve.log").read_text().splitlines()
@@ -343,3 +348,25 @@ def test_starts_on_a_damaged_database(used: Path, tmp_path: Path, damage: str) -
     assert str(database) in line["event"] and "triage-node restore FILE" in line["advice"]
     assert node.events("is started again") == node.events("nobody expected") == []
     assert database.read_bytes() == before
+
+
+def test_damaged_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are received, their analysis fails with the reason, the page says so; mended, it is taken up."""
+    root, package = Path(__file__).parents[1], tmp_path / "package"
+    shutil.copytree(root / "config", package / "config")
+    (package / "config" / "models" / "haemorrhage.safetensors").write_bytes(b"\xff" * 1000)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package), str(root)]))
+    monkeypatch.chdir(package)
+    node = Node(tmp_path)
+    node.site.write_text(f"{node.site.read_text()}attempts = 1\n[complete]\nquiet_s = 0.5\n")
+    with running(node):
+        node.wait_fault("model")
+        for number in range(24):
+            assert node.store(number) == 0x0000
+        (job,) = wait_until(node.failed_jobs, FULL_S, "the analysis has failed")
+        assert job.startswith("ModelError: the model haemorrhage ") and "not the weights of the card" in job
+        assert "A model cannot be used: the model haemorrhage " in node.get("/status").text
+        assert str(package) in node.health()["faults"]["model"]
+        shutil.copytree(root / "config" / "models", package / "config" / "models", dirs_exist_ok=True)
+        node.wait_well()
+        one_line_each(node, "a model cannot be used")

@@ -1,6 +1,7 @@
 """What keeps a process from running is one line, never a traceback. Its files are its user's alone; it ends soon."""
 
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -185,3 +186,15 @@ def test_end_of_serve_is_soon_and_logged(used: Path, tmp_path: Path) -> None:
         found = sorted(event["process"] for event in node.events(word) if event["event"] == word)
         assert found == sorted({"started": ["node", "serve", "web", "worker"], "ended": ["node", "serve", "web"]}[word])
     assert [event["child"] for event in node.events("did not end in time")] == ["worker"]
+
+
+def test_unit_of_systemd_protects_the_node() -> None:
+    """What it may write, and what it may do; where systemd is there, it has nothing against the file."""
+    unit = Path(__file__).parents[1] / "scripts" / "triage-node.service"
+    lines = unit.read_text().splitlines()
+    for wanted in ("UMask=0077", "StateDirectoryMode=0700", "ProtectSystem=strict", "NoNewPrivileges=yes"):
+        assert wanted in lines
+    if program := shutil.which("systemd-analyze"):
+        found = subprocess.run([program, "verify", str(unit)], capture_output=True, text=True)
+        assert [line for line in found.stderr.splitlines() if "is not executable" not in line] == []
+        subprocess.run([program, "security", "--offline=true", "--threshold=25", str(unit)], check=True)

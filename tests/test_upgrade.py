@@ -62,11 +62,11 @@ COMING: dict[str, Any] = {
 }  # study 20's patient
 
 
-def unpack(data: Path) -> Path:
-    """The database of 0.4.0 as that of the node with this data folder; its path."""
+def unpack(data: Path, version: str = "0.4.0") -> Path:
+    """The database of a version as that of the node with this data folder; its path."""
     data.mkdir(parents=True)
     path = data / "node.sqlite"
-    path.write_bytes(gzip.decompress((DATABASES / "0.4.0.sqlite.gz").read_bytes()))
+    path.write_bytes(gzip.decompress((DATABASES / f"{version}.sqlite.gz").read_bytes()))
     return path
 
 

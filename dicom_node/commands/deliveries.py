@@ -1,16 +1,14 @@
 """`triage-node outbox`: what waits for each destination; send it now, or clear what nobody will ever get."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
-from dicom_node.commands import text
 from dicom_node.commands.frame import CommandGroup, with_settings
-from dicom_node.errors import CommandError
-from dicom_node.processes import running
-from dicom_node.settings import Settings
-from dicom_node.tables import deliveries
-from dicom_node.tables.views import overview
+
+if TYPE_CHECKING:
+    from dicom_node.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +32,15 @@ def outbox() -> None:
 @outbox.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a destination.")
 @with_settings
-def list_outbox(settings: Settings, as_json: bool) -> None:
+def list_outbox(settings: "Settings", as_json: bool) -> None:
     """Print how many objects wait for each destination, are stored there, or have failed.
 
     Example: triage-node outbox list
     """
+    from dicom_node.commands import text
+    from dicom_node.processes import running
+    from dicom_node.tables.views import overview
+
     configured = {peer.name for peer in settings.destinations}
     with running.database(settings).read() as tx:
         entries = [
@@ -60,13 +62,17 @@ def list_outbox(settings: Settings, as_json: bool) -> None:
 @click.argument("destination", required=False)
 @click.option("--failed", is_flag=True, help="What has failed, too, as if new.")
 @with_settings
-def send_now(settings: Settings, destination: str | None, failed: bool) -> None:
+def send_now(settings: "Settings", destination: str | None, failed: bool) -> None:
     """Send what waits for its next attempt at once.
 
     To one destination, or to all.
 
     Example: triage-node outbox send-now pacs --failed
     """
+    from dicom_node.errors import CommandError
+    from dicom_node.processes import running
+    from dicom_node.tables import deliveries
+
     names = [peer.name for peer in settings.destinations]
     if destination is not None and destination not in names:
         known = ", ".join(names) or "none is configured"
@@ -79,11 +85,15 @@ def send_now(settings: Settings, destination: str | None, failed: bool) -> None:
 @outbox.command()
 @click.argument("destination")
 @with_settings
-def clear(settings: Settings, destination: str) -> None:
+def clear(settings: "Settings", destination: str) -> None:
     """Give up what was meant for a destination that is no longer configured.
 
     Example: triage-node outbox clear old-pacs
     """
+    from dicom_node.errors import CommandError
+    from dicom_node.processes import running
+    from dicom_node.tables import deliveries
+
     if destination in {peer.name for peer in settings.destinations}:
         raise CommandError(f"{destination} is a destination: take it out of the settings first")
     with running.database(settings).write() as tx:
@@ -95,6 +105,8 @@ def clear(settings: Settings, destination: str) -> None:
 
 def outbox_text(entries: list[OutboxEntry]) -> str:
     """The destinations as a table."""
+    from dicom_node.commands import text
+
     rows = [
         (
             each.destination if each.configured else f"{each.destination} (no longer configured)",

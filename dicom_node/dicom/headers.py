@@ -7,7 +7,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from dicom_node.dicom.checks import UNREADABLE, checked_uid
+from dicom_node.dicom.checks import UNREADABLE, checked_uid, say_uid
 from dicom_node.dicom.moments import moment_of
 from dicom_node.dicom.part10 import LARGEST_HEADER_BYTES, LONGEST_VALUE_BYTES
 from dicom_node.entities import Equipment, Incoming, Patient, Study
@@ -46,7 +46,7 @@ def read_header(path: Path) -> Dataset:
             path, stop_before_pixels=True, whole=True, defer_size=LONGEST_VALUE_BYTES, most_bytes=LARGEST_HEADER_BYTES
         )
     except UNREADABLE as error:
-        raise CannotUnderstand(f"the data set cannot be read: {error}") from error
+        raise CannotUnderstand(f"the data set cannot be read: {elements.say_unreadable(error)}") from error
     if not len(found):  # pydicom drops every element of a data set that ends within one
         raise CannotUnderstand("the data set cannot be read: it ends too soon")
     return found
@@ -57,7 +57,7 @@ def check_negotiated(dataset: Dataset, incoming: Incoming) -> None:
     for keyword, announced in (("SOPClassUID", incoming.sop_class_uid), ("SOPInstanceUID", incoming.sop_uid)):
         found = text_of(dataset, keyword)
         if found != announced:
-            raise NotAsNegotiated(f"{keyword} is {found!r}, announced was {announced!r}")
+            raise NotAsNegotiated(f"{keyword} is {say_uid(found)}, announced was {say_uid(announced)}")
 
 
 def describe(dataset: Dataset) -> Described:

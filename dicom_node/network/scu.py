@@ -5,6 +5,7 @@ stalls for the delayed acknowledgement (about 44 ms).
 """
 
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ PENDING = (0xFF00, 0xFF01)
 UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 CONNECT_S = 10.0  # at most, however long a peer may take for its answers
 ASSOCIATE_S = 30.0
+ABORT_S = 1.0  # for the A-ABORT to reach a peer that may read no more
 ASK_S = 10.0  # for the answer to a C-ECHO or C-FIND: whoever asks has something else to do without it
 
 
@@ -125,6 +127,7 @@ def associate(peer: Peer, ae_title: str, timeout_s: float, contexts: list[Any]) 
                 (evt.EVT_CONN_OPEN, course.opened),
                 (evt.EVT_DATA_RECV, _quick_ack),
                 (evt.EVT_PDU_RECV, course.received),
+                (evt.EVT_ABORTED, _end_soon),
             ],
         )
     except (socket.gaierror, UnicodeError):
@@ -152,7 +155,7 @@ def _failure(peer: Peer, ae_title: str, association: Association, course: _Cours
         reason = f"{answer.reason_str} ({lasting})" if answer else "no reason given"
         return PeerError(f"{peer.name} rejected the association from {ae_title}: {reason} ({place})")
     if answer is not None:
-        return NothingAccepted(f"{peer.name} accepts none of these objects ({place})", refused_contexts(association))
+        return NothingAccepted(f"{peer.name} accepts nothing that is offered ({place})", refused_contexts(association))
     if not course.connected:
         return PeerError(f"{peer.name} cannot be reached: {_why_unreachable(peer, association, took_s)} ({place})")
     if course.aborted:
@@ -187,6 +190,23 @@ def _matches(association: Association, identifier: Dataset) -> Iterator[Dataset]
     for status, match in association.send_c_find(identifier, STUDY_ROOT_FIND):
         if status.get("Status") in PENDING and match is not None:
             yield match
+
+
+def _end_soon(event: Any) -> None:
+    """Shut the connection of an aborted association, once there was time for the A-ABORT to go out.
+
+    pynetdicom waits without end for a thread of its own, which may be blocked on a peer that no longer reads or writes.
+    """
+    connection = event.assoc.dul.socket.socket
+    if connection is not None:
+        ending = threading.Timer(ABORT_S, _shut, [connection])
+        ending.daemon = True
+        ending.start()
+
+
+def _shut(connection: socket.socket) -> None:
+    with suppress(OSError):  # it is closed already
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _quick_ack(event: Any) -> None:

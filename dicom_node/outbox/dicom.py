@@ -28,6 +28,8 @@ from dicom_node.settings import Peer
 from inference.input.files import read_file
 
 MAXIMUM_CONTEXTS = 128  # of one association: their IDs are odd and of one byte (PS3.8 9.3.2.2)
+SLOWEST_BYTES_PER_S = 1e6  # an answer is waited for so much longer as sending the object may take ...
+LONGEST_SENDING_S = 120.0  # ... at most
 SYNTAXES_NOT_SUPPORTED = 4  # PS3.8 Table 9-18
 NAMED = ("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 CONTEXT = tuple[str, str]  # SOP class and transfer syntax
@@ -116,7 +118,7 @@ def _send_in_one(
     try:
         for each in objects:
             syntax = _accepted_syntax(association, each)
-            yield _store(association, each, syntax, decoders) if syntax else _not_taken(each, refused)
+            yield _store(association, each, syntax, timeout_s, decoders) if syntax else _not_taken(each, refused)
     finally:
         if association.is_established:
             association.release()
@@ -134,7 +136,7 @@ def _not_taken(wanted: _Object, refused: Iterable[tuple[str, int]]) -> SendStatu
     return SendStatus(wanted.path, None, UID(wanted.sop_class_uid).name, problem)
 
 
-def _store(association: Association, wanted: _Object, syntax: UID, decoders: Decoders) -> SendStatus:
+def _store(association: Association, wanted: _Object, syntax: UID, timeout_s: float, decoders: Decoders) -> SendStatus:
     path = wanted.path
     if not association.is_established:
         return SendStatus(path, None, "the association ended before this object", SendProblem.NOT_OFFERED)
@@ -144,7 +146,8 @@ def _store(association: Association, wanted: _Object, syntax: UID, decoders: Dec
         return SendStatus(path, None, f"the file cannot be read: {error}", SendProblem.UNREADABLE)
     if "SOPClassUID" not in dataset:  # pydicom drops every element of a file that ends within the last one
         return SendStatus(path, None, "the file cannot be read: it ends too soon", SendProblem.UNREADABLE)
-    began = clock.monotonic()
+    began, limit_s = clock.monotonic(), timeout_s + _sending_s(wanted, dataset)
+    association.dimse_timeout = limit_s
     try:
         answer = association.send_c_store(dataset)
     except (ValueError, AttributeError) as error:  # an element cannot be written, or an identifier is absent
@@ -153,10 +156,15 @@ def _store(association: Association, wanted: _Object, syntax: UID, decoders: Dec
         return SendStatus(path, None, str(error), SendProblem.NOT_OFFERED)
     if "Status" in answer:
         return SendStatus(path, int(answer.Status), str(answer.get("ErrorComment", "")))
-    limit_s = association.dimse_timeout or 0
     late = clock.monotonic() - began >= limit_s
-    why = f"no answer within {limit_s:g} s" if late else "the destination ended the association without an answer"
+    why = f"no answer within {limit_s:.3g} s" if late else "the destination ended the association without an answer"
     return SendStatus(path, None, why, SendProblem.UNANSWERED)
+
+
+def _sending_s(wanted: _Object, dataset: FileDataset) -> float:
+    """How long an object may take to go out, which is more than its file where that is compressed."""
+    size = max(wanted.path.stat().st_size, len(dataset.get("PixelData") or b""))
+    return min(LONGEST_SENDING_S, size / SLOWEST_BYTES_PER_S)
 
 
 def _dataset(wanted: _Object, syntax: UID, decoders: Decoders) -> FileDataset:

@@ -16,7 +16,7 @@ from dicom_node.archive import Archive
 from dicom_node.derived.candidates import questions_of_pipelines
 from dicom_node.dicom.decoding import Decoders
 from dicom_node.entities import Incoming
-from dicom_node.errors import OutOfResources, PeerError, say_error
+from dicom_node.errors import OutOfResources, PeerError, plain, say_error
 from dicom_node.faults import Faults, fault_of, say
 from dicom_node.network import scu
 from dicom_node.network.scp import StorageServer
@@ -215,6 +215,7 @@ def count_at_sender(settings: Settings, calling_aet: str, study_uid: str, series
 
 def note_refusal(database: Database, calling_aet: str, called_aet: str, address: str, reason: str) -> None:
     """Log a refused association or object and keep it for the status page, unless the disk is full."""
+    reason = plain(reason)
     log.warning("refused", calling_aet=calling_aet, called_aet=called_aet, address=address, reason=reason)
     try:
         with database.write() as tx:
@@ -228,7 +229,7 @@ def show_life(life: Life, ticker: clock.Ticker, settings: Settings) -> None:
     """A sign of life, unless a clock job hangs; a delivery may wait for an answer as long as its destination may."""
     longest_s = max([LONGEST_ANSWER_S, *(settings.timeout_of(peer) for peer in settings.destinations)])
     delivering = {deliver_job(peer) for peer in settings.destinations}
-    if stuck := {*ticker.stuck(STUCK_S)} - delivering | {*ticker.stuck(STUCK_S + longest_s)}:
+    if stuck := {*ticker.stuck(STUCK_S)} - delivering | {*ticker.stuck(2 * STUCK_S + longest_s)}:
         log.error("a clock job hangs", jobs=sorted(stuck))
     else:
         life.promise()

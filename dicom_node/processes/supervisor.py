@@ -94,7 +94,8 @@ class Supervisor:
         return {sign.pid: sign for sign in signs.read(self._data)}
 
     def _start(self, child: Child, now: float) -> None:
-        environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"}
+        memory = str(signs.folder_of(self._data))  # MONAI imports matplotlib where it is, which must write somewhere
+        environment = {"MPLCONFIGDIR": memory} | os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"}
         child.started_at, child.stopped_at, child.killed = now, None, False
         try:
             child.process = subprocess.Popen(child.arguments, start_new_session=True, env=environment)

@@ -11,7 +11,7 @@ import structlog
 
 from dicom_node.derived import flag
 from dicom_node.derived.candidates import ask_for_notice, questions_of_pipelines, standing_job
-from dicom_node.dicom.checks import UNREADABLE
+from dicom_node.dicom.checks import UNREADABLE, say_unreadable
 from dicom_node.dicom.part10 import read_header
 from dicom_node.entities import Choice, ChoiceKind, Job, JobKind, Series, SeriesState
 from dicom_node.errors import DamagedFile, Gone
@@ -112,7 +112,7 @@ def series_features(database: Database, series: Series) -> Features | None:
         headers = [read_header(path).dataset for path in paths]
         features = features_of_series(paths, headers, series.calling_aet, own)
     except (*UNREADABLE, DamagedFile, Gone) as error:
-        log.error("the images of a series cannot be read", series_uid=series.series_uid, error=str(error))
+        log.error("the images of a series cannot be read", series_uid=series.series_uid, error=say_unreadable(error))
         return None
     return replace(features, obstacle=doubled) if doubled else features
 

@@ -118,6 +118,7 @@ class _Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA temp_store=MEMORY")  # /tmp may be full or read-only
 
     def wait_for_locks(self, patience_s: float) -> None:
         """Wait so long for other programs' locks from now on."""

@@ -16,11 +16,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from dicom_node.dicom.checks import UNREADABLE, checked_uid
+from dicom_node.dicom.checks import UNREADABLE, checked_uid, say_unreadable
 from dicom_node.dicom.json_model import Json, element_json
 from dicom_node.dicom.part10 import CHUNK_BYTES, data_chunks, part10_header, split_meta
 from dicom_node.entities import Incoming
-from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused
+from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused, say_error
 from dicom_node.spool import Spool
 from dicom_node.web.dicomweb import multipart, negotiate
 from dicom_node.web.dicomweb.context import Service, Storing, base_url, service_of, uid
@@ -103,8 +103,8 @@ def store_part(
             store_file(storing, part.path, identity["sop_class_uid"], identity["sop_uid"], number)
     except (Refused, OSError, sqlite3.Error) as error:
         status = error.status if isinstance(error, Refused) else OUT_OF_RESOURCES
-        log.warning("not stored", sop_uid=identity.get("sop_uid", ""), reason=str(error))
-        storing.refused(CALLING_AET, storing.called_aet, address, f"object 0x{status:04X}: {error}")
+        log.warning("not stored", sop_uid=identity.get("sop_uid", ""), reason=say_error(error))
+        storing.refused(CALLING_AET, storing.called_aet, address, f"object 0x{status:04X}: {say_error(error)}")
     return StoreOutcome(status, **identity)
 
 
@@ -137,7 +137,7 @@ def identify(path: Path) -> Iterator[tuple[str, str]]:
         for keyword, name in IDENTITY.items():
             yield name, checked_uid(dataset.get(keyword))
     except UNREADABLE as error:
-        raise CannotUnderstand(f"the data set cannot be read: {error}") from error
+        raise CannotUnderstand(f"the data set cannot be read: {say_unreadable(error)}") from error
 
 
 def report(base: str, outcomes: list[StoreOutcome]) -> Json:

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from dicom_node.dicom.checks import UNREADABLE
+from dicom_node.dicom.checks import UNREADABLE, say_unreadable
 from dicom_node.entities import Analysis, ResultObject, Study
 from dicom_node.settings import PLACEHOLDER
 from dicom_node.tables import instances, results
@@ -89,5 +89,5 @@ def most_telling(selection: ResultObject) -> str | None:
         images = (item.ReferencedSOPSequence[0] for item in content if item.ValueType == "IMAGE")
         return next((str(image.ReferencedSOPInstanceUID) for image in images), None)
     except UNREADABLE as error:
-        log.error("a key object selection cannot be read", path=str(selection.path), error=str(error))
+        log.error("a key object selection cannot be read", path=str(selection.path), error=say_unreadable(error))
         return None
