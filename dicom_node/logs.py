@@ -43,8 +43,7 @@ def configure_logs(process: str, quiet: bool = False, wanted: Log | None = None)
     _take_in_other_logs()
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda found: _log_uncaught(found.exc_type, found.exc_value, found.exc_traceback)
-    if quiet:  # what a peer did not answer is said in the command's own words
-        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # the node says in its own lines what peers do
 
 
 class Lines:

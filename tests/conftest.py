@@ -54,6 +54,13 @@ def every_log_line() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    """Commands that are called within a test keep what they write for their user alone, from then on."""
+    os.umask(0o022)
+    yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real test data that lies beside the checkout."""

@@ -337,7 +337,8 @@ def test_a_process_tells_its_log(site: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("TMPDIR", str(site))
     monkeypatch.setattr("tempfile.tempdir", None)
     told = run("worker").output.splitlines()
-    assert len(told) == 2 and "KeyError" in json.loads(told[0])["exception"]
+    line = json.loads(told[0])
+    assert len(told) == 2 and "KeyError" in line["error"] and line["where"]
     assert told[1] == "Error: unexpected KeyError: 'flag' (its traceback is in the log above)"
     assert not list(site.glob("triage-node-error-*.txt"))
 

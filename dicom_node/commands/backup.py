@@ -3,22 +3,23 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from dicom_node import clock, signs
 from dicom_node.commands.frame import with_settings
 from dicom_node.durable import is_running
 from dicom_node.errors import CommandError
-from dicom_node.processes.life import only_one, take_folder
-from dicom_node.settings import Settings, site_file
+
+if TYPE_CHECKING:
+    from dicom_node.settings import Settings
 
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--images/--no-images", default=True, help="Whether the images are in it (they are).")
 @with_settings
-def backup(settings: Settings, file: Path, images: bool) -> None:
+def backup(settings: "Settings", file: Path, images: bool) -> None:
     """Write a backup of the node to FILE, also while it runs.
 
     The database, the site's models, the objects that the node has made, the settings and, unless they are not wanted,
@@ -26,7 +27,9 @@ def backup(settings: Settings, file: Path, images: bool) -> None:
 
     Example: triage-node backup /backup/triage-node.tar
     """
+    from dicom_node import clock
     from dicom_node.backup.make import make_backup
+    from dicom_node.settings import site_file
 
     if not settings.database_path.exists():
         raise CommandError(f"there is no node's database at {settings.database_path.absolute()}")
@@ -41,14 +44,16 @@ def backup(settings: Settings, file: Path, images: bool) -> None:
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @with_settings
-def restore(settings: Settings, file: Path) -> None:
+def restore(settings: "Settings", file: Path) -> None:
     """Put the backup FILE into the data folder of a node that does not run.
 
     What was there is kept aside; images that are there stay. The folder may be another one than it was.
 
     Example: triage-node restore /backup/triage-node.tar
     """
+    from dicom_node import clock
     from dicom_node.backup.restore import restore_backup
+    from dicom_node.processes.life import take_folder
 
     take_folder(settings)
     data = settings.node.data
@@ -68,6 +73,9 @@ def restore(settings: Settings, file: Path) -> None:
 @contextmanager
 def nothing_running(data: Path) -> Iterator[None]:
     """Keep the node from being started; CommandError where one of its processes runs on the folder."""
+    from dicom_node import clock, signs
+    from dicom_node.processes.life import only_one
+
     living = [each for each in signs.read(data) if each.until >= clock.monotonic() and is_running(each.pid)]
     if living:
         names = ", ".join(sorted(each.process for each in living))
