@@ -17,7 +17,7 @@ SCRIPT = """
 import sys
 from functools import partial
 from pathlib import Path
-from series import core, ct, encoded, incoming
+from series import core, ct, encoded
 from dicom_node import clock
 from dicom_node.errors import Refused
 from dicom_node.logs import configure_logs
@@ -49,7 +49,7 @@ met = stored = 0
 for data in damaged():
     met += 1
     try:
-        node.receiver.store(incoming(dataset, data=data))
+        node.take(dataset, data)
         stored += 1
     except Refused as error:
         note_refusal(node.database, "CT1", "TRIAGE", "127.0.0.1", f"object 0x{error.status:04X}: {error}")

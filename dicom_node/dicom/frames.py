@@ -15,6 +15,7 @@ import numpy as np
 from dicom_node.dicom.checks import damage_raises
 from dicom_node.dicom.part10 import StoredHeader, chunks
 from dicom_node.errors import DamagedFile, NoSuchValue
+from inference.input.bounds import Unusable
 from inference.input.codestream import JPEG_START, SIZ
 from inference.input.elements import integer, text, value
 
@@ -117,7 +118,7 @@ def _fragments(path: Path, offset: int, changed_at: int) -> tuple[list[int], lis
                 starts.append(item[0] - ITEM_HEAD_BYTES - (begin + length))
             fragments.append(item)
             if len(fragments) > MOST_FRAGMENTS:
-                raise ValueError(f"more than {MOST_FRAGMENTS} fragments")
+                raise Unusable(f"more than {MOST_FRAGMENTS} fragments")
             file.seek(sum(item))
     return basic, fragments, starts
 
@@ -128,5 +129,5 @@ def _next_item(file: BinaryIO) -> Fragment | None:
     if len(head) < ITEM_HEAD_BYTES or head.startswith(SEQUENCE_END):
         return None
     if not head.startswith(ITEM):
-        raise ValueError("the pixels are no sequence of fragments")
+        raise Unusable("the pixels are no sequence of fragments")
     return file.tell(), int.from_bytes(head[4:], "little")

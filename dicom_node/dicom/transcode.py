@@ -15,6 +15,7 @@ from dicom_node.dicom.json_model import BINARY, little_endian
 from dicom_node.dicom.part10 import StoredHeader, read_header
 from dicom_node.dicom.pixels import packed
 from dicom_node.errors import CannotDecode, TriageNodeError
+from inference.input.bounds import Unusable
 from inference.input.codestream import check_codestream
 from inference.input.elements import integer
 from inference.input.reading import read_dicom
@@ -62,7 +63,7 @@ def _with_checked_frames(path: Path, header: StoredHeader) -> FileDataset:
     """The data set with its frames where it announces them. ValueError where they are too large or too few."""
     dataset = read_dicom(path)
     if (there := frames_in(path, header)) < header.frames:
-        raise ValueError(f"of {header.frames} frames {there} are there")
+        raise Unusable(f"of {header.frames} frames {there} are there")
     frames = [stored_frame(path, header, index) for index in range(header.frames)]
     for frame in frames:
         check_codestream(frame, header.syntax, dataset)

@@ -7,8 +7,12 @@ MOST_READS = 2_000_000  # of a header; each element takes two, and as an object 
 BYTES_A_SAMPLE = 8  # decoders work with 32-bit samples, and hold each twice
 
 
-class TooLarge(ValueError):
-    """More than the bounds permit; among what is raised for damaged data (`elements.UNREADABLE`)."""
+class Unusable(ValueError):
+    """Data that cannot be used, said in words that hold none of their values; one of `elements.UNREADABLE`."""
+
+
+class TooLarge(Unusable):
+    """More than the bounds permit."""
 
 
 @dataclass(frozen=True, slots=True)

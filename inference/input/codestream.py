@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from inference.input.bounds import TooLarge, bounds_in_force
+from inference.input.bounds import TooLarge, Unusable, bounds_in_force
 from inference.input.elements import integer
 
 FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF of JPEG and of JPEG-LS
@@ -49,7 +49,7 @@ def check_announced(announced: FrameSize) -> None:
 
 
 def check_codestream(frame: bytes, syntax: str, dataset: Dataset) -> None:
-    """ValueError unless the frame decodes to what its data set announces, and that is not too large."""
+    """Unusable unless the frame decodes to what its data set announces, and that is not too large."""
     announced = announced_by(dataset)
     check_announced(announced)
     kind = syntax.removeprefix(COMPRESSED)
@@ -89,7 +89,7 @@ def _size_of_jpeg(frame: bytes) -> FrameSize:
             width = _number(frame, at + 5, 1)
             oversize = FrameSize(_number(frame, at + 6, width), _number(frame, at + 6 + width, width), 1)
         at += 2 + length
-    raise ValueError("the compressed image does not say how large it is")
+    raise Unusable("the compressed image does not say how large it is")
 
 
 def _size_of_jpeg_2000(frame: bytes) -> FrameSize:
@@ -99,7 +99,7 @@ def _size_of_jpeg_2000(frame: bytes) -> FrameSize:
         _number(frame, at + 4 * place, 4) for place in range(8)
     )
     if not width or not height or right <= left or bottom <= top:
-        raise ValueError("the compressed image does not say how large it is")
+        raise Unusable("the compressed image does not say how large it is")
     tiles = -(-(right - tiles_left) // width) * -(-(bottom - tiles_top) // height)
     if tiles > MOST_TILES:
         raise TooLarge(f"the compressed image has {tiles} tiles")
@@ -120,7 +120,7 @@ def _codestream_of(frame: bytes) -> int:
             break
     else:
         return at
-    raise ValueError("the compressed image does not begin as one")
+    raise Unusable("the compressed image does not begin as one")
 
 
 def _check_rle(frame: bytes, announced: FrameSize, bits_allocated: int) -> None:
@@ -134,5 +134,5 @@ def _number(data: bytes, at: int, size: int) -> int:
     """ValueError where the data end before."""
     found = data[at : at + size]
     if len(found) < size:
-        raise ValueError("the compressed image is cut off")
+        raise Unusable("the compressed image is cut off")
     return int.from_bytes(found, "big")

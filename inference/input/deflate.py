@@ -4,7 +4,7 @@ import zlib
 from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 from typing import BinaryIO
 
-from inference.input.bounds import MOST_READS, TooLarge
+from inference.input.bounds import MOST_READS, TooLarge, Unusable
 
 CHUNK_BYTES = 1 << 16
 KEPT_BYTES = 1 << 19  # pydicom goes back by at most 128 KiB; who goes further back begins anew
@@ -57,7 +57,7 @@ class Inflating(RawIOBase):
         return found
 
     def check(self) -> None:
-        """Inflate to the end and keep nothing: TooLarge, or zlib.error where it is damaged or cut off."""
+        """Inflate to the end and keep nothing: TooLarge, or Unusable where it is cut off."""
         self._inflate_to(None, keep_from=None)
 
     def _too_large(self) -> TooLarge:
@@ -78,7 +78,7 @@ class Inflating(RawIOBase):
             deflated = self._inflater.unconsumed_tail or self._source.read(CHUNK_BYTES)
             inflated = self._inflater.decompress(deflated, CHUNK_BYTES)
             if not deflated and not inflated:
-                raise zlib.error("the deflated data set is cut off")
+                raise Unusable("the deflated data set is cut off")
             self._window += inflated
             self._end += len(inflated)
             if self._end > self.most_bytes:

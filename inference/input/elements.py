@@ -16,6 +16,8 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
+from inference.input.bounds import Unusable
+
 UNREADABLE = (
     InvalidDicomError,  # no DICM where it should stand
     EOFError,  # the file ends in the middle of an element
@@ -52,6 +54,8 @@ def say_unreadable(error: BaseException) -> str:
     """What is wrong with damaged data, without any of their values: libraries quote them in their own texts."""
     if isinstance(error, OSError) and error.errno is not None:
         return str(error.strerror)
+    if isinstance(error, Unusable):
+        return str(error)
     kinds = (kind for kind in SAID_OF_UNREADABLE if isinstance(error, kind))
     return SAID_OF_UNREADABLE[next(kinds, Exception)]
 

@@ -15,7 +15,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, ExplicitVRBigEndian
 
 from inference.findings import NotAnalysable
-from inference.input.bounds import TooLarge, bounds_in_force
+from inference.input.bounds import TooLarge, Unusable, bounds_in_force
 from inference.input.codestream import check_codestream
 from inference.input.elements import UNREADABLE, frame_macros, integer, number, text, value
 
@@ -185,7 +185,7 @@ def _check_compressed(ds: Dataset, form: PixelFormat, syntax: UID) -> None:
     if form.frames * form.rows * form.columns > bounds_in_force().most_samples:
         raise TooLarge("the images need more memory than a decoder may take")
     if form.frames > parse_fragments(ds.PixelData)[0]:
-        raise ValueError("the frames are fewer than announced")
+        raise Unusable("the frames are fewer than announced")
     for frame in generate_frames(ds.PixelData, number_of_frames=form.frames):
         check_codestream(frame, syntax, ds)
 
