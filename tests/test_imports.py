@@ -288,6 +288,7 @@ def test_broad_excepts_stand_in_four_places_only() -> None:
     # a transaction that is rolled back raises again, whatever it was
     assert places - {"dicom_node.tables.database"} == {
         "dicom_node.network.acceptor",
+        "dicom_node.network.store",
         "dicom_node.steps.analyse",
         "dicom_node.clock",
         "dicom_node.commands.frame",
