@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -25,6 +26,7 @@ def run_worker(settings: Settings, supervisor: int | None = None) -> None:
     """The analysing side: runs queued jobs until told to end."""
     from dicom_node.models.store import ModelStore, open_engine
     from dicom_node.steps.analyse import analyse_next
+    from dicom_node.steps.preview import make_preview
     from reports.build import warm_up
 
     database, archive = open_database(settings.database_path), Archive(settings.node.data)
@@ -36,6 +38,7 @@ def run_worker(settings: Settings, supervisor: int | None = None) -> None:
     warm_up(clock.utc_now())
     log.info("ready to analyse", device=str(engine.device))
     owner = f"worker {os.getpid()} {uuid.uuid4().hex[:8]}"
+    preview = partial(make_preview, database, archive)
 
     def begin(job: Job) -> None:
         life.promise(settings.analyse.timeout_s, f"analysing job {job.job_id}")
@@ -46,7 +49,7 @@ def run_worker(settings: Settings, supervisor: int | None = None) -> None:
         if clock.monotonic() >= next_beat:
             life.promise(BEAT_LASTS_S, "waiting for work")
             next_beat = clock.monotonic() + BEAT_EVERY_S
-        if analyse_next(database, archive, settings, engine, owner, begin):
+        if analyse_next(database, archive, settings, engine, owner, begin, preview):
             next_beat = 0.0
         else:
             life.ending.wait(0.1)

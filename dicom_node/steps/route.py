@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 from pydicom import dcmread
 
-from dicom_node.derived import flag
+from dicom_node.derived import flag, previews
 from dicom_node.derived.candidates import ask_for_notice, questions_of_pipelines, standing_job
 from dicom_node.dicom.checks import UNREADABLE
 from dicom_node.entities import Choice, ChoiceKind, Job, JobKind, Series, SeriesState
@@ -32,10 +32,13 @@ def route_due(database: Database, rules: Rules, now: datetime, explain: bool = F
         features = series_features(database, series)
         with database.write() as tx:
             if instances.move(tx, series, SeriesState.ROUTED):
-                for choice in choose(tx, series, features, rules, now):
-                    if explain and choice.kind is ChoiceKind.DECLINED:
-                        ask_for_notice(tx, choice, now)
+                choices = choose(tx, series, features, rules, now)
+                declined = [choice for choice in choices if choice.kind is ChoiceKind.DECLINED]
+                for choice in declined if explain else ():
+                    ask_for_notice(tx, choice, now)
                 flag.refresh(tx, series.study_uid, now)
+                for choice in declined:
+                    previews.ask(tx, series.study_uid, choice.question, now)
                 routed += 1
     return routed
 
