@@ -6,7 +6,7 @@ visible.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
@@ -21,8 +21,8 @@ TILE = 256
 COLUMNS = 8
 MOST = 60
 FIRST, OUTLINES = "first.jpg", "outlines.png"
-_RING = 2.0
-_DARK_EDGE = 1.0
+_RING = 1.6
+_DARK_EDGE = 0.8
 _AIR_HU = -1024.0
 
 
@@ -41,6 +41,7 @@ class Window:
 
 
 CT_WINDOWS = (Window("brain", 40, 80), Window("subdural", 75, 200), Window("bone", 480, 2500))
+WHOLE_RANGE = Window("whole range", 0, 1)  # of values that are no HU, its centre and width are those of the series
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +66,7 @@ def choose_slices(count: int, keys: Sequence[int], most: int = MOST) -> tuple[in
 def own_window(planes: Sequence[NDArray[np.float32]]) -> Window:
     """For values that are no HU: nearly all that these slices hold."""
     low, high = np.percentile(np.concatenate([each[::4, ::4].ravel() for each in planes]), (1, 99))
-    return Window("whole range", float(low + high) / 2, max(float(high - low), 1.0))
+    return replace(WHOLE_RANGE, centre=float(low + high) / 2, width=max(float(high - low), 1.0))
 
 
 def draw_preview(tiles: Sequence[Tile], windows: Sequence[Window], first: int) -> Mapping[str, bytes]:
