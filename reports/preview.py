@@ -5,7 +5,7 @@ to the head; a tile is a square of 256 pixels. The outline is a ring just outsid
 visible.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 
@@ -69,9 +69,11 @@ def own_window(planes: Sequence[NDArray[np.float32]]) -> Window:
     return replace(WHOLE_RANGE, centre=float(low + high) / 2, width=max(float(high - low), 1.0))
 
 
-def draw_preview(tiles: Sequence[Tile], windows: Sequence[Window], first: int) -> Mapping[str, bytes]:
+def draw_preview(
+    tiles: Sequence[Tile], windows: Sequence[Window], first: int, pause: Callable[[], None] = lambda: None
+) -> Mapping[str, bytes]:
     """The pictures by name: `FIRST`, which is tile `first` in the first window with its outlines, a sheet for each
-    window (`Window.file`), and `OUTLINES` where something is outlined.
+    window (`Window.file`), and `OUTLINES` where something is outlined. `pause` is called in between, and may raise.
     """
     boxes = _boxes(tiles)
     values = [_scaled(tile, box) for tile, box in zip(tiles, boxes, strict=True)]
@@ -82,8 +84,10 @@ def draw_preview(tiles: Sequence[Tile], windows: Sequence[Window], first: int) -
     telling.paste(ring, mask=ring.getchannel("A"))
     made = {FIRST: _encoded(telling, "JPEG", quality=85, subsampling=0)}
     for window in windows:
+        pause()
         made[window.file] = _encoded(_sheet(greys[window]), "WEBP", quality=72, method=2)
     if any(tile.regions for tile in tiles):
+        pause()
         made[OUTLINES] = _encoded(_sheet(rings), "PNG", compress_level=6)
     return made
 

@@ -2,7 +2,7 @@
 
 Synthetic head CTs with a bleed (30 slices of 512 x 512) are sent one after another to `triage-node serve` with its
 default settings. The wait for completeness is part of the turnaround and is stated apart. With `--worklist 100000` the
-pages of a node that holds so many studies are measured instead.
+pages of a node that holds so many studies are measured instead, with `--previews` the small pictures of the list.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import click
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from bench_preview import measure_previews
 from bench_worklist import measure_pages
 from peers import Orthanc, Served, pacs_peer, running_node, running_orthanc, wait_until
 
@@ -97,7 +98,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--worklist", type=int, metavar="STUDIES", help="measure the pages with so many studies")
+    parser.add_argument("--previews", action="store_true", help="measure the small pictures of the list")
     asked = parser.parse_args()
+    if asked.previews:
+        measure_previews()
+        return
     if asked.worklist:
         measure_pages(asked.worklist)
         return

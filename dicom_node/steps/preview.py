@@ -4,10 +4,12 @@ Comes in: the series' files, the result's segmentation and key images. Goes out:
 that of an earlier one. It gives way between two slices to whatever else is due.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import structlog
+import numpy as np
+from numpy.typing import NDArray
 
 from dicom_node import clock
 from dicom_node.archive import Archive
@@ -27,7 +29,6 @@ from reports.preview_file import Index, ShownSlice, pack
 from reports.vocabulary.terms import vocabulary_of
 
 NOTHING_TO_SHOW = "None of its images can be shown as a slice."
-log = structlog.get_logger()
 
 
 class GaveWay(TriageNodeError):
@@ -58,10 +59,11 @@ def make_preview(database: Database, archive: Archive, job: Job, owner: str) -> 
     if subject is None:
         conclude(database, job, owner, JobState.SUPERSEDED)
         return
+    pause = partial(look_for_more_urgent, database)
     path = archive.preview_path(subject.study_uid, subject.question, subject.version)
     try:
-        slices = find_slices([each.path for each in stored])
-        archive.put(path, drawn(database, subject, slices, marked_by(made)))
+        slices = find_slices([each.path for each in stored], pause)
+        archive.put(path, drawn(subject, slices, marked_by(made), pause))
     except NotAnalysable as reason:
         conclude(database, job, owner, JobState.DECLINED, str(reason))
     except GaveWay:
@@ -89,52 +91,58 @@ def marked_by(made: Sequence[ResultObject]) -> Marked:
     return Marked(tuple(keys), by_kind.get(Kind.SEG))
 
 
-def drawn(database: Database, subject: Subject, slices: Sequence[Slice], marked: Marked) -> bytes:
-    """The pictures as one file. GaveWay when something else is due, NotAnalysable when no slice can be read."""
+def look_for_more_urgent(database: Database) -> None:
+    """GaveWay when anything but small pictures waits for a worker."""
+    with database.read() as tx:
+        if jobs.any_due(tx, clock.monotonic()):
+            raise GaveWay
 
-    def pause() -> None:
-        with database.read() as tx:
-            if jobs.any_due(tx, clock.monotonic()):
-                raise GaveWay
 
-    places = {(each.sop_uid, each.frame): index for index, each in enumerate(slices)}
+def drawn(subject: Subject, slices: Sequence[Slice], marked: Marked, pause: Callable[[], None]) -> bytes:
+    """The pictures as one file. NotAnalysable when no slice can be read; `pause` is called now and then, may raise."""
+    places = {place_of(each): number for number, each in enumerate(slices)}
     keys = [places[each] for each in marked.keys if each in places]
-    chosen = [slices[index] for index in choose_slices(len(slices), keys)]
+    chosen = [slices[number] for number in choose_slices(len(slices), keys)]
     planes = dict(read_planes(chosen, pause))
     shown = [each for each in chosen if each in planes]
     if not shown:
         raise NotAnalysable(NOTHING_TO_SHOW)
-    regions = marked.regions([(each.sop_uid, each.frame) for each in shown])
-    words = vocabulary_of(subject.question)
-    colours = {term.title: term.colour for term in words.terms.values()}
-    tiles = [
-        Tile(
-            planes[each],
-            each.pixel_spacing,
-            tuple(
-                (colours.get(region.label, words.target.colour), region.mask)
-                for region in regions.get((each.sop_uid, each.frame), ())
-            ),
-        )
-        for each in shown
-    ]
-    pause()
+    tiles = tiles_of(shown, planes, marked.regions([place_of(each) for each in shown]), subject.question)
     windows = CT_WINDOWS if all(each.is_ct for each in shown) else (own_window(list(planes.values())),)
     telling = next((slices[key] for key in keys if slices[key] in planes), shown[len(shown) // 2])
-    first = shown.index(telling)
     index = Index(
         series_uid=subject.series_uid,
         revision=subject.revision,
         total=len(slices),
-        first=first,
+        first=shown.index(telling),
         tile=TILE,
         columns=COLUMNS,
         sides=sides_of(telling.row_direction, telling.column_direction),
         windows=windows,
         outlined=any(tile.regions for tile in tiles),
         slices=tuple(
-            ShownSlice(places[each.sop_uid, each.frame] + 1, each.number or 0, each.sop_uid, each.frame)
-            for each in shown
+            ShownSlice(places[place_of(each)] + 1, each.number or 0, each.sop_uid, each.frame) for each in shown
         ),
     )
-    return pack(index, draw_preview(tiles, windows, first))
+    return pack(index, draw_preview(tiles, windows, index.first, pause))
+
+
+def place_of(each: Slice) -> Place:
+    """How a slice is named in references."""
+    return each.sop_uid, each.frame
+
+
+def tiles_of(
+    shown: Sequence[Slice],
+    planes: Mapping[Slice, NDArray[np.float32]],
+    regions: Mapping[Place, Sequence[Region]],
+    question: str,
+) -> list[Tile]:
+    """The slices with what is outlined on them, each in the colour of its finding."""
+    words = vocabulary_of(question)
+    colours = {term.title: term.colour for term in words.terms.values()}
+    tiles = []
+    for each in shown:
+        marks = [(colours.get(one.label, words.target.colour), one.mask) for one in regions.get(place_of(each), ())]
+        tiles.append(Tile(planes[each], each.pixel_spacing, tuple(marks)))
+    return tiles

@@ -41,13 +41,14 @@ class Slice:
     is_ct: bool
 
 
-def find_slices(paths: Sequence[Path]) -> tuple[Slice, ...]:
+def find_slices(paths: Sequence[Path], pause: Callable[[], None] = lambda: None) -> tuple[Slice, ...]:
     """The slices of a series from the headers of its files, in the order of the stack, or else of their numbers.
 
-    NotAnalysable where nothing is a slice. A damaged file is passed over.
+    NotAnalysable where nothing is a slice. A damaged file is passed over. `pause` is called before each file.
     """
     by_uid: dict[str, tuple[Path, Dataset]] = {}
     for path in paths:
+        pause()
         with suppress(NotAnalysable):
             (header,) = read_headers([path])
             by_uid.setdefault(text(header, "SOPInstanceUID") or path.name, (path, header))
