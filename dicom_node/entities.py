@@ -28,6 +28,7 @@ class JobKind(StrEnum):
 
     ANALYSE = "analyse"
     EXPLAIN = "explain"  # make the picture that says why a study was not analysed
+    PREVIEW = "preview"  # make the small pictures that the list plays; after everything else
 
 
 class JobState(StrEnum):
@@ -238,7 +239,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One analysis of one revision of a series, or the picture that says why there is none (`pipeline` is then '')."""
+    """One analysis of one revision of a series, or pictures of it (`pipeline` is then '')."""
 
     job_id: int
     kind: JobKind

@@ -133,6 +133,7 @@ def test_no_step_imports_a_step() -> None:
         ("route", ("dicom_node.dicom",)),
         ("analyse", ("dicom_node.analysis", "dicom_node.headlines", "inference", "reports")),
         ("deliver", ()),
+        ("preview", ("dicom_node.dicom", "inference.input", "reports")),
         ("retain", ()),
         ("requeue", ()),
         ("scrub", ("dicom_node.dicom",)),
@@ -147,7 +148,8 @@ def test_steps_import_what_they_do_their_own_work_with(step: str, further: tuple
 def test_every_step_is_in_the_test_above() -> None:
     """A new one is held to its own imports, too."""
     steps = {module.rpartition(".")[2] for module in those("dicom_node.steps")} - {"steps"}
-    assert steps == {"receive", "complete", "route", "analyse", "deliver", "retain", "requeue", "scrub"}
+    known = {"receive", "complete", "route", "analyse", "deliver", "preview", "retain", "requeue", "scrub"}
+    assert steps == known
 
 
 def test_what_is_quick_to_start_loads_nothing_heavy() -> None:

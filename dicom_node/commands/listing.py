@@ -128,6 +128,8 @@ def jobs(settings: Settings, limit: int) -> list[JobEntry]:
 
 def what_of(job: Job) -> str:
     """What a job is for."""
+    if job.kind is JobKind.PREVIEW:
+        return "small pictures for the list"
     return f"analyse ({job.pipeline if job.kind is JobKind.ANALYSE else 'not analysed'})"
 
 

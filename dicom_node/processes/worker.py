@@ -4,6 +4,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -30,6 +31,7 @@ def run_worker(settings: Settings, supervisor: int | None = None) -> None:
     """The analysing side: runs queued jobs until told to end."""
     from dicom_node.models.store import ModelStore, open_engine
     from dicom_node.steps.analyse import analyse_next
+    from dicom_node.steps.preview import make_preview
     from reports.build import warm_up
 
     take_folder(settings)
@@ -39,6 +41,7 @@ def run_worker(settings: Settings, supervisor: int | None = None) -> None:
     life.end_on_signals()
     ticker = clock.Ticker(life.faults.met)
     owner = f"worker {os.getpid()} {uuid.uuid4().hex[:8]}"
+    preview = partial(make_preview, database, archive)
 
     def begin(job: Job) -> None:
         life.promise(settings.analyse.timeout_s, f"analysing job {job.job_id}")
@@ -57,7 +60,7 @@ def run_worker(settings: Settings, supervisor: int | None = None) -> None:
                     life.faults.note_models(unusable_models(engine, pipelines))
                     look_at = clock.monotonic() + MODELS_EVERY_S
                 life.promise(BEAT_LASTS_S, "waiting for work")
-                if not analyse_next(database, archive, settings, engine, owner, begin):
+                if not analyse_next(database, archive, settings, engine, owner, begin, preview):
                     life.ending.wait(0.1)
             except (sqlite3.Error, OSError) as error:
                 if life.faults.met(error) is None:

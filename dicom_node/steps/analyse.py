@@ -17,7 +17,7 @@ import structlog
 from dicom_node import clock, headlines
 from dicom_node.analysis import analysis_of, examine, part10_bytes, report_options, result_object, with_warnings
 from dicom_node.archive import Archive
-from dicom_node.derived import candidates, flag, growth, identity
+from dicom_node.derived import candidates, flag, growth, identity, previews
 from dicom_node.entities import Analysis, ChoiceKind, Job, JobKind, JobState, ResultObject, Scan
 from dicom_node.errors import TriageNodeError, say_error
 from dicom_node.faults import PASSING, fault_of
@@ -42,17 +42,28 @@ class LeaseLost(TriageNodeError):
 
 
 def analyse_next(
-    database: Database, archive: Archive, settings: Settings, engine: Engine, owner: str, begin: Callable[[Job], None]
+    database: Database,
+    archive: Archive,
+    settings: Settings,
+    engine: Engine,
+    owner: str,
+    begin: Callable[[Job], None],
+    preview: Callable[[Job, str], None] | None = None,
 ) -> bool:
-    """Run the next queued job, if there is one; whether there was. `begin` is told before the work starts."""
+    """Run the next queued job, if there is one; whether there was. `begin` is told before the work starts.
+
+    `preview` makes small pictures for an owner; without it such jobs are left alone.
+    """
     with database.write() as tx:
-        job = jobs.claim(tx, owner, clock.monotonic(), settings.analyse.lease_s)
+        job = jobs.claim(tx, owner, clock.monotonic(), settings.analyse.lease_s, previews=preview is not None)
     if job is None:
         return False
     begin(job)
     try:
         with lease(database, job, owner, settings.analyse.lease_s):
-            if job.kind is JobKind.EXPLAIN:
+            if job.kind is JobKind.PREVIEW and preview is not None:
+                preview(job, owner)
+            elif job.kind is JobKind.EXPLAIN:
                 explain(database, archive, settings, job, owner)
             else:
                 perform(database, archive, settings, engine, job, owner)
@@ -75,9 +86,12 @@ def put_back(database: Database, settings: Settings, job: Job, owner: str, error
     with database.write() as tx:
         text = f"{type(error).__name__}: {say_error(error)}"
         state = jobs.put_back(tx, tried, owner, text, clock.monotonic() + RETRY_WAIT_S, settings.analyse.attempts)
+        if job.kind is JobKind.PREVIEW:
+            return
         if state is JobState.FAILED:
             candidates.reconsider(tx, job.study_uid, job.question)
         flag.refresh(tx, job.study_uid, clock.utc_now())
+        previews.ask(tx, job.study_uid, job.question, clock.utc_now())
 
 
 def perform(database: Database, archive: Archive, settings: Settings, engine: Engine, job: Job, owner: str) -> None:
@@ -146,6 +160,7 @@ def finish(
             compare_later(tx, scan, analysis)
             identity.issue_again(tx, job.study_uid, job.series_uid)
         flag.refresh(tx, job.study_uid, analysis.made_at)
+        previews.ask(tx, job.study_uid, job.question, analysis.made_at)
     return True
 
 
@@ -172,6 +187,7 @@ def decline(database: Database, settings: Settings, job: Job, owner: str, reason
                     candidates.ask_for_notice(tx, declined, now)
         candidates.reconsider(tx, job.study_uid, job.question)
         flag.refresh(tx, job.study_uid, now)
+        previews.ask(tx, job.study_uid, job.question, now)
     log.info("not analysed", job=job.job_id, reason=reason)
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import structlog
 
-from dicom_node.derived import flag
+from dicom_node.derived import flag, previews
 from dicom_node.derived.candidates import ask_for_notice, questions_of_pipelines, standing_job
 from dicom_node.dicom.checks import UNREADABLE, say_unreadable
 from dicom_node.dicom.part10 import read_header
@@ -33,10 +33,13 @@ def route_due(database: Database, rules: Rules, now: datetime, explain: bool = F
         features = series_features(database, series)
         with database.write() as tx:
             if instances.move(tx, series, SeriesState.ROUTED):
-                for choice in choose(tx, series, features, rules, now):
-                    if explain and choice.kind is ChoiceKind.DECLINED:
-                        ask_for_notice(tx, choice, now)
+                choices = choose(tx, series, features, rules, now)
+                declined = [choice for choice in choices if choice.kind is ChoiceKind.DECLINED]
+                for choice in declined if explain else ():
+                    ask_for_notice(tx, choice, now)
                 flag.refresh(tx, series.study_uid, now)
+                for choice in declined:
+                    previews.ask(tx, series.study_uid, choice.question, now)
                 routed += 1
     return routed
 

@@ -153,7 +153,8 @@ def outbox(tx: Transaction) -> list[OutboxRow]:
 
 def jobs_by_state(tx: Transaction) -> dict[str, int]:
     """How many analyses stand in each state."""
-    return {row["state"]: row["n"] for row in tx.rows("SELECT state, count(*) AS n FROM jobs GROUP BY state")}
+    wanted = "SELECT state, count(*) AS n FROM jobs WHERE kind <> 'preview' GROUP BY state"
+    return {row["state"]: row["n"] for row in tx.rows(wanted)}
 
 
 def made(tx: Transaction, study_uid: str) -> list[MadeAt]:
