@@ -9,7 +9,17 @@ from typing import Any
 from dicom_node import headlines
 from dicom_node.derived.priors import Prior
 from dicom_node.derived.same_patient import Obstacle
-from dicom_node.entities import Choice, Decision, FindingRow, ItemState, Patient, Study, Urgency
+from dicom_node.entities import (
+    Choice,
+    Decision,
+    DeliveryState,
+    FindingRow,
+    ItemState,
+    JobState,
+    Patient,
+    Study,
+    Urgency,
+)
 from dicom_node.tables.views.overview import WorklistRow
 from dicom_node.tables.worklist import Standing, WorklistItem, possible_kinds
 from inference.findings import VOLUME_RANGE, place_text, volume_text
@@ -47,6 +57,23 @@ NOT_COMPARED = {
     Obstacle.OTHER_SEX: "the sexes differ",
     Obstacle.OTHER_NAME: "the names differ",
 }
+
+
+JOB_STATES = {
+    JobState.QUEUED: "waiting",
+    JobState.RUNNING: "running now",
+    JobState.DONE: "finished",
+    JobState.DECLINED: "not analysable",
+    JobState.FAILED: "failed",
+    JobState.SUPERSEDED: "not needed any more",
+}
+DELIVERY_STATES = {
+    DeliveryState.WAITING: "on its way",
+    DeliveryState.SENT: "stored",
+    DeliveryState.FAILED: "not delivered",
+    DeliveryState.WITHDRAWN: "not sent: replaced or corrected",
+}
+KINDS = {"SEG": "Segmentation", "SR": "Report", "SC": "Picture", "KO": "Key images"}
 
 
 def sign(row: WorklistRow) -> Sign:
@@ -203,7 +230,7 @@ def volume_note(findings: Sequence[FindingRow]) -> str:
 def choice_reason(choice: Choice) -> str:
     """Why it was decided so for a series."""
     if choice.instead:
-        return f"Another series of this study ({choice.instead}) suits as well or better and is analysed."
+        return "Another series of this study suits as well or better and is analysed."
     return choice.reason
 
 
@@ -225,7 +252,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "vocabulary": vocabulary_of,
     "alarm": alarm,
     "state": state,
-    "choice_reason": choice_reason,
+    "job_state": JOB_STATES.__getitem__,
+    "delivery_state": DELIVERY_STATES.__getitem__,
+    "kind_of_object": lambda kind: KINDS.get(kind, kind),
     "scanned": scanned,
     "prior": prior,
     "not_compared": NOT_COMPARED.__getitem__,
