@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 FOR_PROGRAMS = "/dicom-web/"
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+IN_A_FRAME = POLICY.replace("frame-ancestors 'none'", "frame-ancestors 'self'")  # of a page of this node
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",

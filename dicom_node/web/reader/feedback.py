@@ -60,9 +60,9 @@ async def give(request: Request) -> Response:
         reader=given.reader,
         address=address,
     )
+    answer: Response = RedirectResponse(f"/studies/{study_uid}#feedback-{about.question}-{about.version}", 303)
     if "application/json" in request.headers.get("accept", ""):
-        return JSONResponse({"said": "Thank you, this is kept."})
-    answer = RedirectResponse(f"/studies/{study_uid}#feedback-{about.question}-{about.version}", 303)
+        answer = JSONResponse({"said": "Thank you, this is kept."})
     if not reader_of(request):
         keep_reader(answer, given.reader)
     return answer

@@ -54,6 +54,12 @@ class StudyPage:
 
 def show_study(request: Request) -> Response:
     """GET /studies/{study_uid}; only the part that changes when asked by the page's own script."""
+    context = context_of(request)
+    return render(request, "reader/study_body.html" if "part" in request.query_params else "reader/study.html", context)
+
+
+def context_of(request: Request) -> dict[str, object]:
+    """What the templates of one study are given; `images_link` is empty where nothing shows images."""
     site, study_uid = site_of(request), request.path_params["study_uid"]
     with site.database.read() as tx:
         study = instances.get_study(tx, study_uid)
@@ -61,14 +67,13 @@ def show_study(request: Request) -> Response:
             raise HTTPException(404, NO_STUDY)
         page = study_page(tx, study)
     link = viewer_links(request)(study)
-    context = {
+    return {
         "study": study,
         "page": page,
         "now": clock.utc_now(),
         "images_link": link if link != f"/studies/{study_uid}" else "",
         "named_types": named_types,
     }
-    return render(request, "reader/study_body.html" if "part" in request.query_params else "reader/study.html", context)
 
 
 def study_page(tx: Transaction, study: Study) -> StudyPage:

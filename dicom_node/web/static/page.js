@@ -4,12 +4,14 @@
 "use strict";
 
 const SILENCE_MS = 10000; // the server speaks every 3 s; silence for longer means the connection is lost
+const POLL_MS = 15000; // a page in the background, which has given its connection back, asks this often
 const SETTLE_MS = 700; // a button that has just moved under the pointer is not pressed by accident
 const live = document.getElementById("live");
 const at = (id) => document.getElementById(id);
 const isList = Boolean(live?.dataset.live?.startsWith("/rows"));
 const shown = []; // what is to be done after the page has changed
-let etag = null;
+const parts = [live, document.querySelector("body > #alarms")].filter((part) => part?.dataset.live);
+const etags = new Map();
 let fetching = false;
 let again = false;
 let heardAt = Date.now();
@@ -90,8 +92,6 @@ function show(text) {
   tick();
   if (rowsOnPage().map((row) => row.id).join() !== before.join()) settledAt = Date.now() + SETTLE_MS;
   refocus(focused, focusedRow, before);
-  for (const each of shown) each();
-  entitle();
 }
 
 // The focus stays where it was; a row that its reader has dealt with gives it to the one that takes its place.
@@ -109,7 +109,7 @@ function refocus(focused, focusedRow, before) {
 }
 
 function entitle() {
-  const count = Number(live.dataset.suspected || 0);
+  const count = Number((live.dataset.suspected ?? at("alarms")?.dataset.suspected) || 0);
   const title = (count ? `(${count}) suspected – ` : "") + (live.dataset.name || "triage-node");
   document.title = lost ? `Connection lost – ${title}` : title;
   const icon = document.querySelector("link[rel=icon]");
@@ -132,28 +132,31 @@ async function refresh() {
 }
 
 async function update() {
-  const headers = etag ? { "If-None-Match": etag } : {};
-  const signal = AbortSignal.timeout(SILENCE_MS);
-  const response = await fetch(live.dataset.live, { headers, cache: "no-store", signal });
-  if (response.status === 404) {
-    location.reload();
-    return;
+  for (const part of parts) {
+    const etag = etags.get(part);
+    const headers = etag ? { "If-None-Match": etag } : {};
+    const signal = AbortSignal.timeout(SILENCE_MS);
+    const response = await fetch(part.dataset.live, { headers, cache: "no-store", signal });
+    if (response.status === 404) {
+      location.reload();
+      return;
+    }
+    if (response.ok) await take(part, response);
+    else if (response.status !== 304) throw new Error(response.statusText);
   }
-  if (response.ok) await take(response);
-  if (response.ok || response.status === 304) {
-    updatedAt = new Date();
-    connected();
-  } else {
-    disconnected();
-  }
+  updatedAt = new Date();
+  connected();
 }
 
-async function take(response) {
+async function take(part, response) {
   const text = await response.text();
   serverAhead = Date.parse(response.headers.get("Date")) - Date.now() || 0;
   if (Math.abs(serverAhead) < 2000) serverAhead = 0;
-  etag = response.headers.get("ETag");
-  show(text);
+  etags.set(part, response.headers.get("ETag"));
+  if (part === live) show(text);
+  else Idiomorph.morph(part, text.trim());
+  for (const each of shown) each();
+  entitle();
 }
 
 function connected() {
@@ -205,6 +208,10 @@ function pause() {
 
 function watch() {
   tick();
+  if (!source && document.hidden && Date.now() - heardAt > POLL_MS) {
+    heardAt = Date.now();
+    refresh();
+  }
   if (!source) return;
   const silent = Date.now() - heardAt > SILENCE_MS;
   if (silent) disconnected();
@@ -235,7 +242,7 @@ function tellOpened(url) {
 }
 
 tick();
-if (live?.dataset.live) {
+if (parts.length) {
   entitle();
   listen();
   setInterval(watch, 1000);
