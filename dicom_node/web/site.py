@@ -68,6 +68,7 @@ def make_templates(settings: Settings) -> Jinja2Templates:
     environment.auto_reload = False  # it would look at every file of a page again for every answer
     environment.filters.update(words.FILTERS)
     environment.globals.update(ae_title=settings.node.ae_title, reader_of=reader_of, questions=QUESTIONS)
+    environment.globals.update(zone=words.zone, minutes_ahead=words.minutes_ahead)
     return templates
 
 

@@ -185,8 +185,29 @@ def since(moment: datetime, now: datetime) -> str:
 
 
 def clock_time(moment: datetime) -> str:
-    """A moment in UTC; the page's script turns it into the reader's local time."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """A moment on the node's clock, which is that of scanners and PACS; the day, too, where it is not today."""
+    here = moment.astimezone()
+    return f"{here:%H:%M}" if here.date() == datetime.now().date() else f"{here:%Y-%m-%d %H:%M}"
+
+
+def to_the_second(moment: datetime) -> str:
+    """A moment on the node's clock in full."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def zone() -> str:
+    """The zone of the node's clock now: "CET (UTC+1)", "UTC"."""
+    here = datetime.now().astimezone()
+    minutes = round((here.utcoffset() or timedelta()) / timedelta(minutes=1))
+    hours, rest = divmod(abs(minutes), 60)
+    offset = f"UTC{'+' if minutes > 0 else '-'}{hours}{f':{rest:02d}' if rest else ''}" if minutes else "UTC"
+    name = here.tzname() or ""
+    return f"{name} ({offset})" if name.isalpha() and name != offset else offset
+
+
+def minutes_ahead() -> int:
+    """How far the node's clock is ahead of UTC, for the page's script."""
+    return round((datetime.now().astimezone().utcoffset() or timedelta()) / timedelta(minutes=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +287,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "duration": duration,
     "since": since,
     "clock_time": clock_time,
+    "to_the_second": to_the_second,
     "volume": volume,
     "volume_note": volume_note,
     "likely": likely,

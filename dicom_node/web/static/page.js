@@ -34,12 +34,10 @@ function duration(seconds) {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-function localTime(moment, seconds = true) {
-  const form = { hour: "2-digit", minute: "2-digit", hour12: false };
-  const time = moment.toLocaleTimeString([], seconds ? { ...form, second: "2-digit" } : form);
-  const today = moment.toDateString() === new Date().toDateString();
-  const day = [moment.getFullYear(), twoDigits(moment.getMonth() + 1), twoDigits(moment.getDate())].join("-");
-  return today ? time : `${day} ${time}`;
+// On the node's clock, as all times of the page.
+function nodeTime(moment) {
+  const there = new Date(moment.getTime() + Number(at("zone")?.dataset.minutes || 0) * 60000);
+  return there.toISOString().slice(11, 19);
 }
 
 function write(element, text) {
@@ -50,10 +48,6 @@ function tick() {
   const now = Date.now() + serverAhead;
   for (const element of document.querySelectorAll("time.since")) {
     write(element, duration((now - Date.parse(element.dateTime)) / 1000));
-  }
-  for (const element of document.querySelectorAll("time.clock")) {
-    write(element, localTime(new Date(element.dateTime), !isList));
-    element.title = element.dateTime;
   }
 }
 
@@ -160,17 +154,17 @@ async function take(part, response) {
 }
 
 function connected() {
-  if (lost) toast(`Connected again at ${localTime(updatedAt)}: what is shown is up to date.`);
+  if (lost) toast(`Connected again at ${nodeTime(updatedAt)}: what is shown is up to date.`);
   lost = false;
   at("lost").hidden = true;
   document.body.classList.remove("stale");
-  tellLink("live", `Live ${localTime(updatedAt)}`);
+  tellLink("live", `Live ${nodeTime(updatedAt)}`);
 }
 
 function disconnected() {
   if (lost) return;
   lost = true;
-  const since = updatedAt ? localTime(updatedAt) : "the page was opened";
+  const since = updatedAt ? nodeTime(updatedAt) : "the page was opened";
   const consequence = "may be out of date: new studies do not appear. Trying to reconnect…";
   write(at("lost"), `Connection lost. What is shown here is of ${since} and ${consequence}`);
   at("lost").hidden = false;
