@@ -222,7 +222,7 @@ class Choice:
     """What was decided for a series and a question, and why.
 
     A lower `rank` suits better; `rule` is the rule's name in routes.toml and `reason` what it says. `instead` is the
-    series that is analysed in this one's place.
+    series that is analysed in this one's place. `outside`: it was never a series for the question.
     """
 
     series_uid: str
@@ -235,6 +235,7 @@ class Choice:
     pipeline: str | None = None
     rank: int = 1000
     instead: str = ""
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

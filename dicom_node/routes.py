@@ -106,7 +106,10 @@ class FieldTest(BaseModel):
 
 
 class Rule(BaseModel):
-    """One [[rule]]. One that declines or ignores speaks of every question, or of its `question` alone."""
+    """One [[rule]]. One that declines or ignores speaks of every question, or of its `question` alone.
+
+    `outside`: what it declines was never a study for the question, and no failure to analyse one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -117,6 +120,7 @@ class Rule(BaseModel):
     question: str | None = None
     decline: str | None = None
     ignore: str | None = None
+    outside: bool | None = None
     when: dict[str, FieldTest] = {}
 
     @model_validator(mode="after")
@@ -125,12 +129,20 @@ class Rule(BaseModel):
             raise ValueError("a rule has exactly one of pipeline, decline, ignore")
         if self.pipeline is not None and self.question is not None:
             raise ValueError("a rule with a pipeline has no question: the pipeline's own is meant")
+        if self.outside and self.decline is None:
+            raise ValueError("only a rule that declines can say that something lies outside")
         if self.question is not None and self.question not in QUESTIONS:
             raise ValueError(f"there is no question {self.question!r} (there are: {', '.join(QUESTIONS)})")
         if unknown := sorted(self.when.keys() - FIELDS):
             raise ValueError(f"no such field: {', '.join(unknown)} (there are: {', '.join(sorted(FIELDS))})")
         self.reason_for(NOTHING)
         return self
+
+    @property
+    def is_outside(self) -> bool:
+        """As the rule says; where it does not, whether it asks for nothing but the modality."""
+        by_modality = self.decline is not None and self.when.keys() == {"modality"}
+        return by_modality if self.outside is None else self.outside
 
     def fits(self, features: Features) -> bool:
         """Whether all conditions hold."""
@@ -140,6 +152,7 @@ class Rule(BaseModel):
         """Why this rule decided, in words for the reader. ValueError for an unknown {name}."""
         words = {field.name: str(getattr(features, field.name)).strip() for field in fields(Features)}
         words["coverage_mm"], words["spacing_mm"] = f"{features.coverage_mm:.0f}", f"{features.spacing_mm:.2f}"
+        words["modality"] = words["modality"] or "modality not stated"
         template = self.decline or self.ignore or self.name
         names = set(NAME_IN_BRACES.findall(template))
         if unknown := sorted(names - words.keys()):

@@ -28,7 +28,7 @@ def sentences(growth: Growth | None, vocabulary: Vocabulary) -> Iterator[str]:
     """The whole comparison in plain words (ASCII); nothing where there is none."""
     if growth is None:
         return
-    when = f"{growth.earlier_at:%Y-%m-%d %H:%M} UTC, {elapsed_text(growth.elapsed)} earlier"
+    when = f"{growth.earlier_at.astimezone():%Y-%m-%d %H:%M %Z}, {elapsed_text(growth.elapsed)} earlier"
     if not growth.same_model:
         yield f"Earlier scan of {when}: measured by different models, so the volumes are not compared."
         return

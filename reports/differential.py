@@ -29,10 +29,11 @@ class Kind(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One line of a differential."""
+    """One line of a differential; `names` are the kinds that it tells of."""
 
     words: str
     probability: float
+    names: tuple[str, ...] = ()
 
 
 def candidates(kinds: Sequence[Kind], vocabulary: Vocabulary) -> list[Candidate]:
@@ -44,13 +45,21 @@ def candidates(kinds: Sequence[Kind], vocabulary: Vocabulary) -> list[Candidate]
         if min(both) >= THIN * max(both) > 0:
             rest = {name: chance for name, chance in told.items() if name not in alike.names}
             told = rest | {alike.words: min(sum(both), 1.0)}
-    return sorted((Candidate(words, chance) for words, chance in told.items()), key=lambda each: -each.probability)
+    of_words = {alike.words: alike.names} if alike is not None else {}
+    found = [Candidate(words, chance, of_words.get(words, (words,))) for words, chance in told.items()]
+    return sorted(found, key=lambda each: -each.probability)
 
 
 def most_likely(kinds: Sequence[Kind], vocabulary: Vocabulary) -> str:
     """E.g. "most likely extra-axial: epidural or subdural (0.77)"; empty where nothing stands out."""
+    likely = likeliest(kinds, vocabulary)
+    told = ", or ".join(f"{each.words} ({each.probability:.2f})" for each in likely)
+    return f"most likely {told}" if told else ""
+
+
+def likeliest(kinds: Sequence[Kind], vocabulary: Vocabulary) -> list[Candidate]:
+    """What stands out among the kinds, the likeliest first; nothing where nothing does."""
     ranked = candidates(kinds, vocabulary)
     if not ranked or ranked[0].probability < LEAST:
-        return ""
-    likely = [each for each in ranked[:2] if each.probability >= ALSO_LIKELY * ranked[0].probability]
-    return "most likely " + ", or ".join(f"{each.words} ({each.probability:.2f})" for each in likely)
+        return []
+    return [each for each in ranked[:2] if each.probability >= ALSO_LIKELY * ranked[0].probability]

@@ -40,7 +40,7 @@ def earlier_groups(
     context: ReportContext, who: Identity, algorithm: sr.AlgorithmIdentification
 ) -> list[sr.MeasurementsAndQualitativeEvaluations]:
     """A group for all findings together and for each that is told apart, where the earlier scan had any."""
-    when = f"Earlier scan, {context.growth.earlier_at:%Y-%m-%d %H:%M} UTC" if context.growth else ""
+    when = f"Earlier scan, {context.growth.earlier_at.astimezone():%Y-%m-%d %H:%M %Z}" if context.growth else ""
     report = context.earlier_report
     terms, time_point = context.vocabulary.terms, sr.TimePointContext(when)
     return [_group(change, terms[change.name], time_point, report, who, algorithm) for change in _measured(context)]

@@ -36,7 +36,7 @@ def test_demo_takes_a_folder(tmp_path: Path) -> None:
     write(head(3, Modality="MR"), tmp_path)
     result = demo(str(tmp_path))
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "Not analysed: There is no pipeline for MR images." in result.stdout
+    assert "Not analysed: The images are not CT (MR); only CT is analysed." in result.stdout
 
 
 def test_demo_without_dicom_says_so(tmp_path: Path) -> None:

@@ -350,9 +350,9 @@ def test_the_form_is_worked_by_keyboard_and_accessible(node: Node, page: Page) -
     page.keyboard.type("Dr. Keys")
     page.keyboard.press("Enter")
     shown = page.locator(".feedback .given li").first
-    expect(shown).to_contain_text("Dr. Keys disagrees: wrong type, right: epidural: crosses the midline")
+    expect(shown).to_contain_text("Dr. Keys disagrees: wrong type, right: epidural, subdural: crosses the midline")
     (one,) = said(node, study_uid)
-    assert (one.reader, one.right_types) == ("Dr. Keys", ("epidural",))
+    assert (one.reader, one.right_types) == ("Dr. Keys", ("epidural", "subdural"))
     page.get_by_role("button", name="Withdraw it").press("Enter")
     expect(shown).to_contain_text("Dr. Keys has withdrawn the feedback")
     assert judged(node) == {("flagged", ""): 1}

@@ -91,7 +91,7 @@ def test_another_modality_is_stored_and_not_listed(node: Core) -> None:
     front, everything = pages.get("/").text, pages.get("/?show=all").text
     assert uid(1) not in front and f'id="row-{uid(1)}"' in everything and "not on the list" in everything
     assert f'id="row-{uid(1)}"' in pages.get("/?q=P1").text
-    assert "There is no pipeline for MR images" in pages.get(f"/studies/{uid(1)}").text
+    assert "The images are not CT (MR); only CT is analysed." in pages.get(f"/studies/{uid(1)}").text
     assert pages.get(f"/dicom-web/studies/{uid(1)}/series").json()[0]["00080060"]["Value"] == ["MR"]
     assert "none of their modalities is wanted there: 1." in pages.get("/status").text
     assert [entry.study_uid for entry in listing.worklist(node.settings)] == [uid(2)]

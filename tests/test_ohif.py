@@ -6,8 +6,10 @@ Without npm, network or Chromium this is skipped, with the reason. KEEP_PICTURES
 
 import base64
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,10 +19,12 @@ import pytest
 from numpy.typing import NDArray
 from peers import Served, chromium, needs, running_node, wait_until
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FrameLocator, Page, expect
 from pydicom import Dataset, dcmread
+from pydicom.uid import generate_uid
 from scipy import ndimage
 
+from dicom_node import clock
 from dicom_node.commands import phantom
 from dicom_node.errors import CommandError
 from dicom_node.processes.running import answering_page
@@ -32,6 +36,7 @@ from reports.vocabulary.haemorrhage import TERMS
 
 WEBGL_IN_SOFTWARE = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 WITHIN_S = 300.0
+KEY = '[data-cy^="study-browser-thumbnail"]'
 BLEEDING, NORMAL = replace(phantom.PATIENTS[3], bleed=HaemorrhageType.INTRAPARENCHYMAL), phantom.PATIENTS[0]
 pytestmark = pytest.mark.timeout(600)
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
@@ -41,7 +46,7 @@ expect.set_options(timeout=WITHIN_S * 1000)
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A running node with the viewer and two analysed heads; study UIDs by accession number."""
+    """A running node with the viewer, two analysed heads and one with contrast; study UIDs by accession number."""
 
     served: Served
     address: str
@@ -71,23 +76,39 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def site(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     place = tmp_path_factory.mktemp("site")
-    for number, patient in ((1, BLEEDING), (2, NORMAL)):
+    for number, patient in ((1, BLEEDING), (2, NORMAL), (3, NORMAL)):
         phantom.write_patient(patient, number, place / "heads" / str(number))
+    with_contrast(place / "heads" / "3")
     with running_node(place / "node") as served:
         assert f"OHIF {OHIF.version} is installed" in served.command("viewer", "install", "--from", str(package))
         served.command("submit", str(place / "heads"))
         database = Database(served.data / "node.sqlite")
-        studies = wait_until(lambda: analysed(database, 2), WITHIN_S, "both heads are analysed")
+        studies = wait_until(lambda: analysed(database, 2), WITHIN_S, "both heads are analysed, and the third is not")
         settings = load_settings(served.site)
         address = wait_until(lambda: answering_page(settings, database), WITHIN_S, "the page answers")
         yield Site(served, address.rstrip("/"), studies)
 
 
+def with_contrast(folder: Path) -> None:
+    """The head's images say that contrast medium was given; a localizer of two images lies beside them."""
+    series = generate_uid()
+    for number, path in enumerate(sorted(folder.glob("*.dcm"))):
+        image = dcmread(path)
+        image.ContrastBolusAgent = "Iomeron 400"
+        image.save_as(path)
+        if number < 2:
+            image.SeriesInstanceUID, image.SeriesDescription, image.SeriesNumber = series, "Topogram", 1
+            image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+            image.save_as(folder / f"topogram-{number}.dcm", enforce_file_format=True)
+
+
 def analysed(database: Database, wanted: int) -> dict[str, str] | None:
-    """The studies by accession number, once so many have a result."""
+    """All studies by accession number, once so many have a result and none is under way."""
     with database.read() as tx:
-        rows = tx.rows("SELECT accession, study_uid FROM studies JOIN analyses USING (study_uid)")
-    return {row["accession"]: row["study_uid"] for row in rows} if len(rows) == wanted else None
+        rows = tx.rows("SELECT accession, study_uid, state FROM studies JOIN worklist USING (study_uid)")
+        results = tx.number("SELECT count(*) FROM analyses")
+    settled = results == wanted and len(rows) > wanted and not any(row["state"] == "waiting" for row in rows)
+    return {row["accession"]: row["study_uid"] for row in rows} if settled else None
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +245,8 @@ def test_nothing_stands_between_the_reader_and_the_image(site: Site, page: Page)
         expect(page.locator(none)).to_have_count(0)
     for listed in ("SR", "KO", "SEG"):
         expect(page.get_by_text(listed, exact=True).first).to_be_visible()
+    expect(page.locator(f"{KEY}:has-text('Key images')")).to_be_visible()
+    expect(page.locator(f'{KEY} svg[role="presentation"]')).to_have_count(0)  # OHIF's triangle of warning
     expect(page.get_by_text("Intracranial haemorrhage", exact=True).first).to_be_visible()
     expect(page.get_by_text("Research software, not for diagnostic use")).to_be_visible()
     expect(page.get_by_text("Synthetic, Head 1")).to_be_visible()
@@ -231,7 +254,7 @@ def test_nothing_stands_between_the_reader_and_the_image(site: Site, page: Page)
     expect(page.get_by_role("heading", name="Synthetic, Head 1")).to_be_visible()
     page.go_back()
     page.get_by_role("link", name="Worklist").click()
-    expect(page.locator("tr[data-key]")).to_have_count(2)
+    expect(page.locator("tr[data-key]")).to_have_count(3)
 
 
 def test_a_study_without_finding_opens_in_a_brain_window_without_overlay(site: Site, page: Page) -> None:
@@ -242,3 +265,68 @@ def test_a_study_without_finding_opens_in_a_brain_window_without_overlay(site: S
     _, inside = filled_bone(skull(picture))
     assert inside.sum() > 20_000 and 60 < np.median(picture[inside]) < 180
     assert not tinted(picture).any()
+
+
+def test_a_study_not_analysed_opens_from_its_page_at_the_middle_of_its_largest_series(site: Site, page: Page) -> None:
+    page.goto(f"{site.address}/studies/{site.studies['3']}")
+    expect(page.get_by_text("Contrast was given").first).to_be_visible()
+    page.get_by_role("link", name="Open images").click()
+    wait_until(lambda: skull(drawn(page)).sum() > 5_000, WITHIN_S, "a head is drawn")
+    expect(page.get_by_text("(15/30)")).to_be_visible()
+    expect(bar(page).locator(".said")).to_contain_text("Not analysed")
+
+
+def bar(page: Page) -> FrameLocator:
+    """The node's own bar below OHIF."""
+    return page.frame_locator("#triage-bar")
+
+
+def shown_slice(page: Page) -> str:
+    """E.g. "(13/30)"."""
+    return page.get_by_text(re.compile(r"\(\d+/30\)")).first.inner_text()
+
+
+def test_the_bar_takes_no_keys_from_ohif_and_gives_it_none(site: Site, page: Page) -> None:
+    open_row(page, site, "1")
+    wait_until(lambda: of_colour(drawn(page), INTRACRANIAL).sum() > 200, WITHIN_S, "it is drawn")
+    before, picture = shown_slice(page), drawn(page)
+    bar(page).locator("#say summary").click()
+    bar(page).get_by_label("Comment").type("i r h l = - ")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Escape")
+    expect(bar(page).locator("#say-sheet")).to_be_hidden()
+    assert shown_slice(page) == before and np.array_equal(drawn(page), picture), "what is typed is not OHIF's"
+    bar(page).get_by_role("button", name="Acknowledge").click()
+    expect(bar(page).get_by_role("button", name="Mark as read")).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    wait_until(lambda: shown_slice(page) != before, WITHIN_S, "OHIF has its keys again at once")
+    place, height = bar(page).locator("main").bounding_box(), page.locator("canvas.cornerstone-canvas").bounding_box()
+    assert place and height and height["y"] + height["height"] <= place["y"] + 1, "the bar hides nothing of the image"
+
+
+def test_a_reader_goes_on_without_leaving_the_viewer(site: Site, page: Page) -> None:
+    """Feedback, the news of another suspected study, and the next study of the list."""
+    open_row(page, site, "2")
+    wait_until(lambda: skull(drawn(page)).sum() > 5_000, WITHIN_S, "a head is drawn")
+    bar(page).locator("#say summary").click()
+    bar(page).get_by_role("radio", name="Agree").check()
+    bar(page).get_by_label("Your name").fill("Dr. Viewer")
+    bar(page).get_by_role("button", name="Give feedback").click()
+    expect(bar(page).locator("#say-sheet")).to_be_hidden()
+    bar(page).locator("#say summary").click()
+    expect(bar(page).locator(".given li")).to_contain_text("Dr. Viewer agrees")
+    page.keyboard.press("Escape")
+    with Database(site.served.data / "node.sqlite").write() as tx:  # as if its result had come this moment
+        flagged = (clock.utc_now() + timedelta(seconds=1)).isoformat(timespec="milliseconds")
+        tx.run(
+            "UPDATE worklist SET state = 'unread', flagged_at = :now WHERE study_uid = :uid",
+            now=flagged,
+            uid=site.studies["1"],
+        )
+    expect(bar(page).locator("#news")).to_contain_text("New suspected")
+    expect(page).to_have_title(re.compile(r"^\(1\) suspected"))
+    expect(bar(page).get_by_role("link", name="Next study: Suspected")).to_be_visible()
+    bar(page).locator("#next").click()
+    page.wait_for_url(f"**/viewer/study?**{site.studies['1']}**")
+    wait_until(lambda: of_colour(drawn(page), INTRACRANIAL).sum() > 200, WITHIN_S, "the next study is drawn")
+    expect(bar(page).locator(".said")).to_contain_text("Suspected")

@@ -1,7 +1,9 @@
 """The quality page: intervals against references, figures against hand-counted studies, drift, and what is drawn."""
 
 import re
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -11,20 +13,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Browser
+from pydantic import ValidationError
 from scipy.stats import binom, chi2_contingency
 from series import core_in_memory, head
 from starlette.testclient import TestClient
 from web_support import QUESTION, Node, faults, make_node, serving
 
 from dicom_node import clock, entities
-from dicom_node.derived import removal
+from dicom_node.derived import flag, removal
 from dicom_node.entities import ChoiceKind
-from dicom_node.tables import quality
+from dicom_node.routes import Rules, load_rules
+from dicom_node.steps.route import route_due
+from dicom_node.tables import instances, jobs, quality
 from dicom_node.tables.database import Transaction, open_database
 from dicom_node.web.app import build_app
 from dicom_node.web.quality import charts
 from dicom_node.web.quality.intervals import change, percentile, ranks, rate
-from dicom_node.web.quality.measures import percent, taken
+from dicom_node.web.quality.measures import MS_STEPS, PERCENT_STEPS, percent, taken, tick_percent, tick_time
 
 EVER = date(2020, 1, 1)
 EQUIPMENT = entities.Equipment("ACME", "One <Fast>", "ER")
@@ -266,18 +271,120 @@ def test_figures_against_a_count_by_hand(node: Node, client: TestClient) -> None
     put(node, 0, "negative", 78, aet="CT2")
     put(node, 0, "negative", 2, aet="CT2", judged="missed")
     put(node, 0, "not_analysed", 25, aet="CT2")
+    put(node, 0, "outside", 60, aet="MR1")
     text = text_of(client.get("/quality").text)
     assert "Positive predictive value 70 % 40 % to 89 % 7 of 10 flagged studies with feedback" in text
+    assert "Type agreement 86 % 49 % to 97 % 6 of 7 flagged studies with a confirmed haemorrhage" in text
     assert "Flag rate 20 % 13 % to 29 % 20 of 100 analysed studies" in text
     assert "Not-analysed rate 20 % 14 % to 28 % 25 of 125 studies with an outcome" in text
     assert "50th percentile 4.0 s (4.0 s to 4.0 s)" in text
     assert "90th percentile 4.0 s (at least 4.0 s)" in text
     assert "Feedback was given on 10 of 20 flagged studies (50 %)" in text
     assert "Readers reported as missed: 2 among 80 studies without suspicion" in text
+    assert "Not counted: 60 of another modality or body part" in text and "MR1" not in text
     assert "cannot be judged for drift yet" in text
     week = quality.monday_of(clock.utc_now()).isoformat()
     assert f"{week} 20 % 13 % to 29 % 20 of 100" in text
     assert re.search(r"CT1 100 % 84 % to 100 % 20 of 20 CT2 0 %|CT2 0 % 0 % to 4.6 % 0 of 80 CT1 100 %", text)
+
+
+def routed(node: Node, number: int, *outside: bool) -> str:
+    """A study whose series the rules decline, each by a rule for what lies outside or by another one; its UID."""
+    study_uid = node.receive(number)
+    with node.other().write() as tx:
+        for place, each in enumerate(outside):
+            reason = "Not a head CT." if each else "Contrast was given."
+            choice = entities.Choice(
+                f"{study_uid}.1" if not place else f"{study_uid}.{place + 1}",
+                study_uid,
+                QUESTION,
+                1,
+                ChoiceKind.DECLINED,
+                "the rule",
+                reason,
+                outside=each,
+            )
+            copy = replace(node._instance(study_uid, 0, clock.utc_now()), series_uid=choice.series_uid)
+            instances.touch_series(tx, copy, clock.monotonic())
+            jobs.put_choice(tx, choice)
+        tx.run("UPDATE series SET state = 'routed' WHERE study_uid = :uid", uid=study_uid)
+        flag.refresh(tx, study_uid, clock.utc_now())
+    return study_uid
+
+
+def test_what_the_rules_never_took_for_a_head_ct_is_counted_apart(node: Node) -> None:
+    routed(node, 1, True)
+    routed(node, 2, True, True)
+    routed(node, 3, False)
+    routed(node, 4, True, False)
+    assert counts(node) == [("not_analysed", "", 2), ("outside", "", 2)]
+    later = routed(node, 5, True)
+    node.choose(later, ChoiceKind.ANALYSE, "Head CT.")
+    node.fail(later, "broken")
+    assert counts(node) == [("not_analysed", "", 3), ("outside", "", 2)], "it was taken for a head, and failed"
+
+
+@pytest.mark.parametrize(
+    ("changed", "outside"),
+    [
+        ({"Modality": "MR"}, True),
+        ({"Modality": "CR"}, True),
+        ({"BodyPartExamined": "CHEST", "StudyDescription": "CT Chest", "SeriesDescription": "Lung"}, True),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, True),
+        ({"ContrastBolusAgent": "Ultravist 370"}, False),
+        ({"ConvolutionKernel": "H70h"}, False),
+    ],
+)
+def test_the_rules_that_come_with_the_node_say_what_lies_outside(changed: dict[str, Any], outside: bool) -> None:
+    with core_in_memory() as core:
+        slices = head(**changed)
+        core.receive(slices)
+        with core.database.write() as tx:
+            tx.run("UPDATE series SET state = 'complete'")
+        route_due(core.database, load_rules(), clock.utc_now())
+        with core.database.read() as tx:
+            (choice,) = jobs.choices_of_study(tx, str(slices[0].StudyInstanceUID))
+            (row,) = tx.rows("SELECT outcome FROM quality") or [{"outcome": "off the list"}]
+    assert (choice.kind, choice.outside) == (ChoiceKind.DECLINED, outside)
+    assert row["outcome"] in (("outside", "off the list") if outside else ("not_analysed",))
+
+
+def test_a_sites_own_rules_may_say_what_lies_outside() -> None:
+    text = '[[rule]]\nname = "a"\ndecline = "No."\n{}[[rule]]\nname = "b"\npipeline = "haemorrhage"\n'
+    said = {
+        "": False,
+        "outside = true\n": True,
+        'when.modality = { is = ["MR"] }\n': True,
+        'outside = false\nwhen.modality = { is = ["MR"] }\n': False,
+        'when.modality = { is = ["CT"] }\nwhen.gaps = { true = true }\n': False,
+    }
+    for more, outside in said.items():
+        assert Rules.model_validate(tomllib.loads(text.format(more))).rule[0].is_outside is outside, more
+    with pytest.raises(ValidationError, match="only a rule that declines"):
+        Rules.model_validate(tomllib.loads(text.format("") + "outside = true\n"))
+
+
+def test_the_rows_of_an_older_node_are_told_apart_by_the_names_of_its_rules(node: Node) -> None:
+    names = {1: "modality without a pipeline", 2: "contrast agent", 3: "other region by the study's description"}
+    for number, name in names.items():
+        study_uid = node.receive(number)
+        node.choose(study_uid, ChoiceKind.DECLINED, "No.")
+        with node.other().write() as tx:
+            tx.run("UPDATE choices SET rule = :name WHERE study_uid = :uid", name=name, uid=study_uid)
+    put(node, 9, "not_analysed", 4)  # their studies have left the archive
+    with node.other().write() as tx:
+        tx.run("ALTER TABLE choices DROP COLUMN outside")
+        tx.run("DELETE FROM _sqlite_migrations WHERE name = 'outside_of_the_question'")
+    open_database(node.database.path)
+    found = rows(node, "SELECT outcome, sum(studies) AS n FROM quality_sums GROUP BY outcome ORDER BY outcome")
+    assert [(each["outcome"], each["n"]) for each in found] == [("not_analysed", 5), ("outside", 2)]
+
+
+def test_types_are_no_measure_of_a_question_without_types(node: Node, client: TestClient) -> None:
+    put(node, 0, "flagged", 2, judged="wrong_type")
+    page = client.get("/quality").text
+    assert 'id="type-agreement"' in page and "0 of 2 flagged studies with a confirmed haemorrhage" in text_of(page)
+    assert "100 %" in text_of(page), "the haemorrhage was there: a wrong type is no false alarm"
 
 
 def test_weeks_and_scanners_are_chosen(node: Node, client: TestClient) -> None:
@@ -365,6 +472,47 @@ def test_an_axis_reaches_over_every_value(values: list[float], steps: tuple[floa
     scale = charts.axis(values, steps, str)
     assert 3 <= len(scale.ticks) <= 7
     assert scale.ticks[0] == 0 and scale.top >= max(values, default=0.0) * (1 - 1e-9)
+
+
+@given(st.floats(0, 1e10), st.sampled_from([(MS_STEPS, tick_time), (PERCENT_STEPS, tick_percent)]))
+def test_no_two_ticks_of_an_axis_read_the_same(
+    highest: float, kind: tuple[tuple[float, ...], Callable[[float], str]]
+) -> None:
+    steps, label = kind
+    scale = charts.axis([highest if label is tick_time else highest / 1e10], steps, label)
+    labels = [scale.label(tick) for tick in scale.ticks]
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "label"),
+    [(0, "0 s"), (2500, "2.5 s"), (75_000, "1 min 15 s"), (5_400_000, "1 h 30 min"), (86_400_000, "1 d")],
+)
+def test_ticks_of_time_are_exact(milliseconds: float, label: str) -> None:
+    assert tick_time(milliseconds) == label
+
+
+def test_no_two_groups_of_a_plot_read_the_same(node: Node, client: TestClient) -> None:
+    long = "A-VERY-LONG-NAME-OF-A-SCANNER-IN-ROOM"
+    for name in (
+        f"{long}-1",
+        f"{long}-2",
+        f"{long}-1-{'X' * 20}-SAME-ENDING",
+        f"{long}-2-{'X' * 20}-SAME-ENDING",
+        "CT",
+    ):
+        put(node, 0, "flagged", 2, aet=name)
+    page = client.get("/quality").text
+    names = re.findall(r'<text class="name"[^>]*>([^<]+)<', page)
+    plots = [names[start : start + 5] for start in range(0, len(names), 5)]
+    assert len(plots) >= 2 and all(len(set(plot)) == 5 for plot in plots)
+    assert all(len(name) <= charts.LONGEST_NAME for name in names)
+
+
+@given(st.lists(st.text(st.sampled_from("ab"), min_size=20, max_size=40), max_size=9))
+def test_short_names_differ_whatever_they_are(names: list[str]) -> None:
+    shown = charts.short_names(names)
+    assert len(set(shown)) == len(shown) and all(len(name) <= charts.LONGEST_NAME for name in shown)
 
 
 @pytest.mark.parametrize(

@@ -118,12 +118,12 @@ def test_real_trauma_head_is_analysed(node: Core, ct_ich: ModuleType, tmp_path: 
 @pytest.mark.parametrize(
     ("folder", "words"),
     [
-        ("good_mr", ["no pipeline for MR"]),
+        ("good_mr", ["not CT (MR)"]),
         ("gantrytilting", ["4 slices covering 19 mm"]),
         ("notavolume", ["same position"]),
-        ("sliceorientation", ["no pipeline for MR", "different directions", "too few"]),
+        ("sliceorientation", ["not CT (MR)", "different directions", "too few"]),
         ("sliceincrement", ["too few", "missing"]),
-        ("slicecount", ["no pipeline for MR", "only 2 slices"]),
+        ("slicecount", ["not CT (MR)", "only 2 slices"]),
     ],
 )
 def test_real_awkward_series_say_why(node: Core, shared: Path, folder: str, words: list[str]) -> None:
@@ -153,7 +153,7 @@ def test_real_awkward_series_say_why(node: Core, shared: Path, folder: str, word
         (coronal(SeriesDescription="Head cor 3.0"), "coronal"),
         (head(12), "12 slices covering 60 mm"),
         (head(omit=[7, 8]), "between images 7 and 10"),
-        (head(Modality="PT"), "no pipeline for PT"),
+        (head(Modality="PT"), "not CT (PT)"),
         (head(90, spacing_mm=5.0), "more than a head"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -338,7 +338,8 @@ def test_other_regions_are_declined(words: dict[str, object]) -> None:
 
 def test_everything_else_says_why() -> None:
     """One sentence for each reason, with the particulars."""
-    assert reason(modality="MR") == "There is no pipeline for MR images."
+    assert reason(modality="MR") == "The images are not CT (MR); only CT is analysed."
+    assert reason(modality="") == "The images are not CT (modality not stated); only CT is analysed."
     assert reason(image_type="ORIGINAL\\PRIMARY\\LOCALIZER", slices=0) == "Only a localizer (scout) was received."
     assert reason(series_description="Topogram 0.6 T20f", slices=2) == "Only a localizer (scout) was received."
     assert "no position" in reason(slices=0, coverage_mm=0.0, obstacle="none")

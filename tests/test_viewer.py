@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import tarfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -22,9 +23,11 @@ from pydicom.uid import ExplicitVRLittleEndian
 from starlette.testclient import TestClient
 from web_support import Node, make_node
 
-from dicom_node.entities import Study
+from dicom_node import clock
+from dicom_node.entities import ChoiceKind, Study
 from dicom_node.errors import CommandError, SettingsError
 from dicom_node.settings import load_settings
+from dicom_node.tables import instances
 from dicom_node.web.app import build_app
 from dicom_node.web.viewer import install
 from dicom_node.web.viewer.install import (
@@ -422,8 +425,77 @@ def test_a_study_opens_at_the_slice_and_with_the_segmentation_of_its_latest_resu
 
 def test_a_study_without_result_opens_and_an_unknown_one_does_not(node: Node, client: TestClient) -> None:
     study_uid = node.receive(1)
-    assert asked(client, study_uid) == {"StudyInstanceUIDs": study_uid}
+    assert asked(client, study_uid) == {"StudyInstanceUIDs": study_uid, "initialSeriesInstanceUID": f"{study_uid}.1"}
     assert client.get("/studies/1.2.3/viewer").status_code == 404
+
+
+def test_a_study_not_analysed_opens_the_series_that_was_looked_at_else_the_largest(
+    node: Node, client: TestClient
+) -> None:
+    study_uid = node.receive(1)
+    add_series(node, study_uid, "2", "CT", 5)
+    add_series(node, study_uid, "3", "MR", 9)
+    add_series(node, study_uid, "4", "SR", 20)
+    node.choose(study_uid, ChoiceKind.DECLINED, "Contrast was given.")
+    assert asked(client, study_uid)["initialSeriesInstanceUID"] == f"{study_uid}.2", "the largest of CT"
+    node.choose(study_uid, ChoiceKind.ANALYSE, "Head CT.")
+    node.fail(study_uid, "broken")
+    assert asked(client, study_uid)["initialSeriesInstanceUID"] == f"{study_uid}.1", "the one that was looked at"
+    assert "modality" not in asked(client, study_uid)
+
+
+def test_a_study_without_ct_opens_its_largest_series_and_says_what_it_is(node: Node, client: TestClient) -> None:
+    study_uid = node.receive(1)
+    with node.other().write() as tx:
+        tx.run("UPDATE series SET modality = 'MR'")
+    add_series(node, study_uid, "2", "MR", 7)
+    found = asked(client, study_uid)
+    assert (found["initialSeriesInstanceUID"], found["modality"]) == (f"{study_uid}.2", "MR")
+    with node.other().write() as tx:
+        tx.run("UPDATE series SET modality = 'KO'")
+    assert asked(client, study_uid) == {"StudyInstanceUIDs": study_uid}
+
+
+@pytest.mark.parametrize("outcome", ["suspected", "negative", "declined", "failed", "receiving"])
+def test_every_studys_page_opens_the_viewer(node: Node, client: TestClient, outcome: str) -> None:
+    study_uid = node.receive(1)
+    if outcome == "declined":
+        node.choose(study_uid, ChoiceKind.DECLINED, "Contrast was given.")
+    elif outcome != "receiving":
+        node.choose(study_uid, ChoiceKind.ANALYSE, "Head CT.")
+        if outcome == "failed":
+            node.fail(study_uid, "broken")
+        else:
+            node.result(study_uid, suspected=outcome == "suspected")
+    page = client.get(f"/studies/{study_uid}").text
+    assert re.search(rf'<a class="button open" href="/studies/{study_uid}/viewer">Open images</a>', page)
+
+
+def test_a_studys_page_opens_what_a_row_opens(tmp_path: Path) -> None:
+    node = make_node(tmp_path / "bare")
+    study_uid = node.analysed(1, suspected=False)
+    with TestClient(build_app(node.database, node.archive, node.settings), "http://localhost") as client:
+        assert "Open images" not in client.get(f"/studies/{study_uid}").text, "there is no viewer"
+    other = with_viewer(node, "https://pacs.example/?s={study_uid}")
+    with TestClient(build_app(other.database, other.archive, other.settings), "http://localhost") as client:
+        page = client.get(f"/studies/{study_uid}").text
+        assert f'href="https://pacs.example/?s={study_uid}">Open images' in page
+
+
+def add_series(node: Node, study_uid: str, number: str, modality: str, images: int) -> None:
+    """A further series of a study, with so many images."""
+    with node.other().write() as tx:
+        for i in range(images):
+            first = node._instance(study_uid, i, clock.utc_now())
+            instance = replace(
+                first,
+                series_uid=f"{study_uid}.{number}",
+                sop_uid=f"{study_uid}.{number}.{i}",
+                modality=modality,
+                path=node.archive.root / f"{study_uid}.{number}.{i}.dcm",
+            )
+            instances.touch_series(tx, instance, clock.monotonic())
+            instances.add_instance(tx, instance, ())
 
 
 def asked(client: TestClient, study_uid: str) -> dict[str, str]:

@@ -4,7 +4,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -172,7 +173,7 @@ def test_study_says_everything_about_its_results(node: Node, client: TestClient)
     assert "Patient is 7 years old." in text
     assert re.search(r"Subdural ?suspected ?0\.93 ?31 ml", text)
     assert re.search(r"Epidural ?no ?0\.04", text)
-    assert "Chosen" in text and "Head CT without contrast." in text and "2 images from SCANNER" in text
+    assert "Analysed" in text and "2 images from SCANNER" in text
     assert "stored" in text and "refused with 0xA700 out of resources" in text and "triage-node retry D2" in text
     assert page.index("version=2") < page.index("version=1")
 
@@ -376,6 +377,82 @@ def test_events_come_when_another_process_commits(node: Node) -> None:
         assert next(lines) == "event: alive"
         node.analysed(1, suspected=True)
         assert "event: changed" in (next(lines), next(lines))
+
+
+@pytest.fixture
+def in_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets the machine's time zone."""
+
+    def move(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield move
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "shown"),
+    [
+        ("UTC", "UTC.", "2026-07-03 21:30"),
+        ("Europe/Berlin", "UTC+", "2026-07-03 23:30"),
+        ("Asia/Kolkata", "IST (UTC+5:30)", "2026-07-04 03:00"),
+        ("America/Sao_Paulo", "UTC-3.", "2026-07-03 18:30"),
+    ],
+)
+def test_times_are_the_nodes_and_the_zone_is_named_once(
+    node: Node, client: TestClient, in_zone: Callable[[str], None], name: str, said: str, shown: str
+) -> None:
+    in_zone(name)
+    study_uid = node.analysed(1, suspected=True)
+    with node.other().write() as tx:
+        at = "2026-07-03T21:30:00.000+00:00"
+        tx.run("UPDATE worklist SET state = 'acknowledged', acted_at = :at, reader = 'Dr A'", at=at)
+        processes.refuse(tx, processes.Refusal(datetime.fromisoformat(at), "CT_NEW", "TRIAGE", "10.20.3.44", "no"))
+    for path in ("/", f"/studies/{study_uid}", "/status", "/quality"):
+        text = " ".join(text_of(client.get(path).text).split())
+        assert f"All times are those of this node’s clock: {words.zone()}." in text and said in text
+        named = text.replace("(Monday to Sunday, UTC)", "").count("UTC")
+        assert named == words.zone().count("UTC"), path
+        assert shown in text or path == "/quality", path
+
+
+def test_a_moment_of_today_is_a_time_and_any_other_has_its_day() -> None:
+    now = clock.utc_now()
+    assert words.clock_time(now) == f"{now.astimezone():%H:%M}"
+    assert words.clock_time(now - timedelta(days=2)) == f"{(now - timedelta(days=2)).astimezone():%Y-%m-%d %H:%M}"
+
+
+DEVELOPERS_WORDS = re.compile(
+    r"\b(Chosen|declined|superseded|queued|Lives|pipeline|peers?|lease|enum|null|None|True|False|stack trace)\b"
+)
+
+
+def test_no_page_speaks_in_developers_words(node: Node, client: TestClient) -> None:
+    node.beat("node", "worker")
+    studies = [node.analysed(1, suspected=True), node.analysed(2, suspected=False), node.receive(3)]
+    declined, failed, spare = node.receive(4), node.receive(5), node.receive(6)
+    node.choose(declined, ChoiceKind.DECLINED, "The images are not CT (MR); only CT is analysed.")
+    node.choose(failed, ChoiceKind.ANALYSE, "Head CT.")
+    node.fail(failed, "the worker stopped during the analysis")
+    node.choose(spare, ChoiceKind.NOT_NEEDED, "")
+    with node.other().write() as tx:
+        for state in ("declined", "superseded", "queued"):
+            tx.run(
+                "INSERT INTO jobs (kind, study_uid, series_uid, revision, question, pipeline, rank, priority, state,"
+                " error, created_at) VALUES ('analyse', :uid, :state, 1, 'haemorrhage', 'haemorrhage', 1, 0, :state,"
+                " 'No whole head was found.', '2026-07-03T21:30:00+00:00')",
+                uid=declined,
+                state=state,
+            )
+        one, two = deliveries.of_study(tx, studies[0])
+        tx.run("UPDATE deliveries SET state = 'withdrawn' WHERE delivery_id = :id", id=one.delivery_id)
+        deliveries.postpone(tx, two, "refused with 0xA700 out of resources", 0, 1)
+    pages = ["/", "/?show=all", "/status", "/quality", *(f"/studies/{each}" for each in (*studies, declined, failed))]
+    for path in [*pages, f"/studies/{spare}", f"/studies/{studies[0]}/bar"]:
+        said = text_of(re.sub(r"<(script|title).*?</\1>", "", client.get(path).text, flags=re.DOTALL))
+        assert DEVELOPERS_WORDS.findall(said) == [], path
 
 
 @pytest.mark.parametrize(

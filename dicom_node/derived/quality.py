@@ -17,13 +17,17 @@ def note_outcome(tx: Transaction, study_uid: str, question: str) -> None:
     item = tx.row(
         "SELECT received_at, waiting_since, flagged_at, state, (SELECT max(suspected) FROM analyses a"
         " WHERE a.study_uid = w.study_uid AND a.question = :question) AS suspected, (SELECT outcome FROM quality q"
-        " WHERE q.study_uid = w.study_uid AND q.question = :question) AS before FROM worklist w WHERE study_uid = :uid",
+        " WHERE q.study_uid = w.study_uid AND q.question = :question) AS before, EXISTS (SELECT 1 FROM jobs j"
+        " WHERE (j.study_uid, j.question, j.kind) = (w.study_uid, :question, 'analyse')) AS asked,"
+        " (SELECT min(outside) FROM choices c WHERE (c.study_uid, c.question) = (w.study_uid, :question)"
+        " AND kind <> 'ignored') AS outside FROM worklist w WHERE study_uid = :uid",
         uid=study_uid,
         question=question,
     )
     if item is None or (item["suspected"] is None and item["state"] == "waiting"):
         return
-    outcome = Outcome.NOT_ANALYSED if item["suspected"] is None else Outcome.NEGATIVE
+    unanswered = Outcome.OUTSIDE if item["outside"] and not item["asked"] else Outcome.NOT_ANALYSED
+    outcome = unanswered if item["suspected"] is None else Outcome.NEGATIVE
     if item["suspected"] or item["before"] == Outcome.FLAGGED:
         outcome = Outcome.FLAGGED
     tx.run(

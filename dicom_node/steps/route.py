@@ -92,6 +92,7 @@ def judge(series: Series, question: str, rule: Rule, reason: str) -> Choice:
         reason=reason,
         pipeline=rule.pipeline,
         rank=rule.rank,
+        outside=rule.is_outside,
     )
 
 

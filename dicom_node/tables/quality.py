@@ -19,6 +19,7 @@ class Outcome(StrEnum):
     FLAGGED = "flagged"
     NEGATIVE = "negative"
     NOT_ANALYSED = "not_analysed"  # declined or failed
+    OUTSIDE = "outside"  # the rules never took it for a study of the question
 
 
 @dataclass(frozen=True, slots=True)

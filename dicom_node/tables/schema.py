@@ -611,3 +611,21 @@ def _within(path: str, folder: str) -> str:
     """The path from this folder of the archive on; below it are UIDs, numbers and kinds only."""
     _, found, after = path.rpartition(f"/{folder}/")
     return f"{folder}/{after}" if found else path
+
+
+# 21: what the rules never took for a study of the question does not count as not analysed; known by the rules' names
+_migration(
+    "outside_of_the_question",
+    """
+ALTER TABLE choices ADD COLUMN outside INTEGER NOT NULL DEFAULT 0;
+UPDATE choices SET outside = 1 WHERE kind = 'declined' AND rule IN ('modality without a pipeline', 'localizer',
+    'localizer by its description', 'no slice geometry', 'projection', 'other body part',
+    'other region by its description', 'other region by the study''s description', 'longer than a head',
+    'anything else');
+UPDATE quality AS q SET outcome = 'outside' WHERE outcome = 'not_analysed'
+    AND NOT EXISTS (SELECT 1 FROM jobs j
+        WHERE (j.study_uid, j.question, j.kind) = (q.study_uid, q.question, 'analyse'))
+    AND (SELECT min(outside) FROM choices c
+        WHERE (c.study_uid, c.question) = (q.study_uid, q.question) AND kind <> 'ignored');
+""",
+)

@@ -310,6 +310,23 @@ def last_flagged(tx: Transaction, order: ReadingOrder, limit: int) -> list[Workl
     )
 
 
+def next_unread(tx: Transaction, order: ReadingOrder, besides: str) -> WorklistItem | None:
+    """The first of the list in reading order, besides one, that nobody has opened."""
+    for part in _parts(order, Show.TO_READ):
+        found = tx.one(
+            WorklistItem,
+            f"SELECT * FROM worklist WHERE {part} AND state = :unread AND study_uid <> :besides"
+            " AND waiting_since > :oldest ORDER BY waiting_since, study_uid LIMIT 1",
+            cap=_text(order.now - order.ageing_cap),
+            oldest=_text(order.now - order.leave_after),
+            unread=ItemState.UNREAD,
+            besides=besides,
+        )
+        if found:
+            return found
+    return None
+
+
 def changes(tx: Transaction) -> int:
     """A number that grows with every change of what the list shows."""
     return tx.number("SELECT number FROM changes")

@@ -22,7 +22,7 @@ from dicom_node.web.dicomweb.routes import mount_at
 from dicom_node.web.it import outbox, status
 from dicom_node.web.public import public_address
 from dicom_node.web.quality import page
-from dicom_node.web.reader import actions, feedback, identity, pictures, preview, study, worklist
+from dicom_node.web.reader import actions, alarms, bar, feedback, identity, pictures, preview, study, worklist
 from dicom_node.web.site import HERE, Site, make_templates
 from dicom_node.web.viewer import files, opening
 
@@ -30,12 +30,14 @@ ROUTES = [
     Route("/", worklist.show_worklist),
     Route("/rows", worklist.show_rows),
     Route("/events", events.events),
+    Route("/alarms", alarms.show_alarms),
     Route("/studies/{study_uid}", study.show_study),
     Route("/studies/{study_uid}/picture.png", pictures.show_picture),
     Route("/studies/{study_uid}/preview", preview.show_preview),
     Route("/studies/{study_uid}/preview", preview.ask_for_preview, methods=["POST"]),
     Route("/studies/{study_uid}/preview/{name}", preview.show_sheet),
     Route("/studies/{study_uid}/viewer", opening.open_viewer),
+    Route("/studies/{study_uid}/bar", bar.show_bar),
     Route("/studies/{study_uid}/thumb.jpg", pictures.show_thumb),
     Route("/studies/{study_uid}/opened", actions.opened, methods=["POST"]),
     Route("/studies/{study_uid}/acknowledge", actions.acknowledge, methods=["POST"]),

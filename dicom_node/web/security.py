@@ -22,6 +22,7 @@ FOR_PROGRAMS = "/dicom-web/"
 LONGEST_PATH, LONGEST_QUERY = 65_536, 65_536
 WHITESPACE = b"\t\n\r"  # in a query, as text that was pasted brings it
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+IN_A_FRAME = POLICY.replace("frame-ancestors 'none'", "frame-ancestors 'self'")  # of a page of this node
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",

@@ -77,6 +77,7 @@ def make_templates(settings: Settings) -> Jinja2Templates:
     public = public_address(settings.web.public_url)
     root = public.prefix if public else ""
     environment.globals.update(ae_title=settings.node.ae_title, reader_of=reader_of, questions=QUESTIONS, root=root)
+    environment.globals.update(zone=words.zone, minutes_ahead=words.minutes_ahead)
     return templates
 
 

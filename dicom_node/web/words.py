@@ -9,7 +9,17 @@ from typing import Any
 from dicom_node import headlines
 from dicom_node.derived.priors import Prior
 from dicom_node.derived.same_patient import Obstacle
-from dicom_node.entities import Choice, Decision, FindingRow, ItemState, Patient, Study, Urgency
+from dicom_node.entities import (
+    Choice,
+    Decision,
+    DeliveryState,
+    FindingRow,
+    ItemState,
+    JobState,
+    Patient,
+    Study,
+    Urgency,
+)
 from dicom_node.tables.views.overview import WorklistRow
 from dicom_node.tables.worklist import Standing, WorklistItem, possible_kinds
 from inference.findings import VOLUME_RANGE, place_text, volume_text
@@ -47,6 +57,23 @@ NOT_COMPARED = {
     Obstacle.OTHER_SEX: "the sexes differ",
     Obstacle.OTHER_NAME: "the names differ",
 }
+
+
+JOB_STATES = {
+    JobState.QUEUED: "waiting",
+    JobState.RUNNING: "running now",
+    JobState.DONE: "finished",
+    JobState.DECLINED: "not analysable",
+    JobState.FAILED: "failed",
+    JobState.SUPERSEDED: "not needed any more",
+}
+DELIVERY_STATES = {
+    DeliveryState.WAITING: "on its way",
+    DeliveryState.SENT: "stored",
+    DeliveryState.FAILED: "not delivered",
+    DeliveryState.WITHDRAWN: "not sent: replaced or corrected",
+}
+KINDS = {"SEG": "Segmentation", "SR": "Report", "SC": "Picture", "KO": "Key images"}
 
 
 def sign(row: WorklistRow) -> Sign:
@@ -182,8 +209,29 @@ def since(moment: datetime, now: datetime) -> str:
 
 
 def clock_time(moment: datetime) -> str:
-    """A moment in UTC; the page's script turns it into the reader's local time."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """A moment on the node's clock, which is that of scanners and PACS; the day, too, where it is not today."""
+    here = moment.astimezone()
+    return f"{here:%H:%M}" if here.date() == datetime.now().date() else f"{here:%Y-%m-%d %H:%M}"
+
+
+def to_the_second(moment: datetime) -> str:
+    """A moment on the node's clock in full."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def zone() -> str:
+    """The zone of the node's clock now: "CET (UTC+1)", "UTC"."""
+    here = datetime.now().astimezone()
+    minutes = round((here.utcoffset() or timedelta()) / timedelta(minutes=1))
+    hours, rest = divmod(abs(minutes), 60)
+    offset = f"UTC{'+' if minutes > 0 else '-'}{hours}{f':{rest:02d}' if rest else ''}" if minutes else "UTC"
+    name = here.tzname() or ""
+    return f"{name} ({offset})" if name.isalpha() and name != offset else offset
+
+
+def minutes_ahead() -> int:
+    """How far the node's clock is ahead of UTC, for the page's script."""
+    return round((datetime.now().astimezone().utcoffset() or timedelta()) / timedelta(minutes=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +275,7 @@ def volume_note(findings: Sequence[FindingRow]) -> str:
 def choice_reason(choice: Choice) -> str:
     """Why it was decided so for a series."""
     if choice.instead:
-        return f"Another series of this study ({choice.instead}) suits as well or better and is analysed."
+        return "Another series of this study suits as well or better and is analysed."
     return choice.reason
 
 
@@ -249,7 +297,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "vocabulary": vocabulary_of,
     "alarm": alarm,
     "state": state,
-    "choice_reason": choice_reason,
+    "job_state": JOB_STATES.__getitem__,
+    "delivery_state": DELIVERY_STATES.__getitem__,
+    "kind_of_object": lambda kind: KINDS.get(kind, kind),
     "scanned": scanned,
     "prior": prior,
     "not_compared": NOT_COMPARED.__getitem__,
@@ -262,6 +312,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "duration": duration,
     "since": since,
     "clock_time": clock_time,
+    "to_the_second": to_the_second,
     "volume": volume,
     "volume_note": volume_note,
     "likely": likely,

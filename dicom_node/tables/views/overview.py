@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from dicom_node.entities import Decision, ResultObject, Study
 from dicom_node.tables.database import Transaction
@@ -126,6 +127,15 @@ def series(tx: Transaction, study_uid: str | None = None, receiving: bool = Fals
         study=study_uid,
         receiving=receiving,
     )
+
+
+def first_files(tx: Transaction, study_uid: str) -> dict[str, Path]:
+    """One image's file of each series of a study."""
+    found = tx.rows(
+        "SELECT series_uid, min(path) AS path FROM instances WHERE study_uid = :uid AND current GROUP BY series_uid",
+        uid=study_uid,
+    )
+    return {row["series_uid"]: Path(row["path"]) for row in found}
 
 
 def last_arrival(tx: Transaction) -> SeriesRow | None:

@@ -118,9 +118,9 @@ def by_group(caption: Caption, names: Sequence[str], lines: Sequence[Line], scal
     for tick in scale.ticks:
         parts.append(f'<path class="grid" d="M{x(tick):.1f} {TOP}V{height - BOTTOM}"/>')
         parts.append(_text(x(tick), height - 14, scale.label(tick), "middle"))
-    for index, name in enumerate(names):
+    for index, name in enumerate(short_names(names)):
         middle = TOP + ROW * (index + 0.5)
-        parts.append(_text(LABELS - 12, middle + 4, _short(name), "end", "name"))
+        parts.append(_text(LABELS - 12, middle + 4, name, "end", "name"))
         for number, line in enumerate(lines):
             if mark := line.marks[index]:
                 at = middle + (number - (len(lines) - 1) / 2) * 7
@@ -144,8 +144,15 @@ def day_and_month(day: date) -> str:
     return f"{day.day} {day:%b}"
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+def short_names(names: Sequence[str]) -> list[str]:
+    """The names as far as there is room, no two alike: of those that begin alike the ends are shown, or a number."""
+    cut = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
+    ends = [f"{name[:8]}…{name[9 - LONGEST_NAME :]}" if len(name) > LONGEST_NAME else name for name in names]
+    shown = [end if cut.count(short) > 1 else short for short, end in zip(cut, ends, strict=True)]
+    return [
+        f"{name[: LONGEST_NAME - 5]} ({number})" if shown.count(name) > 1 else name
+        for number, name in enumerate(shown, start=1)
+    ]
 
 
 def _svg(caption: Caption, height: float, parts: Sequence[str], kind: str) -> Markup:

@@ -1,4 +1,4 @@
-"""The four measures of the quality page, and how a measure becomes plots, tables and words."""
+"""The measures of the quality page, and how a measure becomes plots, tables and words."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from dicom_node.web.quality.charts import Axis, Caption, Line, Mark
 from dicom_node.web.quality.intervals import Rate, RateChange, RateEstimate
 from dicom_node.web.quality.tallies import LATE, PERCENTILES, Tally
 
+UNITS_S = {"d": 86_400, "h": 3600, "min": 60, "s": 1}
 Figure = Rate | RateEstimate
 PERCENT_STEPS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 MS_STEPS = tuple(1000 * s for s in (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 86400))
@@ -88,8 +89,8 @@ def percent(share: float) -> str:
 
 
 def tick_percent(share: float) -> str:
-    """The same on an axis, without a needless decimal."""
-    return percent(share).replace(".0 %", " %")
+    """A share on an axis, exact, so that no two ticks read the same."""
+    return f"{100 * share:.4g} %"
 
 
 def taken(milliseconds: float) -> str:
@@ -99,8 +100,15 @@ def taken(milliseconds: float) -> str:
 
 
 def tick_time(milliseconds: float) -> str:
-    """The same on an axis, without a needless decimal."""
-    return taken(milliseconds).replace(".0 s", " s") if milliseconds else "0 s"
+    """A length of time on an axis, exact, so that no two ticks read the same: "2.5 s", "1 min 15 s", "1 h 30 min"."""
+    seconds = milliseconds / 1000
+    if seconds < UNITS_S["min"]:
+        return f"{seconds:g} s"
+    rest, said = round(seconds), []
+    for unit, length in UNITS_S.items():
+        number, rest = divmod(rest, length)
+        said += [f"{number} {unit}"] if number else []
+    return " ".join(said)
 
 
 def value_text(measure: Measure, figure: Figure | None) -> str:
@@ -220,6 +228,7 @@ def said_of(measure: Measure, figures: Sequence[Figure | None]) -> tuple[Said, .
     )
 
 
+TYPE_AGREEMENT = "type-agreement"
 MEASURES = (
     Measure(
         "ppv",
@@ -232,6 +241,15 @@ MEASURES = (
         "flagged studies with feedback",
     ),
     Measure(
+        TYPE_AGREEMENT,
+        "Type agreement",
+        "Of the flagged studies in which a reader saw a haemorrhage, the share whose type was right, too: the reader"
+        " agreed and did not answer “wrong type”. Several readers: the last word counts.",
+        ("type agreement",),
+        lambda tally: (tally.type_agreement,),
+        "flagged studies with a confirmed haemorrhage",
+    ),
+    Measure(
         "flag-rate",
         "Flag rate",
         "Of the analysed studies, the share that was flagged as suspected at any time.",
@@ -242,8 +260,9 @@ MEASURES = (
     Measure(
         "not-analysed-rate",
         "Not-analysed rate",
-        "Of all studies with an outcome, the share that was declined or whose analysis failed. What is still being"
-        " received or analysed is not counted.",
+        "Of all studies with an outcome, the share that has no result, for a reason that stands on the list or because"
+        " the analysis failed. What is still being received or analysed is not counted, nor what was never taken for a"
+        " head CT: another modality, another part of the body, a localizer alone.",
         ("not-analysed rate",),
         lambda tally: (tally.not_analysed_rate,),
         "studies with an outcome",

@@ -17,10 +17,18 @@ from dicom_node.tables import models, quality
 from dicom_node.tables.database import Transaction
 from dicom_node.web.notices import Notice
 from dicom_node.web.quality.intervals import Rate, RateChange
-from dicom_node.web.quality.measures import MEASURES, MeasureGroup, MeasureSection, percent, section
+from dicom_node.web.quality.measures import (
+    MEASURES,
+    TYPE_AGREEMENT,
+    MeasureGroup,
+    MeasureSection,
+    percent,
+    section,
+)
 from dicom_node.web.quality.tallies import BEFORE, LATE, Figures, Tally
 from dicom_node.web.site import render, site_of
 from inference.pipelines.registry import QUESTIONS
+from reports.vocabulary.terms import vocabulary_of
 
 PERIODS = (16, 26, 52)
 MOST_SCANNERS = 30
@@ -79,7 +87,11 @@ def quality_page(tx: Transaction, now: datetime, question: str, weeks: int, scan
         names=names,
         left_out=max(0, len(of_scanners) - MOST_SCANNERS),
         total=total,
-        sections=tuple(section(measure, total, by_week, by_scanner, drawn) for measure in MEASURES),
+        sections=tuple(
+            section(measure, total, by_week, by_scanner, drawn)
+            for measure in MEASURES
+            if measure.key != TYPE_AGREEMENT or vocabulary_of(question).types
+        ),
         drift=tuple(drift_notices(everything, names, this_week, model_change(tx, first))),
     )
 

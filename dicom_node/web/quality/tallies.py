@@ -1,8 +1,9 @@
 """The quality page's figures: counts of studies grouped by week and by scanner, and the rates that follow from them.
 
 PPV: of the flagged studies with feedback in force, the share where haemorrhage was there (agree, wrong type). Flag
-rate: flagged of analysed. Not-analysed rate: declined or failed of all studies with an outcome. Turnaround: from the
-last image to the first flag.
+rate: flagged of analysed. Type agreement: of those where haemorrhage was there, the share whose types were right, too
+(agree). Not-analysed rate: declined or failed of all studies with an outcome; what lies outside of the question is no
+such study. Turnaround: from the last image to the first flag.
 """
 
 from collections import Counter, defaultdict
@@ -28,10 +29,17 @@ class Tally:
     flagged: int
     negative: int
     not_analysed: int
-    confirmed: int
+    outside: int
+    agreed: int
+    wrong_type: int
     false_alarms: int
     missed: int
     milliseconds: tuple[int, ...]
+
+    @property
+    def confirmed(self) -> int:
+        """Flagged studies in which a reader saw what was suspected."""
+        return self.agreed + self.wrong_type
 
     @property
     def analysed(self) -> int:
@@ -40,13 +48,18 @@ class Tally:
 
     @property
     def studies(self) -> int:
-        """All studies with an outcome."""
+        """All studies of the question with an outcome."""
         return self.analysed + self.not_analysed
 
     @property
     def ppv(self) -> Rate | None:
         """Positive predictive value among flagged studies with feedback."""
         return rate(self.confirmed, self.confirmed + self.false_alarms)
+
+    @property
+    def type_agreement(self) -> Rate | None:
+        """Of the confirmed studies those whose types were right."""
+        return rate(self.agreed, self.confirmed)
 
     @property
     def flag_rate(self) -> Rate | None:
@@ -124,7 +137,9 @@ def tally(counts: Iterable[Count], turnarounds: Iterable[Turnarounds]) -> Tally:
         flagged=studies[Outcome.FLAGGED],
         negative=studies[Outcome.NEGATIVE],
         not_analysed=studies[Outcome.NOT_ANALYSED],
-        confirmed=judged[Outcome.FLAGGED, Verdict.AGREE] + judged[Outcome.FLAGGED, Verdict.WRONG_TYPE],
+        outside=studies[Outcome.OUTSIDE],
+        agreed=judged[Outcome.FLAGGED, Verdict.AGREE],
+        wrong_type=judged[Outcome.FLAGGED, Verdict.WRONG_TYPE],
         false_alarms=judged[Outcome.FLAGGED, Verdict.FALSE_ALARM],
         missed=judged[Outcome.NEGATIVE, Verdict.MISSED],
         milliseconds=tuple(sorted(chain.from_iterable(each.milliseconds for each in turnarounds))),
@@ -137,4 +152,5 @@ def _grouped(figures: Figures, key: Callable[[Count | Turnarounds], Key]) -> dic
         counts[key(count)].append(count)
     for taken in figures.turnarounds:
         turnarounds[key(taken)].append(taken)
-    return {group: tally(of_group, turnarounds[group]) for group, of_group in counts.items()}
+    found = {group: tally(of_group, turnarounds[group]) for group, of_group in counts.items()}
+    return {group: each for group, each in found.items() if each.studies}

@@ -19,10 +19,12 @@ from dicom_node.entities import Analysis
 from dicom_node.tables import feedback, results
 from dicom_node.tables.database import Database, Transaction
 from dicom_node.tables.feedback import Opinion, Verdict
+from dicom_node.tables.worklist import possible_kinds
 from dicom_node.web.forms import read_form
 from dicom_node.web.reader.feedback_csv import csv_pages
 from dicom_node.web.site import keep_reader, plain_name, reader_of, site_of
 from inference.pipelines.registry import QUESTIONS
+from reports.differential import likeliest
 from reports.vocabulary.terms import vocabulary_of
 
 LONGEST_FORM = 32_768
@@ -133,8 +135,17 @@ def check(analysis: Analysis, given: Opinion) -> None:
     if given.verdict is Verdict.WRONG_TYPE:
         if not given.right_types:
             raise HTTPException(400, "Please name the right types.")
-        if set(given.right_types) == {finding.name for finding in analysis.findings if finding.present}:
+        if set(given.right_types) == set(named_types(analysis)):
             raise HTTPException(400, "These are the types that the result names. Do you agree with it?")
+
+
+def named_types(analysis: Analysis) -> tuple[str, ...]:
+    """The types that a result names: those that it states, else those that it calls most likely."""
+    known = vocabulary_of(analysis.question)
+    present = {finding.name for finding in analysis.findings if finding.present}
+    if analysis.suspected and not present & set(known.types):
+        present = {name for each in likeliest(possible_kinds(analysis.findings), known) for name in each.names}
+    return tuple(name for name in known.types if name in present)
 
 
 def in_force(tx: Transaction, analysis: Analysis, reader: str) -> Opinion | None:

@@ -10,22 +10,16 @@ from dicom_node import clock
 from dicom_node.derived import growth
 from dicom_node.derived.flag import in_order
 from dicom_node.derived.priors import Prior, priors_of
-from dicom_node.entities import (
-    Analysis,
-    Choice,
-    ChoiceKind,
-    Contradiction,
-    Delivery,
-    DeliveryState,
-    Job,
-    Study,
-)
+from dicom_node.entities import Analysis, ChoiceKind, Contradiction, Delivery, DeliveryState, Study
 from dicom_node.tables import contradictions, damages, deliveries, feedback, instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.feedback import Feedback
 from dicom_node.tables.views import overview
+from dicom_node.web.reader.feedback import named_types
+from dicom_node.web.reader.series import ShownSeries, shown_series
 from dicom_node.web.refusals import NO_STUDY
 from dicom_node.web.site import render, site_of
+from dicom_node.web.viewer.opening import viewer_links
 
 MOST_PRIORS = 5
 
@@ -51,9 +45,7 @@ class StudyPage:
     row: overview.WorklistRow | None
     analyses: tuple[Analysis, ...]
     made: tuple[overview.MadeAt, ...]
-    series: tuple[overview.SeriesRow, ...]
-    choices: tuple[Choice, ...]
-    jobs: tuple[Job, ...]
+    series: tuple[ShownSeries, ...]
     deliveries: tuple[Delivery, ...]
     comparisons: dict[str, growth.ShownChange]
     feedback: tuple[Feedback, ...]
@@ -65,14 +57,6 @@ class StudyPage:
     def latest(self, question: str) -> Analysis | None:
         """The question's latest result."""
         return next((each for each in self.analyses if each.question == question), None)
-
-    def of_series(self, series_uid: str) -> list[Choice]:
-        """What was decided for a series, question by question: first where it was chosen, last where it was ignored."""
-        kinds = list(ChoiceKind)
-        return sorted(
-            (choice for choice in self.choices if choice.series_uid == series_uid),
-            key=lambda choice: (kinds.index(choice.kind), in_order(choice.question)),
-        )
 
     @property
     def delivered(self) -> list[Delivered]:
@@ -94,14 +78,26 @@ class StudyPage:
 
 def show_study(request: Request) -> Response:
     """GET /studies/{study_uid}; only the part that changes when asked by the page's own script."""
+    context = context_of(request)
+    return render(request, "reader/study_body.html" if "part" in request.query_params else "reader/study.html", context)
+
+
+def context_of(request: Request) -> dict[str, object]:
+    """What the templates of one study are given; `images_link` is empty where nothing shows images."""
     site, study_uid = site_of(request), request.path_params["study_uid"]
     with site.database.read() as tx:
         study = instances.get_study(tx, study_uid)
         if study is None:
             raise HTTPException(404, NO_STUDY)
         page = study_page(tx, study)
-    context = {"study": study, "page": page, "now": clock.utc_now()}
-    return render(request, "reader/study_body.html" if "part" in request.query_params else "reader/study.html", context)
+    link = viewer_links(request)(study)
+    return {
+        "study": study,
+        "page": page,
+        "now": clock.utc_now(),
+        "images_link": link if link != f"/studies/{study_uid}" else "",
+        "named_types": named_types,
+    }
 
 
 def study_page(tx: Transaction, study: Study) -> StudyPage:
@@ -115,9 +111,7 @@ def study_page(tx: Transaction, study: Study) -> StudyPage:
         row=rows[0] if rows else None,
         analyses=analyses,
         made=tuple(overview.made(tx, study_uid)),
-        series=tuple(overview.series(tx, study_uid)),
-        choices=tuple(jobs.choices_of_study(tx, study_uid)),
-        jobs=tuple(reversed(jobs.of_study(tx, study_uid))),
+        series=tuple(series_of(tx, study_uid)),
         deliveries=tuple(deliveries.of_study(tx, study_uid)),
         comparisons={question: growth.comparison(tx, study_uid, question) for question in questions},
         feedback=tuple(feedback.of_study(tx, study_uid)),
@@ -126,3 +120,19 @@ def study_page(tx: Transaction, study: Study) -> StudyPage:
         others=tuple(each for each in instances.studies_as_sent(tx, study.sent_uid) if each != study),
         damaged=damages.number(tx, study_uid),
     )
+
+
+def series_of(tx: Transaction, study_uid: str) -> list[ShownSeries]:
+    """The study's series with what became of each: first the questions that it was analysed for."""
+    kinds = list(ChoiceKind)
+    choices = sorted(
+        jobs.choices_of_study(tx, study_uid),
+        key=lambda choice: (kinds.index(choice.kind), in_order(choice.question)),
+    )
+    asked, files = list(reversed(jobs.of_study(tx, study_uid))), overview.first_files(tx, study_uid)
+    return [
+        shown_series(
+            row, files.get(row.series_uid), [each for each in choices if each.series_uid == row.series_uid], asked
+        )
+        for row in overview.series(tx, study_uid)
+    ]

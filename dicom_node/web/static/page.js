@@ -4,13 +4,15 @@
 "use strict";
 
 const SILENCE_MS = 10000; // the server speaks every 3 s; silence for longer means the connection is lost
+const POLL_MS = 15000; // a page in the background, which has given its connection back, asks this often
 const SETTLE_MS = 700; // a button that has just moved under the pointer is not pressed by accident
 const live = document.getElementById("live");
 const at = (id) => document.getElementById(id);
 const { root } = document.documentElement.dataset; // the path before every address of this node, behind a proxy
 const isList = Boolean(live?.dataset.live?.startsWith(`${root}/rows`));
 const shown = []; // what is to be done after the page has changed
-let etag = null;
+const parts = [live, document.querySelector("body > #alarms")].filter((part) => part?.dataset.live);
+const etags = new Map();
 let fetching = false;
 let again = false;
 let heardAt = Date.now();
@@ -33,12 +35,10 @@ function duration(seconds) {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-function localTime(moment, seconds = true) {
-  const form = { hour: "2-digit", minute: "2-digit", hour12: false };
-  const time = moment.toLocaleTimeString([], seconds ? { ...form, second: "2-digit" } : form);
-  const today = moment.toDateString() === new Date().toDateString();
-  const day = [moment.getFullYear(), twoDigits(moment.getMonth() + 1), twoDigits(moment.getDate())].join("-");
-  return today ? time : `${day} ${time}`;
+// On the node's clock, as all times of the page.
+function nodeTime(moment) {
+  const there = new Date(moment.getTime() + Number(at("zone")?.dataset.minutes || 0) * 60000);
+  return there.toISOString().slice(11, 19);
 }
 
 function write(element, text) {
@@ -49,10 +49,6 @@ function tick() {
   const now = Date.now() + serverAhead;
   for (const element of document.querySelectorAll("time.since")) {
     write(element, duration((now - Date.parse(element.dateTime)) / 1000));
-  }
-  for (const element of document.querySelectorAll("time.clock")) {
-    write(element, localTime(new Date(element.dateTime), !isList));
-    element.title = element.dateTime;
   }
 }
 
@@ -91,8 +87,6 @@ function show(text) {
   tick();
   if (rowsOnPage().map((row) => row.id).join() !== before.join()) settledAt = Date.now() + SETTLE_MS;
   refocus(focused, focusedRow, before);
-  for (const each of shown) each();
-  entitle();
 }
 
 // The focus stays where it was; a row that its reader has dealt with gives it to the one that takes its place.
@@ -110,7 +104,7 @@ function refocus(focused, focusedRow, before) {
 }
 
 function entitle() {
-  const count = Number(live.dataset.suspected || 0);
+  const count = Number((live.dataset.suspected ?? at("alarms")?.dataset.suspected) || 0);
   const title = (count ? `(${count}) suspected – ` : "") + (live.dataset.name || "triage-node");
   document.title = lost ? `Connection lost – ${title}` : title;
   const icon = document.querySelector("link[rel=icon]");
@@ -133,42 +127,45 @@ async function refresh() {
 }
 
 async function update() {
-  const headers = etag ? { "If-None-Match": etag } : {};
-  const signal = AbortSignal.timeout(SILENCE_MS);
-  const response = await fetch(live.dataset.live, { headers, cache: "no-store", signal });
-  if (response.status === 404) {
-    location.reload();
-    return;
+  for (const part of parts) {
+    const etag = etags.get(part);
+    const headers = etag ? { "If-None-Match": etag } : {};
+    const signal = AbortSignal.timeout(SILENCE_MS);
+    const response = await fetch(part.dataset.live, { headers, cache: "no-store", signal });
+    if (response.status === 404) {
+      location.reload();
+      return;
+    }
+    if (response.ok) await take(part, response);
+    else if (response.status !== 304) throw new Error(response.statusText);
   }
-  if (response.ok) await take(response);
-  if (response.ok || response.status === 304) {
-    updatedAt = new Date();
-    connected();
-  } else {
-    disconnected();
-  }
+  updatedAt = new Date();
+  connected();
 }
 
-async function take(response) {
+async function take(part, response) {
   const text = await response.text();
   serverAhead = Date.parse(response.headers.get("Date")) - Date.now() || 0;
   if (Math.abs(serverAhead) < 2000) serverAhead = 0;
-  etag = response.headers.get("ETag");
-  show(text);
+  etags.set(part, response.headers.get("ETag"));
+  if (part === live) show(text);
+  else Idiomorph.morph(part, text.trim());
+  for (const each of shown) each();
+  entitle();
 }
 
 function connected() {
-  if (lost) toast(`Connected again at ${localTime(updatedAt)}: what is shown is up to date.`);
+  if (lost) toast(`Connected again at ${nodeTime(updatedAt)}: what is shown is up to date.`);
   lost = false;
   at("lost").hidden = true;
   document.body.classList.remove("stale");
-  tellLink("live", `Live ${localTime(updatedAt)}`);
+  tellLink("live", `Live ${nodeTime(updatedAt)}`);
 }
 
 function disconnected() {
   if (lost) return;
   lost = true;
-  const since = updatedAt ? localTime(updatedAt) : "the page was opened";
+  const since = updatedAt ? nodeTime(updatedAt) : "the page was opened";
   const consequence = "may be out of date: new studies do not appear. Trying to reconnect…";
   write(at("lost"), `Connection lost. What is shown here is of ${since} and ${consequence}`);
   at("lost").hidden = false;
@@ -206,6 +203,10 @@ function pause() {
 
 function watch() {
   tick();
+  if (!source && document.hidden && Date.now() - heardAt > POLL_MS) {
+    heardAt = Date.now();
+    refresh();
+  }
   if (!source) return;
   const silent = Date.now() - heardAt > SILENCE_MS;
   if (silent) disconnected();
@@ -249,7 +250,7 @@ function tellOpened(url) {
 }
 
 tick();
-if (live?.dataset.live) {
+if (parts.length) {
   entitle();
   listen();
   setInterval(watch, 1000);

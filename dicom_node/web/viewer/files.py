@@ -34,7 +34,7 @@ TYPES = {
 }
 POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-eval'{scripts}; style-src 'self' 'unsafe-inline';"
-    " img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; worker-src 'self';"
+    " img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; worker-src 'self'; frame-src 'self';"
     " manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HASHED = re.compile(r"[.-]?[0-9a-f]{16}\.(js|wasm|woff2)$")

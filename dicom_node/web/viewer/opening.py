@@ -12,11 +12,15 @@ from starlette.responses import RedirectResponse, Response
 from dicom_node.dicom.checks import UNREADABLE, say_unreadable
 from dicom_node.entities import Analysis, ResultObject, Study
 from dicom_node.settings import PLACEHOLDER
-from dicom_node.tables import instances, results
+from dicom_node.tables import instances, jobs, results
+from dicom_node.tables.database import Transaction
+from dicom_node.tables.views import overview
+from dicom_node.tables.views.overview import SeriesRow
 from dicom_node.web.site import Site, site_of
 from dicom_node.web.viewer.install import installed_version
 
 WEASIS = '$dicom:rs --url "{dicomweb}" -r "studyUID={study_uid}"'  # weasis.org, "Weasis Web Protocol"
+WITHOUT_IMAGES = ("SEG", "SR", "KO", "PR", "DOC", "REG", "RTSTRUCT", "RTPLAN", "RTDOSE", "FID", "AU", "ECG", "PLAN")
 log = structlog.get_logger()
 
 
@@ -53,14 +57,18 @@ def has_viewer(site: Site) -> bool:
 
 
 def open_viewer(request: Request) -> Response:
-    """GET /studies/{study_uid}/viewer: to OHIF, at the slice and with the segmentation of the latest result."""
+    """GET /studies/{study_uid}/viewer: to OHIF, at the slice and with the segmentation of the latest result.
+
+    Without a result it shows the series that was looked at, else the largest, at its middle slice.
+    """
     site, study_uid = site_of(request), request.path_params["study_uid"]
     with site.database.read() as tx:
         if instances.get_study(tx, study_uid) is None:
             raise HTTPException(404, "There is no such study here.")
         latest = most_urgent(results.analyses_of_study(tx, study_uid))
         made = results.objects_of(tx, study_uid, latest.question, latest.version) if latest else []
-    return RedirectResponse(f"/viewer/study?{urlencode(shown(study_uid, latest, made))}", 303)
+        series = series_to_show(tx, study_uid, latest)
+    return RedirectResponse(f"/viewer/study?{urlencode(shown(study_uid, series, made))}", 303)
 
 
 def most_urgent(analyses: list[Analysis]) -> Analysis | None:
@@ -69,11 +77,26 @@ def most_urgent(analyses: list[Analysis]) -> Analysis | None:
     return next((each for each in latest if each.suspected), latest[0] if latest else None)
 
 
-def shown(study_uid: str, latest: Analysis | None, made: list[ResultObject]) -> dict[str, str]:
-    """What OHIF is asked for: the study, the analysed series and its most telling slice, and the segmentation."""
+def series_to_show(tx: Transaction, study_uid: str, latest: Analysis | None) -> SeriesRow | None:
+    """The series of the result; without one that of the last analysis, else the largest, one of CT before others."""
+    known = {each.series_uid: each for each in overview.series(tx, study_uid)}
+    asked = [latest.series_uid] if latest else [job.series_uid for job in reversed(jobs.of_study(tx, study_uid))]
+    looked_at = next((known[uid] for uid in asked if uid in known), None)
+    images = [each for each in known.values() if each.images and each.modality not in WITHOUT_IMAGES]
+    largest = max(images, key=lambda each: (each.modality == "CT", each.images, each.series_uid), default=None)
+    return looked_at or largest
+
+
+def shown(study_uid: str, series: SeriesRow | None, made: list[ResultObject]) -> dict[str, str]:
+    """What OHIF is asked for: the study, the series, the most telling slice and the segmentation of the result.
+
+    `modality` is for the node's own settings of OHIF: only CT is shown in a brain window.
+    """
     wanted = {"StudyInstanceUIDs": study_uid}
-    if latest:
-        wanted["initialSeriesInstanceUID"] = latest.series_uid
+    if series:
+        wanted["initialSeriesInstanceUID"] = series.series_uid
+        if series.modality != "CT":
+            wanted["modality"] = series.modality
     by_kind = {each.kind: each for each in made}
     if "KO" in by_kind and (sop_uid := most_telling(by_kind["KO"])):
         wanted["initialSOPInstanceUID"] = sop_uid

@@ -25,7 +25,8 @@
     allowUnmatchedView: true,
     initialImageOptions: asked.has("initialSOPInstanceUID") ? { custom: "sopInstanceLocation" } : { preset: "middle" },
   };
-  const shown = [{ id: "ct", options: { voi: BRAIN } }];
+  const isCT = !asked.has("modality");
+  const shown = [isCT ? { id: "ct", options: { voi: BRAIN } } : { id: "ct" }];
   const headCT = {
     id: "head-ct",
     name: "Head CT",
@@ -50,13 +51,39 @@
       { outlineWidth: 2, outlineWidthInactive: 2, fillAlpha: 0.15, fillAlphaInactive: 0.15 },
     );
 
+  // OHIF knows no key object selections and warns of what it does not know: it lists them with this, and no more.
+  const KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59";
+  const HANDLER = "triage-node.sopClassHandlerModule.key-objects";
+  const KEPT = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "Modality"];
+  const TOLD = ["SeriesNumber", "SeriesDescription", "SeriesDate", "SeriesTime"];
+  const listed = (instances) => {
+    const last = instances[instances.length - 1];
+    const said = Object.fromEntries([...KEPT, ...TOLD].map((name) => [name, last[name]]));
+    const id = `key-objects-${last.SeriesInstanceUID}`;
+    const fixed = { displaySetInstanceUID: id, SOPClassHandlerId: HANDLER, instances, instance: last };
+    return [{ ...said, ...fixed, numImageFrames: 0, isReconstructable: false, unsupported: true, thumbnailSrc: null }];
+  };
+
+  // The bar of this node below OHIF, in a frame of its own.
+  const study = asked.get("StudyInstanceUIDs")?.split(",")[0];
+  const showBar = () => {
+    const style = document.createElement("link");
+    const frame = document.createElement("iframe");
+    const src = `${ROOT}/studies/${encodeURIComponent(study)}/bar`;
+    Object.assign(style, { rel: "stylesheet", href: `${ROOT}/static/viewer/frame.css` });
+    Object.assign(frame, { id: "triage-bar", title: "Result and feedback", src });
+    document.head.append(style);
+    document.body.append(frame);
+  };
+  if (study) addEventListener("DOMContentLoaded", showBar);
+
   const link = (React, href, text) => React.createElement("a", { href, style: { marginRight: 12 } }, text);
   const header = (React) =>
     React.createElement(
       "div",
       { style: { color: "#fff", fontSize: 14, lineHeight: 1.3, whiteSpace: "nowrap" } },
-      link(React, `${ROOT}/`, "‹ Worklist"),
-      link(React, `${ROOT}/studies/${encodeURIComponent(asked.get("StudyInstanceUIDs"))}`, "Result and feedback"),
+      link(React, sessionStorage.getItem("list") || `${ROOT}/`, "‹ Worklist"),
+      link(React, `${ROOT}/studies/${encodeURIComponent(study)}`, "Result and feedback"),
       React.createElement("div", { style: WARNING }, "Research software, not for diagnostic use"),
     );
 
@@ -68,6 +95,9 @@
       {
         id: "triage-node",
         getHangingProtocolModule: () => [{ name: headCT.id, protocol: headCT }],
+        getSopClassHandlerModule: () => [
+          { name: "key-objects", sopClassUids: [KEY_OBJECTS], getDisplaySetsFromSeries: listed },
+        ],
         onModeEnter: thin,
       },
     ],
@@ -76,6 +106,7 @@
       "@ohif/mode-basic": {
         routeName: { $set: "study" },
         hangingProtocol: { $set: headCT.id },
+        sopClassHandlers: { $push: [HANDLER] },
         routes: { 0: { layoutInstance: { props: { rightPanelClosed: { $set: !segmentation } } } } },
       },
     },
