@@ -343,7 +343,8 @@ def test_a_worker_with_a_lost_model_fails_its_jobs_and_lives(
     store.use(model, "haemorrhage", 0.0, NOW, "ann")
     folder_of(head_queued, model).rename(tmp_path / "gone")
     engine = open_engine(head_queued.settings, store.card_for)
-    load_models(engine, load_rules())
+    (problem,) = load_models(engine, load_rules())
+    assert "the model site-model 1.0" in problem
     job = work(head_queued, engine)
     assert job.state == "queued" and job.error is not None
     for words in ("the model site-model 1.0", model.model_id, "install it again", "triage-node models use built-in"):
