@@ -49,7 +49,6 @@ def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[
         receiver = Receiver(database, archive, decoders, lists)
         housekeeping = BackgroundScheduler(timezone="UTC")
         with life.lived():
-            ticker.every(BEAT_EVERY_S, lambda: show_life(life, ticker), "beat")
             ticker.every(BEAT_EVERY_S, life.report, "report")
 
             def begin() -> None:
@@ -61,6 +60,7 @@ def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[
             gate = Gate(begin, receiver.store, life.faults)
             gate.open()
             server = listen(settings, gate.store, receiver.ended, partial(note_refusal, database), life)
+            ticker.every(BEAT_EVERY_S, lambda: show_life(life, ticker), "beat")  # from now on images can arrive
             ticker.every(BEAT_EVERY_S, gate.open, "begin")
             try:
                 yield server, life
