@@ -104,6 +104,7 @@ def plain(text: str) -> str:
 def say_error(error: BaseException) -> str:
     """What an error says where others see it. Libraries quote values, a patient's name among them: only its kind."""
     own = type(error).__module__.partition(".")[0] in OWN
-    if own or isinstance(error, sqlite3.Error) or (isinstance(error, OSError) and error.errno is not None):
+    of_machine = isinstance(error, sqlite3.Error | RuntimeError | MemoryError)  # a GPU without memory, say
+    if own or of_machine or (isinstance(error, OSError) and error.errno is not None):
         return plain(str(error))
     return type(error).__name__

@@ -22,21 +22,8 @@ from dicom_node.settings import load_settings
 from dicom_node.tables import deliveries, processes, results, worklist
 from dicom_node.tables.worklist import Part, Standing
 
-COMMANDS = [
-    "demo",
-    "serve",
-    "node",
-    "worker",
-    "web",
-    "analyse",
-    "submit",
-    "worklist",
-    "jobs",
-    "retry",
-    "echo",
-    "backup",
-    "restore",
-]
+COMMANDS = ["demo", "serve", "node", "worker", "web", "analyse", "submit", "worklist", "jobs", "retry", "echo"]
+COMMANDS += ["backup", "restore"]
 COMMANDS += ["feedback", "config check", "config show"]
 COMMANDS += ["models list", "models install", "models use", "models remove", "models points", "models convert"]
 COMMANDS += ["viewer install", "identity list", "identity apart", "identity one"]

@@ -30,7 +30,7 @@ from inference.errors import InferenceError
 
 BEAT_EVERY_S = 1.0
 BEAT_LASTS_S = 20.0
-PROBE_S = 2.0  # a database that is locked for longer is said to be
+PROBE_S = 5.0  # a database that is locked for longer is said to be
 ENDING_S = 1.0  # for what a process does at its end, beside the receiver's own
 PORTS = {"node": "dicom_port", "web": "web_port"}
 OWN_FILES = (
@@ -93,7 +93,8 @@ class Life:
             self.faults.note(fault)
         try:
             with self._database.write(PROBE_S) as tx:
-                processes.beat(tx, sign, now)
+                if sign.until:  # it has given one
+                    processes.beat(tx, sign, now)
                 if self.port is not None and self.port != self._published:
                     processes.publish(tx, PORTS[self.process], str(self.port))
                     self._published = self.port
@@ -135,7 +136,7 @@ class Life:
         """Leave no sign of life behind."""
         signs.forget(self._data, self.process, os.getpid())
         try:
-            with self._database.write(PROBE_S / 4) as tx:
+            with self._database.write(PROBE_S / 5) as tx:
                 processes.forget_beat(tx, self.process, os.getpid())
         except (sqlite3.Error, OSError) as error:
             if self.faults.met(error) is None:

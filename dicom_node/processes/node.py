@@ -56,7 +56,6 @@ def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[
         receiver = Receiver(database, archive, decoders, lists)
         housekeeping, stopping = BackgroundScheduler(timezone="UTC"), threading.Event()
         with life.lived():
-            ticker.every(BEAT_EVERY_S, lambda: show_life(life, ticker, settings), "beat")
             ticker.every(BEAT_EVERY_S, life.report, "report")
 
             def begin() -> None:
@@ -70,6 +69,7 @@ def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[
             gate.open()
             refused = partial(note_refusal, database)
             server = listen(settings, archive.spool, gate.store, receiver.ended, refused, life)
+            ticker.every(BEAT_EVERY_S, lambda: show_life(life, ticker, settings), "beat")
             ticker.every(BEAT_EVERY_S, gate.open, "begin")
             try:
                 yield server, life

@@ -3,7 +3,6 @@
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from dicom_node import clock
 from dicom_node.archive import Archive
 from dicom_node.entities import Job
 from dicom_node.processes.life import BEAT_EVERY_S, BEAT_LASTS_S, ENDING_S, Life, take_folder
-from dicom_node.routes import load_rules
+from dicom_node.routes import Rules, load_rules
 from dicom_node.settings import Settings
 from dicom_node.tables.database import open_database
 from inference.errors import InferenceError
@@ -50,14 +49,14 @@ def run_worker(settings: Settings, supervisor: int | None = None) -> None:
         life.promise(settings.analyse.timeout_s, "loading the model")
         ticker.every(BEAT_EVERY_S, life.report, "report")
         engine = open_engine(settings, ModelStore(settings.node.data, database).card_for)
-        pipelines, look_at = load_rules(settings.routes_path).pipelines, 0.0
+        rules, look_at = load_rules(settings.routes_path), 0.0
         warm_up(clock.utc_now())
         log.info("ready to analyse", device=str(engine.device))
         while not life.ending.is_set():
             try:
                 if clock.monotonic() >= look_at:
                     life.promise(settings.analyse.timeout_s, "loading the model")
-                    life.faults.note_models(unusable_models(engine, pipelines))
+                    life.faults.note_models(load_models(engine, rules))
                     look_at = clock.monotonic() + MODELS_EVERY_S
                 life.promise(BEAT_LASTS_S, "waiting for work")
                 if not analyse_next(database, archive, settings, engine, owner, begin, preview):
@@ -69,10 +68,10 @@ def run_worker(settings: Settings, supervisor: int | None = None) -> None:
         ticker.stop(ENDING_S)
 
 
-def unusable_models(engine: "Engine", pipelines: Iterable[str]) -> list[str]:
+def load_models(engine: "Engine", rules: Rules) -> list[str]:
     """Load what the rules need; what is wrong with each model that cannot be used: its jobs fail until it is mended."""
     found = []
-    for pipeline in sorted(pipelines):
+    for pipeline in sorted(rules.pipelines):
         try:
             engine.warm_up([pipeline])
         except InferenceError as error:

@@ -19,7 +19,7 @@ from dicom_node.analysis import analysis_of, examine, part10_bytes, report_optio
 from dicom_node.archive import Archive
 from dicom_node.derived import candidates, flag, growth, identity, previews
 from dicom_node.entities import Analysis, ChoiceKind, Job, JobKind, JobState, ResultObject, Scan
-from dicom_node.errors import TriageNodeError, say_error
+from dicom_node.errors import TriageNodeError, plain, say_error
 from dicom_node.faults import PASSING, fault_of
 from dicom_node.settings import Settings
 from dicom_node.tables import deliveries, instances, jobs, results, scans, worklist
@@ -84,7 +84,7 @@ def put_back(database: Database, settings: Settings, job: Job, owner: str, error
     """Queue the job again, or leave it failed after too many attempts; a full disk or a lock makes none of them."""
     tried = replace(job, attempts=job.attempts - (fault_of(error, database.path) in PASSING))
     with database.write() as tx:
-        text = f"{type(error).__name__}: {say_error(error)}"
+        text = f"{type(error).__name__}: {plain(str(error))}"
         state = jobs.put_back(tx, tried, owner, text, clock.monotonic() + RETRY_WAIT_S, settings.analyse.attempts)
         if job.kind is JobKind.PREVIEW:
             return
