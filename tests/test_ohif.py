@@ -272,7 +272,7 @@ def test_a_study_not_analysed_opens_from_its_page_at_the_middle_of_its_largest_s
     expect(page.get_by_text("Contrast was given").first).to_be_visible()
     page.get_by_role("link", name="Open images").click()
     wait_until(lambda: skull(drawn(page)).sum() > 5_000, WITHIN_S, "a head is drawn")
-    expect(page.get_by_text("(15/30)")).to_be_visible()
+    expect(page.get_by_text("(16/30)")).to_be_visible()
     expect(bar(page).locator(".said")).to_contain_text("Not analysed")
 
 
