@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from time import perf_counter
@@ -12,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node.dicom.contrast import unclear_contrast_of
+from dicom_node.dicom.part10 import split_meta
 from dicom_node.entities import Analysis, FindingRow, Job, ResultObject
 from dicom_node.settings import Report
 from inference.engines.local import Engine
@@ -77,11 +79,16 @@ def without_pixels(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
     return tuple(datasets)
 
 
-def result_object(built: ReportObject, path: Path) -> ResultObject:
-    """What the tables keep of an object."""
+def result_object(built: ReportObject, path: Path, written: bytes) -> ResultObject:
+    """What the tables keep of an object that was written as this file."""
     dataset = built.dataset
     return ResultObject(
-        str(built.kind), str(dataset.SOPInstanceUID), str(dataset.SOPClassUID), str(dataset.SeriesInstanceUID), path
+        str(built.kind),
+        str(dataset.SOPInstanceUID),
+        str(dataset.SOPClassUID),
+        str(dataset.SeriesInstanceUID),
+        path,
+        sha256(split_meta(written)[1]).hexdigest(),
     )
 
 

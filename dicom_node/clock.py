@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+LONGEST_WAIT_S = 5.0  # after errors that follow one another
 log = structlog.get_logger()
 
 
@@ -35,10 +36,12 @@ def utc_now() -> datetime:
 class Ticker:
     """Runs each function in a thread of its own, again `seconds` after it ended, until `stop`.
 
-    An error is logged and the function runs again at its next time: the rows it works on still say what is due.
+    After an error the function runs again later: the rows it works on still say what is due. `is_known` is asked of
+    each error whether it is a fault that is told elsewhere; any other is logged once, until the function works again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_known: Callable[[BaseException], object] = lambda error: None) -> None:
+        self._is_known = is_known
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._running: dict[str, float] = {}  # name -> when it began
@@ -53,18 +56,31 @@ class Ticker:
         """Names of functions that have been running for longer than that."""
         return [name for name, began in list(self._running.items()) if monotonic() - began > limit_s]
 
-    def stop(self, timeout_s: float = 5.0) -> None:
-        """Ask all to end and wait for them."""
+    def end(self) -> None:
+        """Begin no further round."""
         self._stopping.set()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Ask all to end and wait for them, so long for all together."""
+        self.end()
+        until = monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(timeout_s)
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, until - monotonic()))
 
     def _loop(self, seconds: float, function: Callable[[], object], name: str) -> None:
+        wait_s, told = seconds, ""
         while not self._stopping.is_set():
             self._running[name] = monotonic()
             try:
                 function()
-            except Exception:
-                log.exception("a clock job failed and will run again", job=name)
+                if told:
+                    log.info("a clock job works again", job=name)
+                wait_s, told = seconds, ""
+            except Exception as error:
+                wait_s = max(seconds, min(LONGEST_WAIT_S, 2 * wait_s))
+                if not self._is_known(error) and repr(error) != told:
+                    told = repr(error)
+                    log.exception("a clock job failed and will run again", job=name)
             self._running.pop(name, None)
-            self._stopping.wait(seconds)
+            self._stopping.wait(wait_s)

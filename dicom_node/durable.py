@@ -1,4 +1,4 @@
-"""Folders and renames that survive a power cut, what a full disk means, and whether a process lives."""
+"""Folders and renames that survive a power cut, files that are their owner's alone, and whether a process lives."""
 
 import errno
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 from dicom_node.errors import OutOfResources
 
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 
 
 @contextmanager
@@ -53,3 +54,30 @@ def sync_file(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def keep_private() -> None:
+    """From now on let nobody but this process's user read what it writes."""
+    os.umask(0o077)
+
+
+def make_private(folder: Path, *names: str) -> None:
+    """Take from everybody but its owner what lies under these names of a folder, and last the folder itself.
+
+    Nothing is looked at where the folder is private already. PermissionError where it is another user's.
+    """
+    if not folder.is_dir() or not folder.stat().st_mode & 0o077:
+        return
+    for path in _everything(folder, names):
+        wanted = PRIVATE_FOLDER if path.is_dir() else PRIVATE_FILE
+        if not path.is_symlink() and path.stat().st_mode & 0o777 != wanted:
+            path.chmod(wanted)
+    folder.chmod(PRIVATE_FOLDER)
+
+
+def _everything(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
+    for name in names:
+        for path in folder.glob(name):
+            yield path
+            if path.is_dir() and not path.is_symlink():
+                yield from path.rglob("*")

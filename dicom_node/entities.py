@@ -28,6 +28,7 @@ class JobKind(StrEnum):
 
     ANALYSE = "analyse"
     EXPLAIN = "explain"  # make the picture that says why a study was not analysed
+    PREVIEW = "preview"  # make the small pictures that the list plays; after everything else
 
 
 class JobState(StrEnum):
@@ -51,6 +52,31 @@ class DeliveryState(StrEnum):
     SENT = "sent"
     FAILED = "failed"  # attempts used up; `retry` revives it
     WITHDRAWN = "withdrawn"  # is not sent: a newer result took its place, or its patient was corrected
+
+
+class SendProblem(StrEnum):
+    """Why there is no status of an object from its destination."""
+
+    NONE = ""  # there is one
+    NOT_TAKEN = "not taken"  # no presentation context was accepted for its SOP class
+    NO_SYNTAX = "no syntax"  # ... only since none of the transfer syntaxes that were offered is known there
+    UNREADABLE = "unreadable"  # its file cannot be read, or not be decompressed for the destination
+    UNREACHABLE = "unreachable"  # no association came about
+    UNANSWERED = "unanswered"  # it was sent and no answer came: it may be there
+    NOT_OFFERED = "not offered"  # the association ended before it
+
+
+NOT_TAKEN = (SendProblem.NOT_TAKEN, SendProblem.NO_SYNTAX)
+
+
+class Damage(StrEnum):
+    """What is wrong with a stored file."""
+
+    GONE = "gone"
+    EMPTY = "empty"
+    CUT = "cut"
+    CHANGED = "changed"
+    UNREADABLE = "unreadable"  # the disk gives an error
 
 
 class Urgency(StrEnum):
@@ -214,7 +240,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One analysis of one revision of a series, or the picture that says why there is none (`pipeline` is then '')."""
+    """One analysis of one revision of a series, or pictures of it (`pipeline` is then '')."""
 
     job_id: int
     kind: JobKind
@@ -232,13 +258,17 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class ResultObject:
-    """One object that the node made; kind is SEG, SR, SC or KO."""
+    """One object that the node made; kind is SEG, SR, SC or KO.
+
+    `sha256` is of the data set as written; empty of objects from before it was kept.
+    """
 
     kind: str
     sop_uid: str
     sop_class_uid: str
     series_uid: str
     path: Path
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +349,10 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One object on its way to one destination. `next_at` is monotonic seconds."""
+    """One object on its way to one destination.
+
+    `next_at` is monotonic seconds; `unanswered` counts the attempts that the destination has not answered.
+    """
 
     delivery_id: int
     study_uid: str
@@ -332,16 +365,23 @@ class Delivery:
     attempts: int
     next_at: float
     error: str | None
+    problem: SendProblem = SendProblem.NONE
+    unanswered: int = 0
+
+    @property
+    def not_taken(self) -> bool:
+        """Whether the destination takes no such object."""
+        return self.state is DeliveryState.FAILED and self.problem in NOT_TAKEN
 
 
 @dataclass(frozen=True, slots=True)
 class SendStatus:
-    """The answer to one C-STORE; `status` None means that none came, not `offered` that it was never asked."""
+    """The answer to one C-STORE; `status` is None where there is none, and `problem` then says why."""
 
     path: Path
     status: int | None
     detail: str = ""
-    offered: bool = True
+    problem: SendProblem = SendProblem.NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Routing rules as data: reads routes.toml and matches a series against it. No expression is ever evaluated.
 
-An unknown field, an unknown test or a wrong regular expression is a `SettingsError` that names the rule.
+An unknown field, an unknown test or a wrong regular expression is a `SettingsError` that names the rule. What reads
+headers and their words is imported where a series is routed: whoever only checks the rules does not wait for it.
 """
 
 import re
@@ -9,22 +10,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydicom.dataset import Dataset
 
-from dicom_node.dicom.body_part import body_part_of, names_head, names_other_part
-from dicom_node.dicom.checks import UNREADABLE
-from dicom_node.dicom.contrast import contrast_of, says_contrast
-from dicom_node.dicom.headers import text_of
 from dicom_node.errors import SettingsError
-from inference.input.elements import frame_macro, value
-from inference.input.files import read_file
-from inference.input.geometry import StackShape
-from inference.input.selection import select_slices
-from inference.input.stack import patient_age_years
 from inference.pipelines.registry import QUESTIONS
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from inference.input.geometry import StackShape
 
 NAME_IN_BRACES = re.compile(r"\{([^{}]*)\}")
 
@@ -89,6 +85,9 @@ class FieldTest(BaseModel):
 
     def holds(self, value: Any) -> bool:
         """Whether the value passes. An unknown number (None) passes no numeric test."""
+        from dicom_node.dicom.body_part import names_head, names_other_part
+        from dicom_node.dicom.contrast import says_contrast
+
         text = str("" if value is None else value).strip()
         folded = text.casefold()
         return (
@@ -236,8 +235,14 @@ def _say(error: ValidationError) -> str:
     return "; ".join(told)
 
 
-def features_of_series(paths: Sequence[Path], headers: Sequence[Dataset], calling_aet: str, own: bool) -> Features:
+def features_of_series(paths: Sequence[Path], headers: Sequence["Dataset"], calling_aet: str, own: bool) -> Features:
     """The features of a series, from its files and their headers: those of its slices, whatever else is among them."""
+    from pydicom.dataset import Dataset
+
+    from dicom_node.dicom.checks import UNREADABLE
+    from inference.input.elements import value
+    from inference.input.files import read_file
+    from inference.input.selection import select_slices
 
     def content(place: int) -> bytes | None:
         try:
@@ -250,11 +255,16 @@ def features_of_series(paths: Sequence[Path], headers: Sequence[Dataset], callin
     return features_of(selection.typical or Dataset(), selection.shape, calling_aet, own)
 
 
-def features_of(header: Dataset, shape: StackShape, calling_aet: str, own: bool) -> Features:
+def features_of(header: "Dataset", shape: "StackShape", calling_aet: str, own: bool) -> Features:
     """The features of a series, from one of its headers and the shape of its slices.
 
     What an enhanced image states for each frame is that of its middle one.
     """
+    from dicom_node.dicom.body_part import body_part_of
+    from dicom_node.dicom.contrast import contrast_of
+    from dicom_node.dicom.headers import text_of
+    from inference.input.stack import patient_age_years
+
     return Features(
         modality=text_of(header, "Modality"),
         sop_class=text_of(header, "SOPClassUID"),
@@ -277,15 +287,21 @@ def features_of(header: Dataset, shape: StackShape, calling_aet: str, own: bool)
     )
 
 
-def _image_type(header: Dataset) -> str:
+def _image_type(header: "Dataset") -> str:
     """The frame's type, else the image's; a scan with the tube at rest is a localizer, too (PS3.3 C.8.15.3.2)."""
+    from dicom_node.dicom.headers import text_of
+    from inference.input.elements import frame_macro
+
     stated = text_of(frame_macro(header, "CTImageFrameTypeSequence"), "FrameType") or text_of(header, "ImageType")
     scan = text_of(frame_macro(header, "CTAcquisitionTypeSequence"), "AcquisitionType").upper()
     return "\\".join(filter(None, (stated, "LOCALIZER" if scan == "CONSTANT_ANGLE" else "")))
 
 
-def _kernel(header: Dataset) -> str:
+def _kernel(header: "Dataset") -> str:
     """The kernel as the vendor writes it, the first of several; else the group that it belongs to."""
+    from dicom_node.dicom.headers import text_of
+    from inference.input.elements import frame_macro
+
     frame = frame_macro(header, "CTReconstructionSequence")
     stated = text_of(frame, "ConvolutionKernel") or text_of(header, "ConvolutionKernel")
     return stated.partition("\\")[0] or text_of(frame, "ConvolutionKernelGroup")

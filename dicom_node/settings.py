@@ -8,12 +8,14 @@ import re
 import tomllib
 from collections.abc import Callable
 from importlib.resources import files
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from dicom_node.errors import SettingsError
+from inference.input.bounds import Bounds
 
 AeTitle = Annotated[  # PS3.5 6.2, VR AE: no backslash, no control character, not spaces alone
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
@@ -26,9 +28,15 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
 Kind = Literal["SEG", "SR", "SC", "KO"]
 SITE_FILES = (Path("triage-node.toml"), Path("/etc/triage-node/triage-node.toml"))
+GIB = 1 << 30
 PREFIX = "TRIAGE_NODE__"
 VIEWERS = ("node", "page", "weasis")  # anything else is a URL template
 PLACEHOLDERS = ("study_uid", "accession", "patient_id")
+HOST_FORM = r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+PUBLIC_URL = re.compile(  # a path that a browser would shorten ("..") is none
+    rf"(?P<scheme>https?)://(?P<netloc>{HOST_FORM})(?P<path>(?:/(?!\.{{1,2}}(?:/|$))[A-Za-z0-9._~-]+)*)/?",
+    re.IGNORECASE,
+)
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -59,6 +67,11 @@ class Network(SettingsSection):
     object_gib: Annotated[float, Field(gt=0)]
     uncompressed_first: bool
     private_storage: tuple[UidRoot, ...]
+
+    @property
+    def object_bytes(self) -> int:
+        """What an object may have."""
+        return int(self.object_gib * GIB)
 
 
 class Route(SettingsSection):
@@ -120,6 +133,7 @@ class Deliver(SettingsSection):
     """[deliver]"""
 
     attempts: Annotated[int, Field(ge=1)]
+    attempts_if_refused: Annotated[int, Field(ge=1)]
     first_wait_s: Seconds
     longest_wait_s: Seconds
     timeout_s: Annotated[float, Field(gt=0)]
@@ -140,11 +154,42 @@ class Worklist(SettingsSection):
         return not self.modalities or not modality.strip() or modality.strip().upper() in self.modalities
 
 
+class Decoder(SettingsSection):
+    """[decoder]: what one object may take that is inflated or decoded."""
+
+    memory_gib: Annotated[float, Field(ge=0.125)]
+    time_s: Annotated[float, Field(gt=0)]
+    inflated_gib: Annotated[float, Field(gt=0)]
+    inflated_ratio: Annotated[float, Field(ge=1)]
+
+    @property
+    def memory_bytes(self) -> int:
+        """What a decoder may take beyond what it needs to start."""
+        return int(self.memory_gib * GIB)
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds of a process of the node."""
+        return Bounds(int(self.inflated_gib * GIB), self.inflated_ratio, self.memory_bytes)
+
+
 class Web(SettingsSection):
     """[web]"""
 
     host: str
     port: Port
+    public_url: str
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    connections_per_address: Annotated[int, Field(ge=4)]
+    request_time_s: Annotated[float, Field(gt=0)]
+    body_kib_per_s: Annotated[float, Field(ge=0)]
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        if url and not PUBLIC_URL.fullmatch(url):
+            raise ValueError(f"{url!r} is no address such as https://triage.example.org or https://example.org/triage")
+        return url
 
 
 class Viewer(SettingsSection):
@@ -167,6 +212,27 @@ class Retention(SettingsSection):
     every_minutes: Annotated[float, Field(gt=0)]
 
 
+class Scrub(SettingsSection):
+    """[scrub]"""
+
+    every_hours: Annotated[float, Field(ge=0)]
+    mb_per_s: Annotated[float, Field(gt=0)]
+
+
+class Log(SettingsSection):
+    """[log]"""
+
+    level: Literal["debug", "info", "warning", "error"]
+    file: Path | None
+    max_mb: Annotated[float, Field(gt=0)]
+    keep: Annotated[int, Field(ge=0)]
+
+    @field_validator("file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+
 class Peer(SettingsSection):
     """[[peer]]: a scanner or PACS. One that is sent to or asked needs an address."""
 
@@ -177,6 +243,7 @@ class Peer(SettingsSection):
     destination: bool = False
     query: bool = False
     kinds: tuple[Kind, ...] = ("SEG", "SR", "SC", "KO")
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _has_address(self) -> "Peer":
@@ -198,9 +265,12 @@ class Settings(SettingsSection):
     report: Report
     deliver: Deliver
     worklist: Worklist
+    decoder: Decoder
     web: Web
     viewer: Viewer
     retention: Retention
+    scrub: Scrub
+    log: Log
     peer: tuple[Peer, ...] = ()
 
     @model_validator(mode="after")
@@ -224,6 +294,10 @@ class Settings(SettingsSection):
     def destinations(self) -> tuple[Peer, ...]:
         """The peers that get results."""
         return tuple(peer for peer in self.peer if peer.destination)
+
+    def timeout_of(self, peer: Peer) -> float:
+        """How long each answer of a peer is waited for, in seconds."""
+        return peer.timeout_s if peer.timeout_s is not None else self.deliver.timeout_s
 
     def peer_named(self, name: str) -> Peer:
         """The peer of that name; SettingsError when there is none."""

@@ -25,6 +25,10 @@ class Spool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the file where nobody has taken it over."""
         self._file.close()
         self.path.unlink(missing_ok=True)
 

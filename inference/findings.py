@@ -3,9 +3,11 @@
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 VOLUME_RANGE = "In brackets: where 95 % of true volumes of dense blood lay on simulated heads, at this size."
 FINE_BELOW_ML = 20.0
@@ -123,7 +125,7 @@ class Finding:
     name: str
     probability: float
     present: bool
-    mask: NDArray[np.bool_] | None = None
+    mask: "NDArray[np.bool_] | None" = None
     measurements: tuple[Measurement, ...] = ()
     place: Place | None = None
     differential: bool = False

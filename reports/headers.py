@@ -30,9 +30,12 @@ def slice_headers(sources: Sequence[Dataset], stack: SliceStack) -> tuple[Datase
     orientation = _orientation(sources[0], stack)
     spacing = [_decimal(each) for each in stack.pixel_spacing]
     thickness = _decimal(_thickness(sources[0], stack))
+    # A CT without a frame of reference, or with several, breaks the standard, yet its slices form one stack.
+    stated = (text(each, "FrameOfReferenceUID") for each in sources)
+    space = next(filter(None, stated), "") or hashed_uid("space", stack.series_uid)
     result = []
     for source, position in zip(sources, stack.positions, strict=True):
-        header = _reference(source, stack)
+        header = _reference(source, stack, space)
         header.ImagePositionPatient = [_decimal(each) for each in position]
         header.ImageOrientationPatient, header.PixelSpacing = orientation, spacing
         header.SliceThickness = thickness
@@ -40,14 +43,13 @@ def slice_headers(sources: Sequence[Dataset], stack: SliceStack) -> tuple[Datase
     return tuple(result)
 
 
-def _reference(source: Dataset, stack: SliceStack) -> Dataset:
+def _reference(source: Dataset, stack: SliceStack, space: str) -> Dataset:
     header = Dataset()
     for keyword in TYPE_2.split():
         setattr(header, keyword, "")
     header.SOPClassUID, header.SOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
     header.StudyInstanceUID, header.SeriesInstanceUID = stack.study_uid, stack.series_uid
-    # A CT without a frame of reference breaks the standard, yet its slices have one space in common.
-    header.FrameOfReferenceUID = text(source, "FrameOfReferenceUID") or hashed_uid("space", stack.series_uid)
+    header.FrameOfReferenceUID = space
     header.PositionReferenceIndicator = text(source, "PositionReferenceIndicator")
     header.Modality = text(source, "Modality") or "CT"
     header.Rows, header.Columns = stack.hu.shape[1:]

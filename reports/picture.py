@@ -7,9 +7,10 @@ name, number or date of the patient is drawn: viewers show those from the header
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
@@ -32,6 +33,7 @@ _WARNING: RGB = (255, 214, 102)
 _BLACK: RGB = (0, 0, 0)
 _DARK: RGB = (24, 24, 24)
 _EDGE: RGB = (60, 60, 60)
+Pixel = TypeVar("Pixel", np.uint8, np.float32)
 # Left, top, right, bottom in pixels; may reach beyond the image.
 Box = tuple[float, float, float, float]
 RED: RGB = (190, 18, 34)
@@ -69,7 +71,8 @@ def draw_page(page: Page) -> NDArray[np.uint8]:
     canvas = Image.new("RGB", (WIDTH, HEIGHT), _BLACK)
     draw = ImageDraw.Draw(canvas)
     _draw_banner(draw, page.banner, page.headline)
-    head = _box_to_show(page.tiles)
+    masks = [mask for tile in page.tiles for _, mask in tile.outlines]
+    head = box_to_show([tile.hu for tile in page.tiles], masks)
     corners = ((0, _BANNER), (_LARGE[0], _BANNER), (_LARGE[0], _BANNER + _SMALL[1]))
     for i, (tile, corner) in enumerate(zip(page.tiles, corners, strict=False)):
         size = _LARGE if i == 0 else _SMALL
@@ -91,9 +94,10 @@ def draw_notice(headline: str, paragraphs: Sequence[str], advice: str, small_pri
     return np.asarray(canvas)
 
 
-def sides_of(row_direction: NDArray[np.float64], column_direction: NDArray[np.float64]) -> tuple[str, str, str, str]:
+def sides_of(row_direction: ArrayLike, column_direction: ArrayLike) -> tuple[str, str, str, str]:
     """The letters for the left, right, top and bottom edge of slices with these directions (LPS)."""
-    return _letter(-row_direction), _letter(row_direction), _letter(-column_direction), _letter(column_direction)
+    row, column = np.asarray(row_direction, float), np.asarray(column_direction, float)
+    return _letter(-row), _letter(row), _letter(-column), _letter(column)
 
 
 def _letter(direction: NDArray[np.float64]) -> str:
@@ -187,17 +191,17 @@ def _wrap(draw: ImageDraw.ImageDraw, text: str, size: int, width: int) -> list[s
     return lines
 
 
-def _box_to_show(tiles: Sequence[Tile]) -> Box:
+def box_to_show(planes: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np.bool_]]) -> Box:
     """The head on all these slices together, and every region; all of the image where no head is found."""
-    rows, columns = tiles[0].hu.shape
-    found = ndimage.binary_opening(np.any([each.hu[::4, ::4] > _HEAD_HU for each in tiles], axis=0))
+    rows, columns = planes[0].shape
+    found = ndimage.binary_opening(np.any([each[::4, ::4] > _HEAD_HU for each in planes], axis=0))
     labelled, count = ndimage.label(found)
     shown = np.ones((rows, columns), bool) if count == 0 else np.zeros((rows, columns), bool)
     if count:
         largest = int(np.bincount(labelled.ravel())[1:].argmax())
         down, across = ndimage.find_objects(labelled)[largest]
         shown[4 * down.start : 4 * down.stop, 4 * across.start : 4 * across.stop] = True
-    for mask in (mask for tile in tiles for _, mask in tile.outlines):
+    for mask in masks:
         shown |= mask
     ys, xs = np.nonzero(shown.any(1))[0], np.nonzero(shown.any(0))[0]
     margin = 0.03 * max(rows, columns)
@@ -205,12 +209,12 @@ def _box_to_show(tiles: Sequence[Tile]) -> Box:
 
 
 def _draw_tile(tile: Tile, size: tuple[int, int], head: Box, page: Page) -> Image.Image:
-    box = _fit(head, size, page.pixel_spacing)
+    box = fit(head, size, page.pixel_spacing)
     grey = np.clip((tile.hu - _WINDOW_LOW) / (_WINDOW_HIGH - _WINDOW_LOW), 0, 1) * 255
-    plane = _resample(grey.astype(np.uint8), box, size, Image.Resampling.BICUBIC)
+    plane = resample(grey.astype(np.uint8), box, size, Image.Resampling.BICUBIC)
     pixels = np.repeat(plane[..., None], 3, axis=2).astype(np.float32)
     zoomed = [
-        (finding, _zoomed_mask(_resample(mask.astype(np.uint8) * 255, box, size, Image.Resampling.BILINEAR)))
+        (finding, _zoomed_mask(resample(mask.astype(np.uint8) * 255, box, size, Image.Resampling.BILINEAR)))
         for finding, mask in tile.outlines
     ]
     for finding, inside in zoomed:
@@ -226,7 +230,7 @@ def _draw_tile(tile: Tile, size: tuple[int, int], head: Box, page: Page) -> Imag
     return picture
 
 
-def _fit(head: Box, size: tuple[int, int], spacing: tuple[float, float]) -> Box:
+def fit(head: Box, size: tuple[int, int], spacing: tuple[float, float]) -> Box:
     """The box widened to the tile's shape in mm."""
     left, top, right, bottom = head
     high, wide = (bottom - top) * spacing[0], (right - left) * spacing[1]
@@ -236,10 +240,12 @@ def _fit(head: Box, size: tuple[int, int], spacing: tuple[float, float]) -> Box:
     return middle_x - half_wide, middle_y - half_high, middle_x + half_wide, middle_y + half_high
 
 
-def _resample(plane: NDArray[np.uint8], box: Box, size: tuple[int, int], how: Image.Resampling) -> NDArray[np.uint8]:
+def resample(
+    plane: NDArray[Pixel], box: Box, size: tuple[int, int], how: Image.Resampling, beyond_it: float = 0
+) -> NDArray[Pixel]:
     """The part of a plane inside a box, which may reach beyond it, at the tile's size."""
     beyond = int(max(0, -box[0], -box[1], box[2] - plane.shape[1], box[3] - plane.shape[0])) + 1
-    padded = Image.fromarray(np.pad(plane, beyond))
+    padded = Image.fromarray(np.pad(plane, beyond, constant_values=beyond_it))
     moved = (box[0] + beyond, box[1] + beyond, box[2] + beyond, box[3] + beyond)
     return np.asarray(padded.resize(size, how, box=moved))
 

@@ -2,7 +2,8 @@
 
 Synthetic head CTs with a bleed (30 slices of 512 x 512) are sent one after another to `triage-node serve` with its
 default settings. The wait for completeness is part of the turnaround and is stated apart. With `--worklist 100000` the
-pages of a node that holds so many studies are measured instead.
+pages of a node that holds so many studies are measured instead, with `--commands` the commands that people wait for,
+with `--previews` the small pictures of the list.
 """
 
 import argparse
@@ -19,11 +20,13 @@ import click
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from bench_commands import measure_commands
+from bench_preview import measure_previews
 from bench_worklist import measure_pages
 from peers import Orthanc, Served, pacs_peer, running_node, running_orthanc, wait_until
 
 from dicom_node.commands import phantom
-from dicom_node.dicom.part10 import find_dicom
+from dicom_node.dicom.folders import find_dicom
 from dicom_node.outbox.dicom import send
 from dicom_node.settings import Peer
 from dicom_node.tables.database import Database
@@ -97,7 +100,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--worklist", type=int, metavar="STUDIES", help="measure the pages with so many studies")
+    parser.add_argument("--commands", action="store_true", help="measure how soon the commands answer")
+    parser.add_argument("--previews", action="store_true", help="measure the small pictures of the list")
     asked = parser.parse_args()
+    if asked.commands:
+        measure_commands()
+        return
+    if asked.previews:
+        measure_previews()
+        return
     if asked.worklist:
         measure_pages(asked.worklist)
         return

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import structlog
 from hypothesis import settings
 from loading import load
 from peers import chromium
@@ -43,6 +44,21 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"
     return report
+
+
+@pytest.fixture
+def every_log_line() -> Iterator[None]:
+    """Logs as they are before a command has set them up in this process, and again afterwards."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    """Commands that are called within a test keep what they write for their user alone, from then on."""
+    os.umask(0o022)
+    yield
 
 
 @pytest.fixture(scope="session")

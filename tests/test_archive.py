@@ -15,7 +15,8 @@ from series import ct, data_of, encoded, write
 
 from dicom_node.archive import Archive
 from dicom_node.dicom.checks import checked_uid
-from dicom_node.dicom.part10 import find_dicom, is_intact, part10_header
+from dicom_node.dicom.folders import find_dicom
+from dicom_node.dicom.part10 import is_intact, part10_header
 from dicom_node.errors import CannotUnderstand
 
 STUDY, SERIES, SOP = "1.2.3", "1.2.3.4", "1.2.3.4.5"

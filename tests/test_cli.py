@@ -22,10 +22,25 @@ from dicom_node.settings import load_settings
 from dicom_node.tables import deliveries, processes, results, worklist
 from dicom_node.tables.worklist import Part, Standing
 
-COMMANDS = ["demo", "serve", "node", "worker", "web", "analyse", "submit", "worklist", "jobs", "retry", "echo"]
+COMMANDS = [
+    "demo",
+    "serve",
+    "node",
+    "worker",
+    "web",
+    "analyse",
+    "submit",
+    "worklist",
+    "jobs",
+    "retry",
+    "echo",
+    "backup",
+    "restore",
+]
 COMMANDS += ["feedback", "config check", "config show"]
 COMMANDS += ["models list", "models install", "models use", "models remove", "models points", "models convert"]
 COMMANDS += ["viewer install", "identity list", "identity apart", "identity one"]
+COMMANDS += ["outbox list", "outbox send-now", "outbox clear", "scrub"]
 
 
 @pytest.fixture
@@ -162,7 +177,7 @@ def test_worklist_and_jobs_as_json(tmp_path: Path, node: Core) -> None:
             deliveries.add(tx, uid, "pacs", made)
     (entry,) = json.loads(run(tmp_path, "worklist", "--json").stdout)
     fields = "study_uid accession patient_id urgency headline state received_at flagged_at results scanned_at"
-    fields += " priors sent_uid contradiction"
+    fields += " priors sent_uid contradiction missed_by"
     assert list(entry) == fields.split()
     assert entry | {"received_at": "", "flagged_at": ""} == {
         "study_uid": uid,
@@ -178,6 +193,7 @@ def test_worklist_and_jobs_as_json(tmp_path: Path, node: Core) -> None:
         "priors": [],
         "sent_uid": uid,
         "contradiction": "",
+        "missed_by": "",
     }
     assert datetime.fromisoformat(entry["scanned_at"]).date().isoformat() == "2026-01-02"
     for name in ("received_at", "flagged_at"):

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from peers import needs, triage_node
-from series import head, write
+from series import head, settings_for, write
 
 from dicom_node.commands import phantom
-from dicom_node.dicom.part10 import find_dicom
+from dicom_node.commands.demo import wait_for_page
+from dicom_node.dicom.folders import find_dicom
+from dicom_node.errors import CommandError
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -43,6 +45,18 @@ def test_demo_without_dicom_says_so(tmp_path: Path) -> None:
     result = demo(str(tmp_path))
     assert result.returncode == 1
     assert f"Error: no DICOM files under {tmp_path}" in result.stderr
+
+
+@pytest.mark.parametrize(("log", "said"), [("one\nthe port is in use\n\n", "the port is in use"), (None, "nothing")])
+def test_a_demo_that_does_not_start_tells_what_its_node_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str | None, said: str
+) -> None:
+    """Its log goes with the demo's folder."""
+    monkeypatch.setattr("dicom_node.commands.demo.START_S", 0.0)
+    if log is not None:
+        (tmp_path / "serve.log").write_text(log)
+    with pytest.raises(CommandError, match=f"it said last: {said}$"):
+        wait_for_page(settings_for(tmp_path / "data"), tmp_path / "serve.log")
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from dicomweb_client.api import DICOMwebClient
 from PIL import Image
-from pydicom import dcmread, dcmwrite
+from pydicom import dcmread, dcmwrite, encaps
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, SecondaryCaptureImageStorage
 from series import Core, core, ct, data_of, head
 from web_support import Node, serving
 
@@ -434,3 +434,97 @@ def test_transcoded_instance_has_the_same_pixels(tmp_path: Path, shared: Path, n
         assert changed <= {0x7FE00010}  # group lengths, which are retired, go
         stored = web.client.retrieve_instance(*uids(dataset), media_types=(("application/dicom", "*"),))
         assert (stored.file_meta.TransferSyntaxUID == dataset.file_meta.TransferSyntaxUID) == (name != "BigEndian")
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "found"),
+    [
+        ("/studies", {"ModalitiesInStudy": "CT,SR"}, 2),
+        ("/studies", {"ModalitiesInStudy": "SR\\MR"}, 1),
+        ("/studies", {"ModalitiesInStudy": "S*,M?"}, 1),
+        ("/studies", {"Modality": "SR, PT"}, 0),
+        ("/studies", {"PatientID": "P1\\P2"}, 2),
+        ("/studies", {"PatientID": "P1,P2"}, 0),  # a comma may stand in a Patient ID
+        ("/studies", {"PatientName": "Nobody\\Case^1"}, 1),
+        ("/studies", {"StudyDate": "20260102,20251231"}, 2),
+        ("/studies", {"ModalitiesInStudy": ","}, 2),
+        ("/studies", {"PatientName": "\\"}, 2),
+        ("/studies", {"NumberOfStudyRelatedInstances": "24"}, 1),
+        ("/studies", {"NumberOfStudyRelatedSeries": "1,3"}, 2),
+        ("/studies", {"SOPClassesInStudy": SecondaryCaptureImageStorage}, 1),
+        ("/studies", {"InstanceAvailability": "ONLINE"}, 2),
+        ("/series", {"ModalitiesInStudy": "MR"}, 3),
+        ("/series", {"ModalitiesInStudy": "MR", "Modality": "CT,MR"}, 3),
+        ("/series", {"Modality": "MR,SR"}, 1),
+        ("/series", {"NumberOfSeriesRelatedInstances": "2"}, 1),
+        (f"/studies/{SECOND}/series", {"ModalitiesInStudy": "CT\\SR"}, 3),
+        (f"/studies/{SECOND}/series", {"ModalitiesInStudy": "PT"}, 0),
+        ("/instances", {"ModalitiesInStudy": "MR"}, 6),
+        ("/instances", {"NumberOfStudyRelatedInstances": "6", "InstanceNumber": "1,2"}, 5),
+        (f"/studies/{FIRST}/instances", {"ModalitiesInStudy": "CT", "InstanceNumber": "3\\03\\x"}, 1),
+    ],
+)
+def test_lists_of_values_and_what_is_reckoned(web: Web, path: str, params: dict[str, str], found: int) -> None:
+    """PS3.4 C.2.2.2.2 for every kind of value, and what no file says of a study, at every level."""
+    answer = web.get(path, **params)
+    assert answer.status_code == (200 if found else 204), answer.text
+    assert len(answer.json() if found else []) == found
+
+
+def broken(frames: int, fragments: int, table: str, **elements: Any) -> Dataset:
+    """An image of several frames in RLE or JPEG 2000, with fragments and an offset table that is wrong somehow."""
+    values = np.arange(frames * 64 * 64, dtype="<i2").reshape(frames, 64, 64)
+    dataset = ct(0, study=7, NumberOfFrames=frames, **elements)
+    dataset.PixelData = values.tobytes()
+    dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+    streams = list(encaps.generate_frames(dataset.PixelData, number_of_frames=frames))
+    items = [piece for stream in streams for piece in encaps.itemize_frame(stream, fragments)]
+    starts = [sum(map(len, items[: number * fragments])) for number in range(frames)]
+    basic = {"none": [], "wrong": [each + 2 for each in starts], "zeros": [0] * frames, "short": starts[:1]}
+    basic |= {"right": starts, "backwards": starts[::-1], "extended": []}
+    offsets = np.array(basic[table], "<u4").tobytes()
+    if table == "extended":
+        dataset.ExtendedOffsetTable = np.array(starts, "<u8").tobytes()
+        dataset.ExtendedOffsetTableLengths = np.array([len(each) for each in streams], "<u8").tobytes()
+    begin = b"\xfe\xff\x00\xe0" + len(offsets).to_bytes(4, "little") + offsets
+    dataset.PixelData = begin + b"".join(items)
+    dataset["PixelData"].is_undefined_length = True
+    return dataset
+
+
+@pytest.mark.parametrize("table", ["right", "none", "wrong", "zeros", "short", "backwards", "extended"])
+@pytest.mark.parametrize("fragments", [1, 3])
+def test_frames_whatever_the_offset_table_says(tmp_path: Path, table: str, fragments: int) -> None:
+    """The right frame, as it is stored, decoded and as a picture; and the whole instance decoded."""
+    node, dataset = core(tmp_path / "data"), broken(3, fragments, table)
+    node.receive([dataset])
+    expected = np.arange(3 * 64 * 64, dtype="<i2").reshape(3, 64, 64)
+    with served(node) as web:
+        for number in (1, 2, 3):
+            ((_, content),) = parts(web.get(f"{place(dataset)}/frames/{number}"))
+            assert content == expected[number - 1].tobytes()
+        stored = parts(web.get(f"{place(dataset)}/frames/3,1", FRAME_AS_STORED))
+        assert [content[:4] for _, content in stored] == [b"\xff\x4f\xff\x51"] * 2
+        assert web.get(f"{place(dataset)}/frames/2/rendered").status_code == 200
+        assert web.get(f"{place(dataset)}/frames/4").status_code == 404
+        ((_, whole),) = parts(web.get(place(dataset), 'multipart/related; type="application/dicom"'))
+        assert dcmread(BytesIO(whole)).PixelData == expected.tobytes()
+
+
+@pytest.mark.parametrize("frames", ["2000000000", "-3", "0"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_wrong_number_of_frames(tmp_path: Path, frames: str, compressed: bool) -> None:
+    """What is there is served, and what is not is refused; nothing is a fault of the server."""
+    node, dataset = core(tmp_path / "data"), ct(0, study=8)
+    if compressed:
+        dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+    dataset.NumberOfFrames = frames
+    node.receive([dataset])
+    with served(node) as web:
+        ((_, content),) = parts(web.get(f"{place(dataset)}/frames/1"))
+        assert content == ct(0).PixelData
+        for path in ("rendered", "thumbnail", "metadata", "bulkdata/7FE00010"):
+            assert web.get(f"{place(dataset)}/{path}").status_code == 200, path
+        assert web.get(f"{place(dataset)}/frames/2").status_code == 404
+        assert web.get(f"{place(dataset)}/frames/1999999").status_code == 404
+        assert web.get(place(dataset), "application/dicom").status_code in (200, 406)

@@ -1,12 +1,15 @@
 """STOW-RS: what is answered as stored is in the archive as it was sent; what is not says why, instance by instance."""
 
 import asyncio
+import itertools
 import re
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx2
@@ -21,6 +24,8 @@ from series import ROOT, Core, core, ct, data_of, encoded, head
 from starlette.exceptions import HTTPException
 from web_support import Node, serving
 
+from dicom_node.errors import OutOfResources
+from dicom_node.spool import Spool
 from dicom_node.tables import processes
 from dicom_node.web.dicomweb import multipart
 
@@ -162,8 +167,16 @@ def test_message_that_breaks_off(node: Core, address: str) -> None:
 
 
 def test_storing_through_the_web_process(tmp_path: Path) -> None:
-    """The command that `serve` starts stores as well; killed, it leaves the rows and no process behind."""
+    """The command that `serve` starts stores as well; killed, it leaves the rows and no process behind.
+
+    What an earlier one was writing when it was killed is gone.
+    """
     data, port = tmp_path / "data", own_port()
+    with subprocess.Popen(["true"]) as earlier:
+        earlier.wait()
+    left = data / "incoming" / f"{earlier.pid}.transcoded"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(bytes(1000))
     site = tmp_path / "site.toml"
     site.write_text(f'[node]\ndata = "{data}"\n[web]\nport = {port}\n')
     command = [sys.executable, "-m", "dicom_node", "--config", str(site), "web"]
@@ -172,6 +185,7 @@ def test_storing_through_the_web_process(tmp_path: Path) -> None:
             address = f"http://127.0.0.1:{port}/dicom-web"
             wait_until(lambda: answers(address), START_S, "the page answers")
             client = DICOMwebClient(url=address)
+            assert not left.exists()
             client.store_instances(head(3))
             assert len(client.search_for_instances(f"{ROOT}.1")) == 3
             assert httpx2.get(f"{address}/studies/{ROOT}.1/rendered", timeout=60).status_code == 200
@@ -200,17 +214,29 @@ def answers(address: str) -> bool:
         return False
 
 
-def read(text: bytes, size: int, boundary: str = "b") -> list[bytes]:
+def read(text: bytes, size: int, boundary: str = "b", most_bytes: int = 1 << 20) -> list[bytes]:
     """The parts of a message that comes in pieces of this size."""
 
     async def stream() -> AsyncIterator[bytes]:
         for at in range(0, len(text), size):
             yield text[at : at + size]
 
-    async def collect() -> list[bytes]:
-        return [part async for part in multipart.received(stream(), boundary)]
+    async def collect(folder: Path) -> list[bytes]:
+        names = itertools.count()
+        found = []
+        async for part in multipart.received(
+            stream(), boundary, lambda: Spool(folder / str(next(names)), most_bytes), most_bytes
+        ):
+            assert isinstance(part, Spool)
+            with part:
+                found.append(part.path.read_bytes())
+        return found
 
-    return asyncio.run(collect())
+    with TemporaryDirectory() as folder:
+        try:
+            return asyncio.run(collect(Path(folder)))
+        finally:
+            assert list(Path(folder).iterdir()) == []
 
 
 OTHER_WORDS = b"\r\n--bc\r\n--b-c\r\n--b\r\r\n--b-\r\n"
@@ -248,17 +274,56 @@ def test_what_is_no_message(text: bytes) -> None:
     assert caught.value.status_code == 400
 
 
-def test_part_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """413, before all of it is held."""
-    monkeypatch.setattr(multipart, "LONGEST_PART", 1000)
+def test_part_that_is_too_long() -> None:
+    """413, before all of it is there."""
     with pytest.raises(HTTPException) as caught:
-        read(b"--b\r\n\r\n" + b"x" * 5000, 100)
+        read(b"--b\r\n\r\n" + b"x" * 5000, 100, most_bytes=1000)
     assert caught.value.status_code == 413
+
+
+def test_a_large_part_is_never_held_as_a_whole(node: Core, address: str) -> None:
+    """It goes to the disk as it comes, and is stored from there."""
+    dataset = ct(0, Rows=4096, Columns=4096, PixelData=b"")
+    start = part10(dataset)
+    start = start[: start.index(b"\xe0\x7f\x10\x00")] + b"\xe0\x7f\x10\x00OW\0\0" + (48 << 20).to_bytes(4, "little")
+    head_of_part, _, end = body(start).partition(start)
+
+    def content() -> Iterator[bytes]:
+        yield head_of_part + start
+        for _ in range(48):
+            yield bytes(1 << 20)
+        yield end
+
+    tracemalloc.start()
+    try:
+        answer = httpx2.post(
+            f"{address}/studies", content=content(), headers={"Content-Type": CONTENT_TYPE}, timeout=60
+        )
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert answer.status_code == 200, answer.text
+    assert node.files()[0].stat().st_size > 48 << 20 and peak < 16 << 20
+    assert list((node.archive.root / "incoming").iterdir()) == []
+
+
+def test_a_full_disk_while_a_part_comes(node: Core, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That part is refused with 0xA700, the ones before and after it are stored, and nothing of it is left."""
+    written = Spool.write
+
+    def full(spool: Spool, piece: bytes | memoryview) -> None:
+        if bytes(piece).count(b"NO ROOM"):
+            raise OutOfResources("the disk is full")
+        written(spool, piece)
+
+    monkeypatch.setattr(Spool, "write", full)
+    answer = post(address, part10(ct(0)), part10(ct(1, StudyDescription="NO ROOM")), part10(ct(2)))
+    assert answer.status_code == 202 and reasons(answer, OTHER) == [0xA700] and len(node.files()) == 2
+    assert list((node.archive.root / "incoming").iterdir()) == []
 
 
 def test_refused_storage_says_the_status_of_c_store(node: Core, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is 0xA700, and the next request is served."""
-    from dicom_node.errors import OutOfResources
 
     def full(*_: Any) -> None:
         raise OutOfResources("the disk is full")

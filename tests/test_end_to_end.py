@@ -11,6 +11,8 @@ import pytest
 from peers import Orthanc, Served, pacs_peer, running_node, running_orthanc, storescu, triage_node, wait_until
 from pydicom import dcmread
 
+from reports.preview_file import read_index
+
 pytestmark = pytest.mark.timeout(600)
 PATIENTS = (81, 94, 54)
 QUICK = "[complete]\nquiet_s = 6.0\n"
@@ -49,6 +51,8 @@ def test_every_study_has_its_result_objects_in_the_pacs(world: tuple[Served, Ort
     for tags in orthanc.instances():
         found[tags["StudyInstanceUID"]].append(tags)
     for entry in served.worklist():
+        (small,) = (served.data / "results" / entry["study_uid"]).rglob("preview.zip")
+        assert len(read_index(small).slices) >= 10
         modalities = sorted(tags["Modality"] for tags in found[entry["study_uid"]])
         assert sorted(tags["SOPInstanceUID"] for tags in found[entry["study_uid"]]) == sorted(entry["results"])
         if entry["urgency"] == "HIGH":

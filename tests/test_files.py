@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from series import ct, data_of, head, write
 
-from dicom_node.dicom.part10 import find_dicom, say_left_out, sort_files
+from dicom_node.dicom.folders import LeftOut, find_dicom, sort_files
 from inference.input.files import is_dicom, read_file
 from inference.input.stack import build_stack, read_headers, read_series
 
@@ -83,9 +83,10 @@ def test_what_is_no_dicom_is_left_out_and_named(tmp_path: Path) -> None:
     }
     for name, content in others.items():
         (tmp_path / name).write_bytes(content)
-    dicom, left = sort_files(tmp_path)
-    assert dicom == [image] and [each.name for each in left] == sorted(others)
-    assert say_left_out(left) == (
+    found = sort_files(tmp_path)
+    assert found.dicom == [image] and found.unreadable == []
+    assert found.left_out == [(tmp_path / name, LeftOut.NO_DICOM) for name in sorted(others)]
+    assert list(found.say()) == [
         "left out, no DICOM: empty.dcm, notes.txt, picture.jpg, program, random, ... (9 files)"
-    )
+    ]
     assert not is_dicom(tmp_path / "zeros")

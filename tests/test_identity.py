@@ -203,7 +203,7 @@ def test_a_corrected_name_issues_the_results_again(node: Core) -> None:
     work(node, True)
     objects = delivered(node)
     assert len(objects) == 4 and names(objects) == {("Smith^John", "S2")}
-    assert node.number("SELECT count(*) FROM jobs") == 1
+    assert node.number("SELECT count(*) FROM jobs WHERE kind = 'analyse'") == 1
     report = next(ds for ds in objects if ds.Modality == "SR")
     assert "PredecessorDocumentsSequence" in report
 
@@ -232,7 +232,7 @@ def test_a_correction_while_the_analysis_runs(node: Core) -> None:
 def test_several_values_are_no_correction(node: Core, elements: dict[str, Any]) -> None:
     """Where one value should stand: what the images say and what the result says of them is read alike."""
     analysed(node, head(**JANE | elements), True)
-    assert node.number("SELECT count(*) FROM jobs WHERE state = 'queued'") == 0
+    assert node.number("SELECT count(*) FROM jobs WHERE kind = 'analyse' AND state = 'queued'") == 0
     assert len(delivered(node)) == 4
 
 

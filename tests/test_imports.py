@@ -23,7 +23,7 @@ PLAIN = (
 FOLDS = "inference.pipelines.haemorrhage.folds"
 GROUND = tuple(
     f"dicom_node.{name}"
-    for name in ("entities", "errors", "settings", "clock", "archive", "durable", "spool", "routes")
+    for name in ("entities", "errors", "faults", "settings", "clock", "archive", "durable", "spool", "routes")
 )
 
 
@@ -110,7 +110,8 @@ def test_standard_library_only(module: str) -> None:
 
 def test_tables_never_import_each_other() -> None:
     """Each knows its own rows; the database is what they share. Views read several tables, and write none."""
-    names = ("entities", "clock", "errors", "tables.database", "tables.rows", "tables.schema")
+    tables = ("database", "rows", "schema", "sqlite_file")
+    names = ("entities", "clock", "errors", *(f"tables.{each}" for each in tables))
     shared = {*(f"dicom_node.{name}" for name in names), "inference.change", "inference.input.geometry"}
     for module in those("dicom_node.tables"):
         is_view = within(module, "dicom_node.tables.views")
@@ -132,8 +133,10 @@ def test_no_step_imports_a_step() -> None:
         ("route", ("dicom_node.dicom",)),
         ("analyse", ("dicom_node.analysis", "dicom_node.headlines", "inference", "reports")),
         ("deliver", ()),
+        ("preview", ("dicom_node.dicom", "inference.input", "reports")),
         ("retain", ()),
         ("requeue", ()),
+        ("scrub", ("dicom_node.dicom",)),
     ],
 )
 def test_steps_import_what_they_do_their_own_work_with(step: str, further: tuple[str, ...]) -> None:
@@ -145,7 +148,8 @@ def test_steps_import_what_they_do_their_own_work_with(step: str, further: tuple
 def test_every_step_is_in_the_test_above() -> None:
     """A new one is held to its own imports, too."""
     steps = {module.rpartition(".")[2] for module in those("dicom_node.steps")} - {"steps"}
-    assert steps == {"receive", "complete", "route", "analyse", "deliver", "retain", "requeue"}
+    known = {"receive", "complete", "route", "analyse", "deliver", "preview", "retain", "requeue", "scrub"}
+    assert steps == known
 
 
 def test_what_is_quick_to_start_loads_nothing_heavy() -> None:
@@ -274,8 +278,8 @@ def test_no_cycles() -> None:
     assert [" -> ".join(cycle) for module in graph for cycle in cycles(module, ())] == []
 
 
-def test_broad_excepts_stand_in_three_places_only() -> None:
-    """The SCP's handlers, the worker's loop, a clock job."""
+def test_broad_excepts_stand_in_four_places_only() -> None:
+    """The SCP's handlers, the worker's loop, a clock job, and the last resort of the commands."""
     places = set()
     for module, path in modules().items():
         for node in ast.walk(ast.parse(path.read_text())):
@@ -286,6 +290,8 @@ def test_broad_excepts_stand_in_three_places_only() -> None:
     # a transaction that is rolled back raises again, whatever it was
     assert places - {"dicom_node.tables.database"} == {
         "dicom_node.network.acceptor",
+        "dicom_node.network.store",
         "dicom_node.steps.analyse",
         "dicom_node.clock",
+        "dicom_node.commands.frame",
     }

@@ -125,7 +125,7 @@ def check(served: Served, orthanc: Orthanc, folders: list[Path]) -> None:
         analyses = tx.rows(
             "SELECT study_uid, max(version) AS version, count(*) AS number FROM analyses GROUP BY study_uid"
         )
-        done = tx.number("SELECT count(*) FROM jobs WHERE state = 'done'")
+        done = tx.number("SELECT count(*) FROM jobs WHERE kind = 'analyse' AND state = 'done'")
     assert len(list((served.data / "instances").rglob("*.dcm"))) == images
     assert len(analyses) == len(folders)
     assert all(row["version"] == row["number"] for row in analyses)

@@ -22,7 +22,7 @@ from dicom_node.derived.candidates import questions_of_pipelines
 from dicom_node.entities import Job
 from dicom_node.errors import CommandError, SettingsError
 from dicom_node.models.store import ModelStore, open_engine
-from dicom_node.processes.worker import load_models
+from dicom_node.processes.worker import unusable_models
 from dicom_node.routes import load_rules
 from dicom_node.steps.analyse import analyse_next
 from dicom_node.steps.complete import complete_due
@@ -343,7 +343,7 @@ def test_a_worker_with_a_lost_model_fails_its_jobs_and_lives(
     store.use(model, "haemorrhage", 0.0, NOW, "ann")
     folder_of(head_queued, model).rename(tmp_path / "gone")
     engine = open_engine(head_queued.settings, store.card_for)
-    load_models(engine, load_rules())
+    assert unusable_models(engine, load_rules().pipelines)
     job = work(head_queued, engine)
     assert job.state == "queued" and job.error is not None
     for words in ("the model site-model 1.0", model.model_id, "install it again", "triage-node models use built-in"):

@@ -43,6 +43,7 @@ from dicom_node.web.reader.study import study_page
 from inference.engines.local import Engine
 from inference.findings import NotAnalysable, Result
 from inference.pipelines.base import Given as Images
+from reports.vocabulary.terms import vocabulary_of
 
 HERE = Path(__file__).parent / "second_question"
 BOTH = ["haemorrhage", "skull_present"]
@@ -382,7 +383,9 @@ def test_a_series_that_one_question_takes_is_chosen(tmp_path: Path) -> None:
         study = instances.get_study(tx, uid)
         assert study is not None
         page = study_page(tx, study)
-    assert [choice.kind for choice in page.of_series(series)] == [ChoiceKind.ANALYSE, ChoiceKind.DECLINED]
+    (shown,) = [each for each in page.series if each.row.series_uid == series]
+    titles = [vocabulary_of(question).target.title for question in ("skull_present", "haemorrhage")]
+    assert [outcome.question for outcome in shown.outcomes] == titles
 
 
 def test_a_notification_names_the_question_that_is_urgent(node: Core, bleeding_head: list[Dataset]) -> None:

@@ -1,5 +1,6 @@
 """What ruff does not read keeps to its line length, too: the pages' templates, styles and scripts, shell, TOML."""
 
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -39,3 +40,12 @@ def test_every_kind_is_read() -> None:
     read = written_by_people()
     assert {path.suffix for path in read} == {"", ".css", ".html", ".js", ".py", ".sh", ".toml"}
     assert len(read) > 300
+
+
+def test_no_package_registry_is_named_by_its_host() -> None:
+    """A package is named, and its own client knows where to get it: a site may have a mirror."""
+    kinds = r"(registry|files|download|test)\.?(npm\w*|python\w*|pytorch|yarn\w*)|\bnpmjs|\bpypi|crates"
+    host = re.compile(rf"({kinds})\.(org|com|io)\b")
+    places = [*written_by_people(), FOREIGN, *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    places += [path for folder in ("inference", "scripts", "tests") for path in (ROOT / folder).rglob("*.md")]
+    assert [str(path.relative_to(ROOT)) for path in places if host.search(path.read_text())] == []

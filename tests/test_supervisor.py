@@ -11,11 +11,12 @@ import pytest
 from peers import wait_until
 from series import Core, core
 
-from dicom_node import clock
+from dicom_node import clock, signs
 from dicom_node.errors import CommandError
 from dicom_node.processes import supervisor
 from dicom_node.processes.life import Life, only_one
 from dicom_node.processes.supervisor import CALM_S, LONGEST_WAIT_S, START_S, Supervisor
+from dicom_node.signs import Sign
 from dicom_node.tables import processes
 
 CHILD = """#!{python}
@@ -38,11 +39,11 @@ class World:
     """A supervisor over scripted children."""
 
     def __init__(self, node: Core, folder: Path) -> None:
-        self.node, self.folder = node, folder
+        self.node, self.folder, self.data = node, folder, node.settings.node.data
 
     def begin(self, *names: str) -> None:
         """Take over these children."""
-        self.supervisor = Supervisor(self.node.database, names, [])
+        self.supervisor = Supervisor(self.data, names, [])
 
     def pids(self, name: str) -> list[int]:
         """The process IDs of all starts of a child so far."""
@@ -56,8 +57,7 @@ class World:
 
     def promise(self, name: str, pid: int, until: float) -> None:
         """A child's sign of life."""
-        with self.node.database.write() as tx:
-            processes.beat(tx, processes.Beat(name, pid, until, ""), now=0.0)
+        signs.show(self.data, Sign(name, pid, until), now=0.0)
 
 
 @pytest.fixture
@@ -175,21 +175,23 @@ def test_stop_ends_all_even_the_stubborn(world: World, monkeypatch: pytest.Monke
 
 
 def test_signs_of_life(world: World) -> None:
-    """A promise is kept in the table until the process ends; what a dead one promised goes with its time."""
+    """A promise is kept until the process ends, and copied into the database; a dead one's goes with its time."""
     world.begin()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    world.promise("worker", gone.pid, clock.monotonic() - 1)
     life = Life(world.node.database, "worker")
     life.promise(30.0, "waiting for work")
-    with world.node.database.read() as tx:
-        (sign,) = processes.beats(tx)
+    life.report()
+    (sign,) = signs.read(world.data)
     assert (sign.process, sign.pid, sign.doing) == ("worker", os.getpid(), "waiting for work")
     assert 29 < sign.until - clock.monotonic() <= 30
-    world.promise("worker", 1, clock.monotonic() - 1)
-    life.promise(30.0)
     with world.node.database.read() as tx:
-        assert [beat.pid for beat in processes.beats(tx)] == [os.getpid()]
+        (copy,) = processes.beats(tx)
+    assert (copy.process, copy.pid, copy.doing) == ("worker", os.getpid(), "waiting for work")
     life.finish()
     with world.node.database.read() as tx:
-        assert processes.beats(tx) == []
+        assert processes.beats(tx) == [] and signs.read(world.data) == []
 
 
 def test_only_one_of_a_kind_on_a_folder(tmp_path: Path) -> None:

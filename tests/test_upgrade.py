@@ -10,7 +10,7 @@ import json
 import random
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from datetime import UTC, date, datetime
 from html import unescape
 from io import StringIO
@@ -62,11 +62,11 @@ COMING: dict[str, Any] = {
 }  # study 20's patient
 
 
-def unpack(data: Path) -> Path:
-    """The database of 0.4.0 as that of the node with this data folder; its path."""
+def unpack(data: Path, version: str = "0.4.0") -> Path:
+    """The database of a version as that of the node with this data folder; its path."""
     data.mkdir(parents=True)
     path = data / "node.sqlite"
-    path.write_bytes(gzip.decompress((DATABASES / "0.4.0.sqlite.gz").read_bytes()))
+    path.write_bytes(gzip.decompress((DATABASES / f"{version}.sqlite.gz").read_bytes()))
     return path
 
 
@@ -257,7 +257,7 @@ def work(node: Core) -> None:
         pass
 
 
-def accept(paths: Sequence[Path]) -> Iterator[SendStatus]:
+def accept(paths: Sequence[Path]) -> Generator[SendStatus]:
     """A destination that stores everything."""
     return (SendStatus(path, 0x0000) for path in paths)
 

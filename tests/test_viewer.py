@@ -3,17 +3,21 @@
 import base64
 import hashlib
 import io
+import json
 import re
 import tarfile
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from html import unescape
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import MappingProxyType
+from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-from peers import own_port, triage_node
+from peers import needs, own_port, triage_node
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from starlette.testclient import TestClient
@@ -224,12 +228,67 @@ def test_without_npm_or_network_the_error_says_what_to_do(tmp_path: Path, monkey
     monkeypatch.setenv("npm_config_registry", f"http://127.0.0.1:{own_port()}/")
     monkeypatch.setenv("npm_config_fetch_retries", "0")
     monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
-    hint = r"https://registry.npmjs.org/@ohif/app/-/app-[\d.]+.tgz elsewhere and give it: .* --from FILE.tgz"
+    hint = r"`npm pack @ohif/app@[\d.]+` elsewhere and give its file: .* --from FILE.tgz"
     with pytest.raises(CommandError, match=rf"(could not get|not installed).*{hint}"):
         install_viewer(tmp_path, OHIF, None, lambda said: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CommandError, match=f"npm is not installed.*{hint}"):
         install_viewer(tmp_path, OHIF, None, lambda said: None)
+
+
+class Registry(BaseHTTPRequestHandler):
+    """A package registry that holds one package, as npm asks for it."""
+
+    package: ClassVar[Package]
+    content: ClassVar[bytes]
+
+    def do_GET(self) -> None:
+        """What there is of the package, or the package itself."""
+        if self.path.endswith(".tgz"):
+            body = self.content
+        else:
+            name, version = self.package.name, self.package.version
+            address = f"http://{self.headers['Host']}/viewer.tgz"
+            dist = {"tarball": address, "integrity": self.package.integrity}
+            versions = {version: {"name": name, "version": version, "dist": dist}}
+            body = json.dumps({"name": name, "dist-tags": {"latest": version}, "versions": versions}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package]:
+    """A small viewer that npm can fetch."""
+    needs("npm")
+    path, package = packed(
+        tmp_path, viewer() | {"package/package.json": b'{"name": "@test/viewer", "version": "1.0.0"}'}
+    )
+    kind = type("One", (Registry,), {"package": package, "content": path.read_bytes()})
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("npm_config_registry", f"http://127.0.0.1:{server.server_port}/")
+        monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
+        yield package
+        server.shutdown()
+
+
+@pytest.mark.parametrize("data", ["triage-node-data", "./a folder/data", "../beside", "/"])
+def test_npm_fetches_into_any_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: Package, data: str
+) -> None:
+    """The default one is relative to where the command is typed, and npm runs elsewhere."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    folder = here / "absolute" if data == "/" else Path(data)
+    install_viewer(folder, package, None, lambda said: None)
+    assert installed_version(here / folder) == "1.0.0"
+    assert [path.name for path in (here / folder).iterdir()] == ["viewer"]
 
 
 def test_the_command_takes_a_file_and_checks_it(tmp_path: Path) -> None:

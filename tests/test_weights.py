@@ -1,5 +1,6 @@
 """Model cards, folds and weights: what is shipped loads, and what does not belong together is refused."""
 
+import hashlib
 import re
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 from inference.errors import ModelError
 from inference.models.card import Figure, ModelCard, OperatingPoint, VolumeError, VolumeRepeat, load_card
-from inference.models.weights import load_networks
+from inference.models.weights import check_weights, load_networks
 from inference.pipelines.haemorrhage.decisions import Decisions, Platt, decisions_of
 from inference.pipelines.haemorrhage.folds import Fold, load_folds
 from inference.pipelines.haemorrhage.network import build_network
@@ -58,6 +59,21 @@ def test_shipped_card_and_weights_load_and_match() -> None:
     assert "not a medical device" in card.intended_use.lower()
     assert "10.13026/w8q8-ky94" in card.data
     assert card.children and card.limits
+
+
+def test_weights_are_checked_without_a_network(card_path: Path) -> None:
+    """By the hash of the card, and that a file called safetensors is one."""
+    card = load_card(card_path)
+    check_weights(card)
+    place = Path(str(card.weights))
+    for content, said in ((place.read_bytes()[:-1] + b"x", "not the weights of the card"), (b"x" * 99, "not a safe")):
+        place.write_bytes(content)
+        sha256 = card.identity.sha256 if content != b"x" * 99 else hashlib.sha256(content).hexdigest()
+        with pytest.raises(ModelError, match=said):
+            check_weights(replace(card, identity=replace(card.identity, sha256=sha256)))
+    place.unlink()
+    with pytest.raises(ModelError, match="cannot be read"):
+        check_weights(card)
 
 
 def test_export_round_trip(card_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from peers import needs, wait_until
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLosslessSV1
 from pynetdicom import AE, build_context, evt
-from series import Core, answering, core, core_in_memory, ct, data_of, encoded, listening, push, write
+from series import Core, answering, associate, core, core_in_memory, ct, data_of, encoded, listening, push, write
 from wire import (
     ABORT,
     ASSOCIATE_AC,
@@ -362,6 +362,16 @@ def test_operation_that_is_not_served(node: Core) -> None:
         assert wire.store(SOP, encoded(ct(0))) == 0x0000
         wire.send(pdu(P_DATA, value(store_request(SOP, data=False), True, True)))
         assert wire.status() == 0xC000
+
+
+def test_echo_is_answered_again_and_again(node: Core) -> None:
+    """Between objects, too; by pynetdicom's own service."""
+    with listening(node) as server:
+        association = associate(server.port, [("1.2.840.10008.1.1", ImplicitVRLittleEndian), (*CT[0][:1], *CT[0][1])])
+        for index in range(3):
+            assert association.send_c_echo().Status == 0x0000
+            assert association.send_c_store(ct(index)).Status == 0x0000
+        association.release()
 
 
 def contexts_of(port: int, wanted: list[tuple[str, list[str]]]) -> dict[str, str]:

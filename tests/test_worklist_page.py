@@ -300,3 +300,26 @@ def test_a_list_of_the_release_before_is_taken_over(tmp_path: Path) -> None:
         assert [item.state for item in stands if item] == [ItemState.READ, ItemState.ACKNOWLEDGED, ItemState.UNREAD]
         assert stands[1] and stands[1].acted_at == stands[1].acknowledged_at
         assert search.find(tx, "doe", "20261120", 9) == ["1.3", "1.2", "1.1"]
+
+
+@pytest.mark.parametrize("part", ["ACC7", "cc77", "77-2", "2026", "7-20260"])
+def test_any_part_of_an_accession_is_found(node: Node, client: TestClient, part: str) -> None:
+    """Read out over the telephone, from its middle."""
+    study_uid = node.analysed(7, suspected=False)
+    node.analysed(8, suspected=False)
+    with node.other().write() as tx:
+        tx.run("UPDATE studies SET accession = 'ACC77-20260102' WHERE study_uid = :uid", uid=study_uid)
+    found = client.get("/", params={"q": part}).text
+    assert f'data-key="{study_uid}"' in found and "1.2.826.8" not in found
+    with node.other().write() as tx:
+        tx.run("UPDATE studies SET accession = 'X1' WHERE study_uid = :uid", uid=study_uid)
+    assert f'data-key="{study_uid}"' not in client.get("/", params={"q": part}).text
+
+
+def test_the_list_says_how_many_pages_it_has(node: Node, client: TestClient) -> None:
+    """And how many studies; a search does not count."""
+    for number in range(1, 55):
+        node.receive(number, images=1)
+    assert "1 to 50 of 54, page 1 of 2" in " ".join(client.get("/").text.split())
+    assert "51 to 54 of 54, page 2 of 2" in " ".join(client.get("/?page=2&show=all").text.split())
+    assert "1 to 50 Next" in " ".join(re.sub("<[^>]*>", " ", client.get("/?q=ID").text).split())

@@ -40,6 +40,7 @@ from dicom_node.steps.receive import Receiver
 from dicom_node.tables import deliveries, instances, jobs, processes, results
 from dicom_node.tables.database import Database, Transaction, open_database
 from dicom_node.web.app import build_app
+from dicom_node.web.connections import server_config
 from dicom_node.web.dicomweb.context import Storing
 
 SHA256 = "3f9a" * 16
@@ -221,7 +222,8 @@ def serving(node: Node, port: int = 0) -> Iterator[tuple[str, uvicorn.Server]]:
     refused = partial(note_refusal, node.database)
     storing = Storing(node.archive.spool, receiver.store, receiver.ended, refused, node.settings.node.ae_title)
     app = build_app(node.database, node.archive, node.settings, storing, DECODERS)
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1)
+    options = {"host": "127.0.0.1", "port": port, "log_level": "error", "timeout_graceful_shutdown": 1}
+    config = server_config(app, node.settings.web, **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -24,8 +24,8 @@ from dicom_node.analysis import (
 from dicom_node.derived.candidates import questions_of_pipelines
 from dicom_node.derived.identity import fitting, own_study
 from dicom_node.dicom.checks import UNREADABLE, checked_uid
+from dicom_node.dicom.folders import sort_files
 from dicom_node.dicom.headers import patient_of
-from dicom_node.dicom.part10 import say_left_out, sort_files
 from dicom_node.entities import FindingRow, Patient, ResultObject
 from dicom_node.errors import CannotUnderstand, CommandError
 from dicom_node.routes import Rules, features_of_series, load_rules
@@ -33,11 +33,13 @@ from dicom_node.settings import Settings
 from dicom_node.tables.database import open_database
 from inference.engines.local import Engine
 from inference.findings import ModelIdentity, NotAnalysable
+from inference.input.bounds import set_bounds
 from inference.input.files import read_file
 from inference.pipelines.registry import QUESTIONS
 from reports.build import build_not_analysed, build_reports
 from reports.context import ReportContext, ReportObject
 
+NAMED_BY = ("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
 log = structlog.get_logger()
 
 
@@ -94,16 +96,27 @@ class SeriesAnswer:
 def analyse_files(path: Path, out: Path, settings: Settings, engine: Engine) -> Iterator[SeriesAnswer]:
     """Analyse every series under a folder; each answer comes as soon as its objects are written.
 
-    Objects are written to out/STUDY/SERIES/KIND.dcm. CommandError when there is no DICOM at all.
+    Objects are written to out/STUDY/SERIES/KIND.dcm. CommandError when there is nothing that could be analysed, and at
+    the end where a series is such that no result of it can be made.
     """
+    set_bounds(settings.decoder.bounds)
     rules = load_rules(settings.routes_path)
     found = find_series(path)
     if not found:
-        raise CommandError(f"no DICOM files under {path}")
+        raise CommandError(f"no DICOM files under {path} that could be analysed")
     with nullcontext() if not settings.database_path.exists() else open_database(settings.database_path).read() as tx:
         known = questions_of_pipelines(tx) if tx else {question: question for question in QUESTIONS}
+    failed = 0
     for series in found:
-        yield from analyse_series(series, out, settings, rules, known, engine)
+        try:
+            yield from analyse_series(series, out, settings, rules, known, engine)
+        except UNREADABLE as error:  # what the checks before let pass and a writer stumbles over
+            if isinstance(error, OSError):
+                raise
+            log.warning("left out: the series cannot be analysed", series_uid=series.series_uid, error=repr(error))
+            failed += 1
+    if failed:
+        raise CommandError(f"{failed} of {len(found)} series could not be analysed")
 
 
 def find_series(path: Path) -> list[Found]:
@@ -113,13 +126,13 @@ def find_series(path: Path) -> list[Found]:
     """
     groups: dict[tuple[str, str], list[tuple[Path, Dataset]]] = {}
     patients: dict[str, dict[str, Patient]] = {}
-    files, others = sort_files(path)
-    if others:
-        log.warning(say_left_out(others))
-    for file in files:
+    files = sort_files(path)
+    for line in files.say():
+        log.warning(line)
+    for file in files.dicom:
         try:
             header = read_file(file, stop_before_pixels=True)
-            sent_uid, series_uid = (checked_uid(header.get(f"{level}InstanceUID")) for level in ("Study", "Series"))
+            _, sent_uid, series_uid = (uid_of(header, keyword) for keyword in NAMED_BY)
         except (*UNREADABLE, CannotUnderstand) as error:
             log.warning("left out: the file cannot be read", path=str(file), error=str(error))
             continue
@@ -129,6 +142,14 @@ def find_series(path: Path) -> list[Found]:
         Found(study_uid, series_uid, tuple(file for file, _ in pairs), tuple(header for _, header in pairs))
         for (study_uid, series_uid), pairs in groups.items()
     ]
+
+
+def uid_of(header: Dataset, keyword: str) -> str:
+    """A UID without which an image has no place. CannotUnderstand names the element where it is absent or none."""
+    try:
+        return checked_uid(header.get(keyword))
+    except CannotUnderstand as error:
+        raise CannotUnderstand(f"{keyword} is missing" if not header.get(keyword) else f"{keyword}: {error}") from None
 
 
 def kept_as(sent_uid: str, patient: Patient, known: dict[str, Patient]) -> str:
@@ -228,6 +249,7 @@ def write(built: Sequence[ReportObject], series: Found, question: str, out: Path
     for each in built:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{each.kind.lower()}.dcm"
-        path.write_bytes(part10_bytes(each.dataset))
-        made.append(result_object(each, path))
+        written = part10_bytes(each.dataset)
+        path.write_bytes(written)
+        made.append(result_object(each, path, written))
     return tuple(made)

@@ -14,7 +14,7 @@ import tomli_w
 
 from dicom_node.commands import listing, phantom
 from dicom_node.commands.listing import WorklistEntry
-from dicom_node.dicom.part10 import find_dicom
+from dicom_node.dicom.folders import find_dicom
 from dicom_node.errors import CommandError
 from dicom_node.outbox.dicom import send
 from dicom_node.processes.running import answering_page, dicom_port, has_port
@@ -45,7 +45,7 @@ def run_demo(folder: Path | None, once: bool, port: int, say: Say) -> None:
         settings = load_settings(site)
         say("starting the node (SQLite and images in a temporary folder, no broker, no account) ...")
         with running(site, place / "serve.log"):
-            address = wait_for_page(settings)
+            address = wait_for_page(settings, place / "serve.log")
             say(f"the worklist is at {address}")
             cases = given_cases(folder) if folder else synthetic_cases(place, say)
             for case in cases:
@@ -85,7 +85,7 @@ def running(site: Path, log: Path) -> Iterator[None]:
             process.wait(30)
 
 
-def wait_for_page(settings: Settings) -> str:
+def wait_for_page(settings: Settings, log: Path) -> str:
     """The page's address as soon as it answers and images can be received."""
     until = time.monotonic() + START_S
     while time.monotonic() < until:
@@ -94,7 +94,13 @@ def wait_for_page(settings: Settings) -> str:
             if (address := answering_page(settings, database)) and has_port(settings):
                 return address
         time.sleep(0.25)
-    raise CommandError(f"the node did not start within {START_S:.0f} s; its log: {settings.node.data.parent}/serve.log")
+    raise CommandError(f"the node did not start within {START_S:.0f} s; it said last: {last_line(log)}")
+
+
+def last_line(log: Path) -> str:
+    """What a process said last: its log goes with the demo's folder."""
+    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+    return next((line for line in reversed(lines) if line.strip()), "nothing")
 
 
 def synthetic_cases(place: Path, say: Say) -> list[DemoStudy]:

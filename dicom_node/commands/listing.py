@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from dicom_node import clock, headlines
 from dicom_node.commands.text import table
-from dicom_node.derived import flag
-from dicom_node.derived.priors import priors_of
 from dicom_node.entities import Job, JobKind
 from dicom_node.errors import CommandError
 from dicom_node.processes.running import database
@@ -16,10 +13,7 @@ from dicom_node.settings import Settings
 from dicom_node.tables import deliveries as delivery_table
 from dicom_node.tables import feedback as feedback_table
 from dicom_node.tables import jobs as job_table
-from dicom_node.tables import results
-from dicom_node.tables import worklist as worklist_table
 from dicom_node.tables.feedback import Feedback
-from dicom_node.tables.views import overview
 
 if TYPE_CHECKING:
     from dicom_node.commands.analyse_files import SeriesAnswer
@@ -48,6 +42,7 @@ class WorklistEntry:
     priors: tuple[str, ...]
     sent_uid: str
     contradiction: str
+    missed_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +59,12 @@ class JobEntry:
 
 def worklist(settings: Settings) -> list[WorklistEntry]:
     """The list in reading order."""
+    from dicom_node import clock, headlines
+    from dicom_node.derived.priors import priors_of
+    from dicom_node.tables import results
+    from dicom_node.tables import worklist as worklist_table
+    from dicom_node.tables.views import overview
+
     wanted = settings.worklist
     with database(settings).read() as tx:
         entries = []
@@ -98,6 +99,7 @@ def worklist(settings: Settings) -> list[WorklistEntry]:
                     priors=tuple(each.row.item.study_uid for each in priors.get(item.study_uid, ())),
                     sent_uid=row.study.sent_uid if row else item.study_uid,
                     contradiction="" if row is None or row.contradiction is None else row.contradiction or "undecided",
+                    missed_by=item.missed_by,
                 )
             )
     return entries
@@ -126,11 +128,13 @@ def jobs(settings: Settings, limit: int) -> list[JobEntry]:
 
 def what_of(job: Job) -> str:
     """What a job is for."""
+    if job.kind is JobKind.PREVIEW:
+        return "small pictures for the list"
     return f"analyse ({job.pipeline if job.kind is JobKind.ANALYSE else 'not analysed'})"
 
 
 def retry(settings: Settings, job_id: str) -> None:
-    """Make a failed analysis or delivery due again. CommandError when there is none of that ID."""
+    """Make a failed analysis or delivery due again, or a waiting delivery now. CommandError when there is none."""
     kind, number = job_id[:1].upper(), job_id[1:]
     if not JOB_ID.fullmatch(kind + number):
         raise CommandError(f"{job_id!r} is no ID; `triage-node jobs` lists them (A12, D34)")
@@ -138,10 +142,14 @@ def retry(settings: Settings, job_id: str) -> None:
         if kind == "D":
             revived = delivery_table.revive(tx, int(number))
         elif revived := job_table.revive(tx, int(number)):
+            from dicom_node import clock
+            from dicom_node.derived import flag
+
             study_uid = job_table.study_of(tx, int(number))
             flag.refresh(tx, study_uid, clock.utc_now())
     if not revived:
-        raise CommandError(f"{job_id} is not failed (or does not exist); `triage-node jobs` lists them")
+        wanted = "neither waiting nor failed" if kind == "D" else "not failed"
+        raise CommandError(f"{job_id} is {wanted} (or does not exist); `triage-node jobs` lists them")
 
 
 def feedback(settings: Settings, limit: int) -> list[Feedback]:
@@ -154,6 +162,8 @@ def answer_line(answer: "SeriesAnswer") -> str:
     """An answer for people."""
     if answer.status != "analysed" or answer.probability is None or answer.seconds is None:
         return f"{answer.series_uid}: not analysed: {answer.reason}"
+    from dicom_node import headlines
+
     said = headlines.positive_or_negative(
         answer.question, answer.findings, answer.suspected, answer.probability, answer.band or ""
     )

@@ -1,20 +1,26 @@
-"""The commands; what they print is made in listing.py, how they fail in frame.py."""
+"""The commands; what they print is made in listing.py, how they fail in frame.py.
 
+Each imports what it needs when it runs: nobody waits for a network's library to read a list.
+"""
+
+import io
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from dicom_node.commands import listing, text
+from dicom_node.commands.backup import backup, restore
+from dicom_node.commands.deliveries import outbox
 from dicom_node.commands.frame import CommandGroup, Invocation, with_settings
 from dicom_node.commands.identity import identity
 from dicom_node.commands.models import models
+from dicom_node.commands.scrub import scrub
 from dicom_node.commands.viewer import viewer
-from dicom_node.errors import CommandError
-from dicom_node.logs import configure_logs
-from dicom_node.processes import running
-from dicom_node.processes.running import own_node
-from dicom_node.settings import Settings, load_settings, site_file
+from dicom_node.durable import keep_private
+
+if TYPE_CHECKING:
+    from dicom_node.settings import Settings
 
 DISCLAIMER = "Research software, not a medical device: its results are not for diagnostic use."
 
@@ -31,7 +37,12 @@ def main(context: click.Context, config: Path | None, supervisor: int | None) ->
 
     Example: triage-node serve
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show ends no command
+            stream.reconfigure(errors="backslashreplace")
     context.obj = Invocation(config, supervisor)
+    if context.invoked_subcommand != "analyse":  # which writes where its user wants to share it, perhaps
+        keep_private()
 
 
 @main.command()
@@ -43,10 +54,12 @@ def serve(invocation: Invocation) -> None:
 
     Example: triage-node --config site.toml serve
     """
+    from dicom_node.logs import configure_logs
     from dicom_node.processes.serve import serve as run
+    from dicom_node.settings import load_settings, site_file
 
-    configure_logs("serve")
     settings, where = load_settings(invocation.config), site_file(invocation.config)
+    configure_logs("serve", wanted=settings.log)
     run(settings, ["--config", str(where.absolute())] if where else [], click.echo)
 
 
@@ -59,10 +72,13 @@ def node(invocation: Invocation) -> None:
 
     Example: triage-node node
     """
+    from dicom_node.logs import configure_logs
     from dicom_node.processes.node import running_node
+    from dicom_node.settings import load_settings
 
-    configure_logs("node")
-    with running_node(load_settings(invocation.config), invocation.supervisor) as (_, life):
+    settings = load_settings(invocation.config)
+    configure_logs("node", wanted=settings.log)
+    with running_node(settings, invocation.supervisor) as (_, life):
         life.end_on_signals()
         life.ending.wait()
 
@@ -76,10 +92,13 @@ def worker(invocation: Invocation) -> None:
 
     Example: triage-node worker
     """
+    from dicom_node.logs import configure_logs
     from dicom_node.processes.worker import run_worker
+    from dicom_node.settings import load_settings
 
-    configure_logs("worker")
-    run_worker(load_settings(invocation.config), invocation.supervisor)
+    settings = load_settings(invocation.config)
+    configure_logs("worker", wanted=settings.log)
+    run_worker(settings, invocation.supervisor)
 
 
 @main.command()
@@ -89,10 +108,13 @@ def web(invocation: Invocation) -> None:
 
     Example: triage-node web
     """
+    from dicom_node.logs import configure_logs
     from dicom_node.processes.web import run_web
+    from dicom_node.settings import load_settings
 
-    configure_logs("web")
-    run_web(load_settings(invocation.config), invocation.supervisor)
+    settings = load_settings(invocation.config)
+    configure_logs("web", wanted=settings.log)
+    run_web(settings, invocation.supervisor)
 
 
 @main.command()
@@ -110,6 +132,7 @@ def demo(folder: Path | None, once: bool, port: int) -> None:
     Example: triage-node demo --once
     """
     from dicom_node.commands.demo import run_demo
+    from dicom_node.logs import configure_logs
 
     configure_logs("demo", quiet=True)
     run_demo(folder, once, port, click.echo)
@@ -120,23 +143,27 @@ def demo(folder: Path | None, once: bool, port: int) -> None:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a series.")
 @with_settings
-def analyse(settings: Settings, path: Path, out: Path, as_json: bool) -> None:
+def analyse(settings: "Settings", path: Path, out: Path, as_json: bool) -> None:
     """Analyse DICOM files without any network.
 
     Writes SEG, SR, SC and KO files to DIR/STUDY/SERIES.
 
     Example: triage-node analyse /data/ct --out /data/results
     """
+    from dicom_node.commands import listing, text
     from dicom_node.commands.analyse_files import analyse_files
+    from dicom_node.logs import configure_logs
     from dicom_node.models.store import open_engine, open_store
 
     configure_logs("analyse", quiet=True)
     answers = []
-    for answer in analyse_files(path, out, settings, open_engine(settings, open_store(settings).card_for)):
-        answers.append(answer)
-        click.echo(listing.answer_line(answer), err=as_json)
-    if as_json:
-        click.echo(text.to_json(answers))
+    try:
+        for answer in analyse_files(path, out, settings, open_engine(settings, open_store(settings).card_for)):
+            answers.append(answer)
+            click.echo(listing.answer_line(answer), err=as_json)
+    finally:  # what was analysed is told, whatever came afterwards
+        if as_json and answers:
+            click.echo(text.to_json(answers))
     click.echo(DISCLAIMER, err=True)
 
 
@@ -144,41 +171,30 @@ def analyse(settings: Settings, path: Path, out: Path, as_json: bool) -> None:
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--aet", default="SUBMIT", show_default=True, help="The calling AE title.")
 @with_settings
-def submit(settings: Settings, path: Path, aet: str) -> None:
+def submit(settings: "Settings", path: Path, aet: str) -> None:
     """Send DICOM files to the running node.
 
     By C-STORE, as a scanner would.
 
     Example: triage-node submit /data/ct
     """
-    from dicom_node.dicom.part10 import say_left_out, sort_files
-    from dicom_node.outbox.dicom import send
-    from dicom_node.steps.deliver import describe_answer, is_stored
+    from dicom_node.commands.submit import submit_files
+    from dicom_node.logs import configure_logs
 
     configure_logs("submit", quiet=True)
-    files, others = sort_files(path)
-    if not files:
-        raise CommandError(f"no DICOM files under {path}")
-    if others:
-        click.echo(say_left_out(others), err=True)
-    refused = []
-    with click.progressbar(send(files, own_node(settings), aet, 60.0), length=len(files), file=sys.stderr) as answers:
-        refused = [answer for answer in answers if not is_stored(answer.status)]
-    for answer in refused:
-        click.echo(f"{answer.path}: {describe_answer(answer)}", err=True)
-    click.echo(f"{len(files) - len(refused)} of {len(files)} objects stored")
-    if refused:
-        raise CommandError(f"{len(refused)} objects were not stored")
+    submit_files(path, settings, aet)
 
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a study.")
 @with_settings
-def worklist(settings: Settings, as_json: bool) -> None:
+def worklist(settings: "Settings", as_json: bool) -> None:
     """Print the worklist in reading order.
 
     Example: triage-node worklist
     """
+    from dicom_node.commands import listing, text
+
     entries = listing.worklist(settings)
     click.echo(text.to_json(entries) if as_json else listing.worklist_text(entries))
 
@@ -187,13 +203,15 @@ def worklist(settings: Settings, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, analyses and deliveries.")
 @click.option("--limit", default=50, show_default=True, help="How many of each, the newest first.")
 @with_settings
-def jobs(settings: Settings, as_json: bool, limit: int) -> None:
+def jobs(settings: "Settings", as_json: bool, limit: int) -> None:
     """Print the last analyses and deliveries.
 
     Analyses have IDs A..., deliveries D...; with what went wrong.
 
     Example: triage-node jobs
     """
+    from dicom_node.commands import listing, text
+
     entries = listing.jobs(settings, limit)
     click.echo(text.to_json(entries) if as_json else listing.jobs_text(entries))
 
@@ -201,13 +219,15 @@ def jobs(settings: Settings, as_json: bool, limit: int) -> None:
 @main.command()
 @click.argument("job_id")
 @with_settings
-def retry(settings: Settings, job_id: str) -> None:
-    """Revive a failed analysis or delivery.
+def retry(settings: "Settings", job_id: str) -> None:
+    """Revive a failed analysis or delivery, or send a waiting one now.
 
     By its ID from `triage-node jobs`.
 
     Example: triage-node retry D17
     """
+    from dicom_node.commands import listing
+
     listing.retry(settings, job_id)
     click.echo(f"{job_id} is due again")
 
@@ -216,16 +236,19 @@ def retry(settings: Settings, job_id: str) -> None:
 @click.option("--csv", "as_csv", is_flag=True, help="Print all of it as CSV (UTF-8), with the results it is about.")
 @click.option("--limit", default=50, show_default=True, help="How much of it without --csv, the newest first.")
 @with_settings
-def feedback(settings: Settings, as_csv: bool, limit: int) -> None:
+def feedback(settings: "Settings", as_csv: bool, limit: int) -> None:
     """Print what readers said of results.
 
     Example: triage-node feedback --csv > feedback.csv
     """
-    from dicom_node.web.reader.feedback_csv import csv_pages
+    from dicom_node.commands import listing
 
     if not as_csv:
         click.echo(listing.feedback_text(listing.feedback(settings, limit)))
         return
+    from dicom_node.processes import running
+    from dicom_node.web.reader.feedback_csv import csv_pages
+
     for page in csv_pages(running.database(settings)):
         click.echo(page.encode(), nl=False)
 
@@ -233,18 +256,20 @@ def feedback(settings: Settings, as_csv: bool, limit: int) -> None:
 @main.command()
 @click.argument("peer", required=False)
 @with_settings
-def echo(settings: Settings, peer: str | None) -> None:
+def echo(settings: "Settings", peer: str | None) -> None:
     """Test a peer with C-ECHO.
 
     Without a name, this node itself.
 
     Example: triage-node echo pacs
     """
+    from dicom_node.logs import configure_logs
     from dicom_node.network import scu
+    from dicom_node.processes.running import own_node
 
     configure_logs("echo", quiet=True)
     target = settings.peer_named(peer) if peer else own_node(settings)
-    scu.echo(target, settings.node.ae_title, settings.deliver.timeout_s)
+    scu.echo(target, settings.node.ae_title, settings.timeout_of(target))
     click.echo(f"{target.name} ({target.ae_title} at {target.host}:{target.port}) answers")
 
 
@@ -255,41 +280,35 @@ def config() -> None:
 
 @config.command("show")
 @with_settings
-def config_show(settings: Settings) -> None:
+def config_show(settings: "Settings") -> None:
     """Print every setting in force, as TOML.
 
     Example: triage-node config show
     """
+    from dicom_node.commands import text
+
     click.echo(text.to_toml(settings))
 
 
 @config.command("check")
+@click.option("--load", is_flag=True, help="Also load each model, as a worker does (some seconds).")
 @with_settings
-def config_check(settings: Settings) -> None:
+def config_check(settings: "Settings", load: bool) -> None:
     """Check settings, routing rules, data folder and model before the node is started.
 
     Example: triage-node --config site.toml config check
     """
-    from dicom_node.models.store import open_store
-    from dicom_node.routes import load_rules
-    from inference.engines.local import Engine
+    from dicom_node.commands.check import checked
+    from dicom_node.settings import site_file
 
-    rules = load_rules(settings.routes_path)
-    store = open_store(settings)
-    rules.check_pipelines(store.pipelines())
-    where = site_file(click.get_current_context().obj.config)
-    click.echo(f"settings: {where or 'the embedded defaults'}")
-    click.echo(f"rules: {len(rules.rule)}")
-    settings.node.data.mkdir(parents=True, exist_ok=True)
-    click.echo(f"data: {settings.node.data.absolute()}")
-    engine = Engine("cpu", models=store.card_for, sensitivity=settings.model.sensitivity)
-    for pipeline in sorted(rules.pipelines):
-        model, of_site = engine.model(pipeline), store.answering(pipeline)
-        click.echo(f"model: {pipeline} {model.name} {model.version} ({of_site.model_id if of_site else 'built-in'})")
-    for peer in settings.peer:
-        click.echo(f"peer: {peer.name} {peer.ae_title} {f'{peer.host}:{peer.port}' if peer.host else 'only sends'}")
+    for line in checked(settings, site_file(click.get_current_context().obj.config), load):
+        click.echo(line)
 
 
+main.add_command(backup)
 main.add_command(identity)
 main.add_command(models)
+main.add_command(outbox)
+main.add_command(restore)
+main.add_command(scrub)
 main.add_command(viewer)

@@ -7,17 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dicom_node import clock
-from dicom_node.commands import text
 from dicom_node.commands.frame import with_settings
-from dicom_node.logs import configure_logs
-from dicom_node.processes import running
-from dicom_node.routes import load_rules
-from dicom_node.settings import Settings
-from inference.pipelines.registry import QUESTIONS
 
 if TYPE_CHECKING:
     from dicom_node.models.store import ModelStore
+    from dicom_node.settings import Settings
     from inference.models.card import ModelCard
 
 
@@ -32,13 +26,15 @@ def models() -> None:
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a model.")
 @with_settings
-def list_models(settings: Settings, as_json: bool) -> None:
+def list_models(settings: "Settings", as_json: bool) -> None:
     """Print every model and which one answers.
 
     Example: triage-node models list
     """
+    from dicom_node.commands import text
     from dicom_node.commands.models_text import entries_of, list_text
     from dicom_node.models.store import open_store
+    from dicom_node.routes import load_rules
 
     entries = entries_of(open_store(settings), load_rules(settings.routes_path).pipelines)
     click.echo(text.to_json(entries) if as_json else list_text(entries))
@@ -65,7 +61,7 @@ def convert(checkpoint: Path, weights: Path) -> None:
 @click.option("--dry-run", "studies", default=5, show_default=True, type=click.IntRange(0), help="Try so many studies.")
 @click.option("--no-dry-run", is_flag=True, help="Do not try it on stored studies.")
 @with_settings
-def install(settings: Settings, card: Path, studies: int, no_dry_run: bool) -> None:
+def install(settings: "Settings", card: Path, studies: int, no_dry_run: bool) -> None:
     """Install a model by its card, after a test.
 
     CARD is a TOML file with the weights beside it. The hash of the weights is checked, the model is run on synthetic
@@ -73,6 +69,8 @@ def install(settings: Settings, card: Path, studies: int, no_dry_run: bool) -> N
 
     Example: triage-node models install site-model.toml
     """
+    from dicom_node import clock
+    from dicom_node.logs import configure_logs
     from dicom_node.models.store import current_user, open_store
 
     configure_logs("models", quiet=True)
@@ -86,19 +84,21 @@ def install(settings: Settings, card: Path, studies: int, no_dry_run: bool) -> N
 
 @models.command()
 @click.argument("model")
-@click.option("--pipeline", default=QUESTIONS[0], show_default=True, help="For which pipeline of the routing rules.")
+@click.option("--pipeline", help="For which pipeline of the routing rules (default: that of the first question).")
 @with_settings
-def use(settings: Settings, model: str, pipeline: str) -> None:
+def use(settings: "Settings", model: str, pipeline: str | None) -> None:
     """Let a model answer from the next study on.
 
     MODEL is its ID, NAME, NAME@VERSION, short hash, or built-in. Workers take it up without a restart.
 
     Example: triage-node models use site-model@1.0
     """
+    from dicom_node import clock
     from dicom_node.models.store import current_user, open_store, title
+    from inference.pipelines.registry import QUESTIONS
 
     store = open_store(settings, make=True)
-    found = store.find(model)
+    found, pipeline = store.find(model), pipeline or QUESTIONS[0]
     store.use(found, pipeline, settings.model.sensitivity, clock.utc_now(), current_user())
     click.echo(f"{title(found)} answers for {pipeline} from the next study on")
 
@@ -106,7 +106,7 @@ def use(settings: Settings, model: str, pipeline: str) -> None:
 @models.command()
 @click.argument("model")
 @with_settings
-def remove(settings: Settings, model: str) -> None:
+def remove(settings: "Settings", model: str) -> None:
     """Take a model off the disk.
 
     Not the one in use, and not the built-in one.
@@ -114,6 +114,7 @@ def remove(settings: Settings, model: str) -> None:
     Example: triage-node models remove site-model@1.0
     """
     from dicom_node.models.store import open_store, title
+    from dicom_node.routes import load_rules
 
     store = open_store(settings, make=True)
     found = store.find(model)
@@ -127,7 +128,7 @@ def remove(settings: Settings, model: str) -> None:
     "--prevalence", default=0.1, show_default=True, help="Share of studies that show what is looked for, 0 to 1."
 )
 @with_settings
-def points(settings: Settings, model: str | None, prevalence: float) -> None:
+def points(settings: "Settings", model: str | None, prevalence: float) -> None:
     """Print a model's operating points and what they mean at a prevalence.
 
     Of the model in use, if none is named. Choose one with [model] sensitivity in the settings.
@@ -137,6 +138,7 @@ def points(settings: Settings, model: str | None, prevalence: float) -> None:
     from dicom_node.commands.models_text import points_text
     from dicom_node.models.store import open_store
     from inference.models.card import study_threshold
+    from inference.pipelines.registry import QUESTIONS
 
     if not 0 <= prevalence <= 1:
         raise click.BadParameter(f"a prevalence lies in 0..1, not {prevalence:g}", param_hint="--prevalence")
@@ -148,7 +150,7 @@ def points(settings: Settings, model: str | None, prevalence: float) -> None:
     click.echo(points_text(card, prevalence, used))
 
 
-def run_self_test(settings: Settings, card: "ModelCard") -> None:
+def run_self_test(settings: "Settings", card: "ModelCard") -> None:
     """Self-test of a model that is about to be installed; prints what it said."""
     from inference.engines.local import Engine
     from inference.pipelines.registry import load_pipeline, question_of_card
@@ -169,11 +171,12 @@ def run_self_test(settings: Settings, card: "ModelCard") -> None:
         click.echo("note: it suspects a finding in synthetic images that have none")
 
 
-def print_dry_run(settings: Settings, store: "ModelStore", card: "ModelCard", studies: int) -> None:
+def print_dry_run(settings: "Settings", store: "ModelStore", card: "ModelCard", studies: int) -> None:
     """Dry run on stored studies; prints the table and what it means."""
     from dicom_node.commands.models_text import trials_text
     from dicom_node.models.store import open_engine
     from dicom_node.models.trial import dry_run, in_words
+    from dicom_node.processes import running
     from inference.errors import ModelError
     from inference.models.card import study_threshold
 

@@ -4,16 +4,18 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from dicom_node.commands.text import table
 from dicom_node.models.files import BUILT_IN
 from dicom_node.models.store import ModelStore
-from dicom_node.models.trial import Trial
 from dicom_node.tables.models import InstalledModel, InUse
 from inference.errors import ModelError
 from inference.models.card import Figure, ModelCard, OperatingPoint
 from inference.models.operating import predict
-from reports.vocabulary.terms import vocabulary_of
+
+if TYPE_CHECKING:
+    from dicom_node.models.trial import Trial
 
 MINUTES = "%Y-%m-%d %H:%M %Z"
 
@@ -92,6 +94,8 @@ def list_text(entries: Sequence[ModelEntry]) -> str:
 
 def points_text(card: ModelCard, prevalence: float, threshold: float | None) -> str:
     """A card's operating points at a prevalence; `threshold` is the one in use, None of a model that is not."""
+    from reports.vocabulary.terms import vocabulary_of
+
     title = f"{card.identity.name} {card.identity.version} at a prevalence of {100 * prevalence:g} %"
     if not card.operating_points:
         return f"{title}: its card has no operating points; its threshold is {card.threshold:g}"
@@ -131,13 +135,13 @@ def point_in_words(point: OperatingPoint, prevalence: float, noun: str) -> str:
     return f"{told}: of 100 flags {100 * expected.ppv.value:.0f} are right."
 
 
-def trials_text(trials: Sequence[Trial]) -> str:
+def trials_text(trials: Sequence["Trial"]) -> str:
     """A dry run as a table."""
     head = ("study", "flag", "probability", "seconds", "")
     return table(head, [_trial_row(each) for each in trials])
 
 
-def _trial_row(trial: Trial) -> tuple[str, ...]:
+def _trial_row(trial: "Trial") -> tuple[str, ...]:
     before = trial.before
     flag, probability = _flag(before.suspected), f"{before.probability:.2f}"
     if trial.suspected is not None and trial.probability is not None:

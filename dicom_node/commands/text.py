@@ -6,11 +6,10 @@ from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import tomli_w
-
-from dicom_node.settings import Settings
+if TYPE_CHECKING:
+    from dicom_node.settings import Settings
 
 
 def to_json(entries: Any) -> str:
@@ -18,8 +17,10 @@ def to_json(entries: Any) -> str:
     return json.dumps([asdict(entry) for entry in entries], indent=1, default=_plain, ensure_ascii=False)
 
 
-def to_toml(settings: Settings) -> str:
+def to_toml(settings: "Settings") -> str:
     """The settings as TOML that can be used as a settings file."""
+    import tomli_w
+
     sections = settings.model_dump(mode="json", exclude_none=True)
     return tomli_w.dumps({name: content for name, content in sections.items() if content}).rstrip()
 

@@ -5,13 +5,14 @@ study has the highest urgency of its parts. A flag is raised at once; it is lowe
 that no longer suspects says so and stays on top until acknowledged.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dicom_node.derived import growth, quality
 from dicom_node.derived.candidates import analyses_of
 from dicom_node.entities import UNDER_WAY, Analysis, Choice, ChoiceKind, ItemState, Job, JobState, Urgency
-from dicom_node.tables import instances, jobs, results, worklist
+from dicom_node.tables import feedback, instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.worklist import (
     CERTAIN_FROM,
@@ -72,6 +73,32 @@ def refresh(tx: Transaction, study_uid: str, now: datetime) -> None:
     for part in parts:
         if item.listed and part.standing not in IN_PROGRESS:
             quality.note_outcome(tx, study_uid, part.question)
+
+
+def note_missed(tx: Transaction, study_uid: str) -> None:
+    """A reader reports what no result suspected, or takes that back: the study's row moves for everyone.
+
+    What was acknowledged or read before such a report is unread again.
+    """
+    item = worklist.get(tx, study_uid)
+    if item is None:
+        return
+    reports = feedback.missed(tx, study_uid)
+    readers = list(dict.fromkeys(each.reader for each in reports))
+    told = ", ".join(readers)
+    if told == item.missed_by:
+        return
+    is_new = any(each not in item.missed_by.split(", ") for each in readers)
+    back = is_new and item.state in (ItemState.ACKNOWLEDGED, ItemState.READ)
+    changed = replace(
+        item,
+        missed_by=told,
+        missed_at=max((each.given_at for each in reports), default=None),
+        tier=Tier.LARGE if told else tier_of(item.parts),
+        state=ItemState.UNREAD if back else item.state,
+        acted_at=None if back else item.acted_at,
+    )
+    worklist.put(tx, changed)
 
 
 def gather(tx: Transaction, study_uid: str) -> list[Known]:
@@ -171,12 +198,12 @@ def with_parts(item: WorklistItem, parts: list[Part], before: dict[str, Part], n
         flagged_at=now if raised else item.flagged_at,
         version=sum(part.version for part in parts),
         grown=any(part.grown for part in parts),
-        tier=tier_of(parts),
+        tier=Tier.LARGE if item.missed_by else tier_of(parts),
         headline="",
     )
 
 
-def tier_of(parts: list[Part]) -> Tier:
+def tier_of(parts: Sequence[Part]) -> Tier:
     """How much the urgent questions suspect. What only an earlier result suspected is not less certain for that."""
     urgent = [part for part in parts if part.urgency is Urgency.HIGH]
     if any(volume_of(part) >= LARGE_ML for part in urgent):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dicom_node.entities import UNDER_WAY
-from dicom_node.tables import contradictions, deliveries, instances, jobs, quality, results, scans, worklist
+from dicom_node.tables import contradictions, damages, deliveries, instances, jobs, quality, results, scans, worklist
 from dicom_node.tables.database import Transaction
 
 
@@ -25,5 +25,5 @@ def forget_study(tx: Transaction, study_uid: str) -> None:
     study = instances.get_study(tx, study_uid)
     if study and instances.studies_as_sent(tx, study.sent_uid) == [study]:
         contradictions.forget(tx, study.sent_uid)
-    for table in (deliveries, scans, results, jobs, worklist, quality, instances):
+    for table in (deliveries, damages, scans, results, jobs, worklist, quality, instances):
         table.forget_study(tx, study_uid)

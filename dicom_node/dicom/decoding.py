@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -23,6 +24,7 @@ import structlog
 
 from dicom_node.dicom.checks import NOT_DECODED
 from dicom_node.errors import CannotDecode, TriageNodeError
+from inference.input.bounds import Bounds, bounds_in_force, set_bounds
 
 START_S = 60.0  # for a process to start and to import what its function needs
 MEMORY_IN_USE = Path("/proc/self/statm")  # in pages; the sixth number is what RLIMIT_DATA counts
@@ -38,10 +40,10 @@ class Decoders:
     Who finds all of them busy waits for the next that is free, first come first served. A process starts when it is
     first needed, and again when it has died; it ends with its parent, however that went. It is killed when a function
     takes longer than `limit_s`. `memory_bytes` is what it may use beyond what it needs to start, where the system can
-    tell (Linux).
+    tell (Linux); a data set may inflate there as in the process that asks.
     """
 
-    def __init__(self, processes: int = 2, limit_s: float = 120.0, memory_bytes: int = 2 << 30) -> None:
+    def __init__(self, processes: int = 2, limit_s: float = 60.0, memory_bytes: int = 1 << 30) -> None:
         self._limit_s = limit_s
         self._lock = threading.Lock()
         self._children = tuple(_Child(memory_bytes) for _ in range(processes))
@@ -62,10 +64,13 @@ class Decoders:
         """
         child = self._take()
         try:
-            with self._lock:  # so that none is started after `close`
-                self._refuse_when_closed()
-                child.start()
-            answer: T | Exception = child.ask((function, args, kwargs), self._limit_s)
+            for _ in range(2):  # one that died while nothing was asked of it may look alive for a moment
+                with self._lock:  # so that none is started after `close`
+                    self._refuse_when_closed()
+                    child.start()
+                if child.takes((function, args, kwargs)):
+                    break
+            answer: T | Exception = child.answer((function, args, kwargs), self._limit_s)
         finally:
             self._give_back(child)
         if isinstance(answer, Exception):
@@ -117,16 +122,25 @@ class _Child:
             return
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, self._memory_bytes), daemon=True)
+        bounds = replace(bounds_in_force(), decoder_bytes=self._memory_bytes)
+        self._process = context.Process(target=_work, args=(theirs, bounds), daemon=True)
         self._process.start()
         theirs.close()  # the process has its own; when that is closed, the pipe is at its end
 
-    def ask(self, task: Task, limit_s: float) -> Any:
-        """What the function returned or raised. CannotDecode, and no process, when no answer came."""
-        answered = False
+    def takes(self, task: Task) -> bool:
+        """Whether the process has understood the task; where it has not, there is none any more."""
         try:
             self._pipe.send(task)
             self._received(START_S)
+        except (EOFError, OSError):
+            self.kill()
+            return False
+        return True
+
+    def answer(self, task: Task, limit_s: float) -> Any:
+        """What the function returned or raised. CannotDecode, and no process, when no answer came."""
+        answered = False
+        try:
             answer = self._received(limit_s)
             answered = True
         except (EOFError, OSError) as error:
@@ -150,16 +164,17 @@ class _Child:
         return self._pipe.recv()
 
 
-def _work(pipe: Connection, memory_bytes: int) -> None:
+def _work(pipe: Connection, bounds: Bounds) -> None:
     """In the child: say that a task is understood, then its answer, one task after the other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, too, which ends its children
     _end_with_parent()
+    set_bounds(bounds)
     limited = False
     with suppress(EOFError):
         while True:
             task: Task = pipe.recv()  # this imports the function's module
             if not limited:
-                _limit_memory(memory_bytes)
+                _limit_memory(bounds.decoder_bytes)
                 limited = True
             pipe.send(None)
             pipe.send(_answer(*task))
@@ -181,6 +196,7 @@ def _end_with_parent() -> None:
     """
     parent = parent_process()
     assert parent is not None
+    signal.signal(signal.SIGIO, signal.SIG_DFL)  # which ends a process; who started the parent may have ignored it
     fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
     if connection.wait([parent.sentinel], timeout=0):  # it was gone before

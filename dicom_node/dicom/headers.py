@@ -3,21 +3,18 @@
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, cast
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from dicom_node.dicom.checks import UNREADABLE, checked_uid
+from dicom_node.dicom.checks import UNREADABLE, checked_uid, say_uid
 from dicom_node.dicom.moments import moment_of
+from dicom_node.dicom.part10 import LARGEST_HEADER_BYTES, LONGEST_VALUE_BYTES
 from dicom_node.entities import Equipment, Incoming, Patient, Study
 from dicom_node.errors import CannotUnderstand, NotAsNegotiated
 from inference.input import elements
 from inference.input.geometry import SliceGeometry, slice_geometry
-
-LARGEST_HEADER_BYTES = 1 << 28
-LONGEST_VALUE_BYTES = 1 << 20
+from inference.input.reading import read_dicom
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,37 +36,20 @@ class Described:
 
 
 def read_header(path: Path) -> Dataset:
-    """The data set of a Part 10 file without its pixels. CannotUnderstand when it is no DICOM.
+    """The data set of a Part 10 file without its pixels. CannotUnderstand when it is no DICOM, or too large.
 
-    Long values stay in the file, and what is read is bounded: a header is never larger than a machine can hold.
+    Long values stay in the file, and what is read is bounded: a header is never larger than a machine can hold, nor
+    what a deflated data set becomes.
     """
     try:
-        with path.open("rb") as file:
-            bounded = cast(BinaryIO, _Bounded(file))
-            found = dcmread(bounded, stop_before_pixels=True, defer_size=LONGEST_VALUE_BYTES)
+        found = read_dicom(
+            path, stop_before_pixels=True, whole=True, defer_size=LONGEST_VALUE_BYTES, most_bytes=LARGEST_HEADER_BYTES
+        )
     except UNREADABLE as error:
-        raise CannotUnderstand(f"the data set cannot be read: {error}") from error
+        raise CannotUnderstand(f"the data set cannot be read: {elements.say_unreadable(error)}") from error
     if not len(found):  # pydicom drops every element of a data set that ends within one
         raise CannotUnderstand("the data set cannot be read: it ends too soon")
     return found
-
-
-class _Bounded:
-    """A file of which no more than so much can be read."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._left = file, LARGEST_HEADER_BYTES
-
-    def read(self, count: int = -1) -> bytes:
-        """Read on. CannotUnderstand beyond the bound."""
-        found = self._file.read(self._left + 1 if count < 0 else min(count, self._left + 1))
-        self._left -= len(found)
-        if self._left < 0:
-            raise CannotUnderstand(f"the header is larger than {LARGEST_HEADER_BYTES >> 20} MiB")
-        return found
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
 
 
 def check_negotiated(dataset: Dataset, incoming: Incoming) -> None:
@@ -77,7 +57,7 @@ def check_negotiated(dataset: Dataset, incoming: Incoming) -> None:
     for keyword, announced in (("SOPClassUID", incoming.sop_class_uid), ("SOPInstanceUID", incoming.sop_uid)):
         found = text_of(dataset, keyword)
         if found != announced:
-            raise NotAsNegotiated(f"{keyword} is {found!r}, announced was {announced!r}")
+            raise NotAsNegotiated(f"{keyword} is {say_uid(found)}, announced was {say_uid(announced)}")
 
 
 def describe(dataset: Dataset) -> Described:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from pydicom.datadict import dictionary_VR, keyword_for_tag
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRBigEndian
@@ -50,7 +50,9 @@ def dataset_json(
             continue
         name = f"{int(tag):08X}"
         try:
-            found[name] = _element(dataset[tag], link, swap, within + name)
+            left = _left_in_file(dataset, tag)
+            place = within + name
+            found[name] = left | {"BulkDataURI": link(place)} if left else _element(dataset[tag], link, swap, place)
         except UNREADABLE:
             found[name] = {"vr": _vr(tag)}
     if f"{CHARACTER_SET:08X}" in found or not within:
@@ -86,6 +88,15 @@ def name_json(name: str) -> Json:
     groups = PersonName(name).components
     kinds = ("Alphabetic", "Ideographic", "Phonetic")
     return {kind: group for kind, group in zip(kinds, groups, strict=False) if group}
+
+
+def _left_in_file(dataset: Dataset, tag: BaseTag) -> Json:
+    """The VR of a long binary value that was not read with the header; nothing for any other."""
+    raw = dataset.get_item(tag, keep_deferred=True)
+    if isinstance(raw, RawDataElement) and raw.value is None and raw.length > INLINE_BYTES:
+        vr = str(raw.VR or _vr(tag))
+        return {"vr": "OW" if vr == "OB or OW" else vr} if vr in BINARY else {}
+    return {}
 
 
 def _vr(tag: BaseTag) -> str:

@@ -3,6 +3,7 @@
 Kept by hand: no maintained library matches DICOM's keys.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from dicom_node.dicom.checks import UNREADABLE
 
 PATIENT_NAME, MODALITY, MODALITIES_IN_STUDY = 0x00100010, 0x00080060, 0x00080061
 RANGED = ("DA", "TM", "DT")
+COMMA_SEPARATES = ("UI", "CS", "DA", "TM", "DT", "IS", "DS", "AS", "US", "UL", "SS", "SL", "FL", "FD")  # it is no value
+SEPARATORS = (r"\\", r"[,\\]")
 WITH_WILDCARDS = ("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
 STUDY_TAGS = {  # patient and study attributes (PS3.18 Table 10.6.1-5, PS3.4 C.6.1.1.2, C.6.1.1.3)
     *(0x00080005, 0x00080020, 0x00080030, 0x00080050, 0x00080051, 0x00080056, MODALITIES_IN_STUDY, 0x00080062),
@@ -30,14 +33,15 @@ SERIES_TAGS = {  # PS3.4 C.6.1.1.4, PS3.18 Table 10.6.1-5
     *(0x00081050, 0x00081070, 0x00081090, 0x00180015, 0x00181000, 0x00181020, 0x00181030, 0x00185100, 0x0020000E),
     *(0x00200011, 0x00200052, 0x00200060, 0x00201209, 0x00400244, 0x00400245, 0x00400275),
 }
+NUMBERS = ("IS", "DS", "US", "UL", "SS", "SL", "FL", "FD")
 LEVELS = ("study", "series", "instance")
 
 
 class Matching(Enum):
     """How a key matches (PS3.4 C.2.2.2)."""
 
-    ANY_OF = "any of"  # single value, or a list of UIDs
-    WILDCARD = "wildcard"  # * any text, ? any character
+    ANY_OF = "any of"  # a single value, or a list of them
+    WILDCARD = "wildcard"  # * any text, ? any character; one of a list
     RANGE = "range"  # values are (from, to); '' is open
 
 
@@ -60,15 +64,15 @@ def condition_of(path: tuple[int, ...], value: str) -> MatchingKey | None:
     vr = dictionary_VR(path[-1])
     if value.strip('" ') == "" or (vr in WITH_WILDCARDS and not value.strip("*")):
         return None
-    if vr == "UI":
-        uids = tuple(each.strip() for each in re.split(r"[,\\]", value) if each.strip())
-        return MatchingKey(path, Matching.ANY_OF, uids)
-    if vr in RANGED and "-" in value:
+    several = tuple(each for part in re.split(SEPARATORS[vr in COMMA_SEPARATES], value) if (each := part.strip(" \0")))
+    if not several:
+        return None
+    if vr in RANGED and "-" in value and len(several) == 1:
         low, _, high = value.partition("-")
         return MatchingKey(path, Matching.RANGE, (_plain(vr, low), _plain(vr, high)))
     if vr in WITH_WILDCARDS and ("*" in value or "?" in value):
-        return MatchingKey(path, Matching.WILDCARD, (value,))
-    return MatchingKey(path, Matching.ANY_OF, (_plain(vr, value),))
+        return MatchingKey(path, Matching.WILDCARD, several)
+    return MatchingKey(path, Matching.ANY_OF, tuple(_plain(vr, each) for each in several))
 
 
 def matches(condition: MatchingKey, dataset: Dataset) -> bool:
@@ -99,12 +103,24 @@ def _value_matches(condition: MatchingKey, value: str, vr: str) -> bool:
         groups = [group.rstrip("^").casefold() for group in (value, *value.split("="))]
         return any(_like(each.rstrip("^").casefold(), group) for each in condition.values for group in groups)
     if condition.matching is Matching.WILDCARD:
-        return _like(condition.values[0], value)
-    if vr in ("IS", "DS", "US", "UL", "SS", "SL", "FL", "FD"):
-        return float(value) == float(condition.values[0])
+        return any(_like(each, value) for each in condition.values)
+    if vr in NUMBERS:
+        return any(_is_number(each) and float(value) == float(each) for each in condition.values)
     if vr == "TM":
-        return _plain(vr, value).partition(".")[0].ljust(6, "0") == condition.values[0].partition(".")[0].ljust(6, "0")
+        return any(_second(_plain(vr, value)) == _second(each) for each in condition.values)
     return _plain(vr, value) in condition.values
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _second(time: str) -> str:
+    """A time to the second."""
+    return time.partition(".")[0].ljust(6, "0")
 
 
 def _like(pattern: str, value: str) -> bool:

@@ -1,4 +1,4 @@
-"""Part 10 files (PS3.10 7): found, read up to their pixels, and their file meta information written and split off.
+"""Part 10 files (PS3.10 7): read up to their pixels, and their file meta information written and split off.
 
 A file is never held as a whole here, and no pixels are decoded: see frames.py for those as they are stored, and
 decoding.py for all that needs a decoder.
@@ -13,7 +13,6 @@ from typing import BinaryIO
 
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_partial
 from pydicom.filewriter import write_file_meta_info
 from pydicom.tag import BaseTag
 from pydicom.uid import (
@@ -27,14 +26,15 @@ from pydicom.uid import (
 from dicom_node.dicom.checks import checked_uid, damage_raises
 from dicom_node.errors import CannotUnderstand, DamagedFile
 from inference.input.elements import integer
-from inference.input.files import PREFIX, START_BYTES, has_prefix, is_dicom
+from inference.input.files import PREFIX, START_BYTES, has_prefix
+from inference.input.reading import PIXEL_TAGS, read_dicom
 
-PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # float, double float, pixel data
 UNDEFINED_LENGTH = 0xFFFFFFFF
 LONG_FORM = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UC", "UN", "UR", "UT")  # PS3.5 Table 7.1-1
 TRANSFER_SYNTAX = b"\x02\x00\x10\x00"
 CHUNK_BYTES = 1 << 18
-MOST_NAMES = 5
+LARGEST_HEADER_BYTES = 1 << 28
+LONGEST_VALUE_BYTES = 1 << 20  # longer ones are left in the file until somebody asks for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +65,6 @@ class StoredHeader:
         """Whether the pixels lie in the file as an uncompressed little endian stream."""
         others = (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
         return not self.syntax.is_encapsulated and self.syntax not in others
-
-
-def find_dicom(path: Path) -> Sequence[Path]:
-    """All DICOM files under a folder (or the file itself), whatever their names, in the order of these."""
-    return sort_files(path)[0]
-
-
-def sort_files(path: Path) -> tuple[list[Path], list[Path]]:
-    """The DICOM files under a folder (or the file itself), and all others, each in the order of their names."""
-    dicom: list[Path] = []
-    others: list[Path] = []
-    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
-        (dicom if is_dicom(file) else others).append(file)
-    return dicom, others
-
-
-def say_left_out(others: Sequence[Path]) -> str:
-    """A line that names files which are no DICOM, the first of them if they are many."""
-    names = ", ".join(each.name for each in others[:MOST_NAMES]) + (", ..." if len(others) > MOST_NAMES else "")
-    return f"left out, no DICOM: {names} ({len(others)} file{'s' if len(others) > 1 else ''})"
 
 
 def read_header(path: Path, tags: Sequence[int] | None = None) -> StoredHeader:
@@ -171,8 +151,13 @@ def _read_header(file: BinaryIO, tags: Sequence[int] | None) -> StoredHeader:
             seen.append((int(tag), vr, length))
         return tag in PIXEL_TAGS
 
-    wanted: list[BaseTag | int] | None = None if tags is None else list(tags)
-    dataset = read_partial(file, at_pixels, specific_tags=wanted)
+    dataset = read_dicom(
+        file,
+        stop_when=at_pixels,
+        specific_tags=tags,
+        defer_size=LONGEST_VALUE_BYTES,
+        most_bytes=LARGEST_HEADER_BYTES,
+    )
     syntax = UID(dataset.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
     if not seen:
         return StoredHeader(dataset, syntax, None)

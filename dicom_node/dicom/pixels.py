@@ -11,20 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom import dcmread
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicom_node.dicom.checks import NOT_DECODED, damage_raises
-from dicom_node.errors import CannotDecode
+from dicom_node.dicom.frames import OFFSET_TABLES, stored_frame
+from dicom_node.dicom.part10 import StoredHeader, read_header
+from dicom_node.errors import CannotDecode, DamagedFile
+from inference.input.codestream import announced_by, check_announced, check_codestream
 from inference.input.elements import integer
+from inference.input.reading import read_dicom
 
 WINDOW_OF_NONE = (0.5, 99.5)  # percentiles shown where the instance names no window
 MACROS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 PER_FRAME, SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
+PIXEL_DATA = 0x7FE00010
 Pixels = NDArray[Any]
 Window = tuple[float, float, str]
 
@@ -42,15 +46,15 @@ class Look:
 @damage_raises(CannotDecode, NOT_DECODED)
 def frame_bytes(path: Path, index: int) -> bytes:
     """A frame (from 0) in little endian, colours as RGB by pixel; bits are packed again."""
-    header = dcmread(path, stop_before_pixels=True)
-    return packed(_values(path, header, index), integer(header, "BitsAllocated"))
+    header = read_header(path)
+    return packed(frame_values(path, header, index), integer(header.dataset, "BitsAllocated"))
 
 
 @damage_raises(CannotDecode, NOT_DECODED)
 def render_frame(path: Path, index: int, look: Look) -> bytes:
     """A frame (from 0) as JPEG or PNG, as large as it is or as fits the box."""
-    header = dcmread(path, stop_before_pixels=True)
-    values = _shown(header, _values(path, header, index), index, look.window)
+    header = read_header(path)
+    values = _shown(header.dataset, frame_values(path, header, index), index, look.window)
     shown = Image.fromarray(values.clip(0, 255).astype(np.uint8))
     if look.box:
         scale = min(look.box[0] / shown.width, look.box[1] / shown.height)
@@ -61,10 +65,27 @@ def render_frame(path: Path, index: int, look: Look) -> bytes:
     return buffer.getvalue()
 
 
-def _values(path: Path, header: FileDataset, index: int) -> Pixels:
-    """One frame; of a deflated file by way of the whole, which pydicom needs."""
-    deflated = header.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
-    return pixel_array(dcmread(path) if deflated else path, index=index)
+def frame_values(path: Path, header: StoredHeader, index: int) -> Pixels:
+    """One frame's values; ValueError where it is, or its codestream says that it is, too large to be decoded."""
+    dataset = header.dataset
+    check_announced(announced_by(dataset))
+    compressed = header.syntax.is_encapsulated
+    if header.pixels is None or not (compressed or (header.is_plain and header.pixels.tag == PIXEL_DATA)):
+        return pixel_array(read_dicom(path), index=index)  # of a deflated file by way of the whole
+    try:
+        frame = stored_frame(path, header, index)
+    except DamagedFile as error:
+        raise CannotDecode(f"{NOT_DECODED}: {error}") from None
+    if compressed:
+        check_codestream(frame, header.syntax, dataset)
+    alone = Dataset()
+    alone.update(dataset)
+    alone.file_meta = dataset.file_meta
+    alone.PixelData, alone.NumberOfFrames = encapsulate([frame]) if compressed else frame, 1
+    for keyword in OFFSET_TABLES:
+        if keyword in alone:
+            del alone[keyword]
+    return pixel_array(alone, index=0)
 
 
 def packed(values: Pixels, bits: int | None) -> bytes:
@@ -74,7 +95,7 @@ def packed(values: Pixels, bits: int | None) -> bytes:
     return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def _shown(header: FileDataset, values: Pixels, index: int, window: Window | None) -> Pixels:
+def _shown(header: Dataset, values: Pixels, index: int, window: Window | None) -> Pixels:
     """Grey values or colours from 0 to 255."""
     photometric = header.PhotometricInterpretation
     if photometric == "PALETTE COLOR":
@@ -94,7 +115,7 @@ def _shown(header: FileDataset, values: Pixels, index: int, window: Window | Non
     return 255 - grey.clip(0, 255) if photometric == "MONOCHROME1" else grey
 
 
-def _frame_attributes(header: FileDataset, index: int) -> Dataset:
+def _frame_attributes(header: Dataset, index: int) -> Dataset:
     """The header with what its functional groups say of one frame (PS3.3 C.7.6.16)."""
     found = Dataset()
     found.update(header)

@@ -32,7 +32,7 @@ from dicom_node.tables.models import InstalledModel, InUse
 from inference.engines.local import ADVICE, Engine
 from inference.errors import ModelError, UnknownPipelineError
 from inference.models.card import ModelCard, load_card, study_threshold
-from inference.models.weights import read_weights
+from inference.models.weights import check_weights
 from inference.pipelines.registry import QUESTIONS, shipped_card
 
 
@@ -91,7 +91,7 @@ class ModelStore:
         """As `card`; ModelError also where the weights are gone or damaged."""
         card = self.card(model, pipeline)
         with named(model):
-            read_weights(card)
+            check_weights(card)
         return card
 
     def is_whole(self, model: InstalledModel) -> bool:
@@ -214,8 +214,8 @@ class ModelStore:
 
 def open_store(settings: Settings, make: bool = False) -> ModelStore:
     """The store of the node's data folder; `make` its database where no node has run there yet."""
-    there = make or settings.database_path.exists()
-    return ModelStore(settings.node.data, open_database(settings.database_path) if there else None)
+    path = settings.database_path.absolute()
+    return ModelStore(settings.node.data, open_database(path) if make or path.exists() else None)
 
 
 def open_engine(settings: Settings, cards: Callable[[str], ModelCard]) -> Engine:

@@ -1,23 +1,18 @@
 """One connection from its first byte to its last: the request, then C-STORE in this same thread, at last the release.
 
-What PS3.7 calls C-STORE is served here, straight from the wire into a file; every other service goes through
-pynetdicom. An association ends in one log line that says who it was, what came, and how it ended.
+C-STORE goes straight from the wire into a file (store.py); every other service goes through pynetdicom. An association
+ends in one log line that says who it was, what came, and how it ended.
 """
 
 import socket
 import struct
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Event
 from time import monotonic
 
 import structlog
-from pynetdicom import AE
 
-from dicom_node.dicom.part10 import part10_header
-from dicom_node.entities import Incoming
-from dicom_node.errors import CannotUnderstand, OutOfResources, Refused
+from dicom_node.errors import Refused
 from dicom_node.network.contexts import supported
 from dicom_node.network.messages import (
     C_CANCEL_RQ,
@@ -25,8 +20,6 @@ from dicom_node.network.messages import (
     C_STORE_RQ,
     COMMAND_FIELD,
     RESPONSE,
-    SOP_CLASS_UID,
-    SOP_UID,
     MessageReader,
     OtherPdu,
     Request,
@@ -44,48 +37,17 @@ from dicom_node.network.pdus import (
     PeerSilent,
     ProtocolError,
 )
+from dicom_node.network.store import Caller, Services, receive_object
 from dicom_node.network.upper_layer import Provider
-from dicom_node.settings import Network
-from dicom_node.spool import Spool
 
 LARGEST_PDU_BYTES = 131072
 LINGER_S = 1.0
 UNRECOGNISED_OPERATION = 0x0211
 SERVED_BY_PYNETDICOM = (C_ECHO_RQ,)
 LONGEST_REASON = 300
-PASSED_OVER = 8  # times the size that is taken, until an object counts as endless
 LARGEST_DATA_SET_BYTES = 1 << 20  # of a request that is no C-STORE
 SERVICE_PROVIDER = 2
-Rejection = tuple[int, int, int]  # result, source, reason (PS3.8 Table 9-21)
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who is at the other end, as far as it has said so."""
-
-    address: str
-    calling_aet: str = ""
-    called_aet: str = ""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Services:
-    """What all connections of a server share, and what becomes of what they bring.
-
-    `admit` lets a connection become an association or says why not; `store` makes an object durable or raises Refused;
-    `ended` is told that an association is over and whether it was released in good order; `refused` is told who was
-    refused and why.
-    """
-
-    entity: AE
-    limits: Network
-    admit: Callable[["Acceptor", Caller], tuple[Rejection, str] | None]
-    spool: Callable[[], Spool]
-    store: Callable[[Incoming], None]
-    ended: Callable[[int, bool], None]
-    refused: Callable[[Caller, str], None]
-    stopping: Event
 
 
 @dataclass(slots=True)
@@ -168,7 +130,7 @@ class Acceptor:
             return False
         called, calling = primitive.called_ae_title.strip(), primitive.calling_ae_title.strip()
         self.caller = Caller(self.caller.address, calling, called)
-        if objection := self._services.admit(self, self.caller):
+        if objection := self._services.admit(self.number, self.caller):
             rejection, reason = objection
             self._services.refused(self.caller, reason)
             provider.reject(*rejection)
@@ -210,7 +172,8 @@ class Acceptor:
         if operation & RESPONSE:
             raise ProtocolError("a response to no request")
         if operation == C_STORE_RQ:
-            refusal = self._receive(request, syntax)
+            refusal = receive_object(self._messages, request, syntax, self.caller, self.number, self._services)
+            self._count(refusal)
             self._send(request, refusal.status if refusal else 0x0000, str(refusal or ""))
             return
         data_set = self._short_data_set(request) if request.command.has_data_set else None
@@ -219,55 +182,12 @@ class Acceptor:
         elif operation != C_CANCEL_RQ:
             self._send(request, UNRECOGNISED_OPERATION, "this node serves C-STORE and C-ECHO")
 
-    def _receive(self, request: Request, transfer_syntax_uid: str) -> Refused | None:
-        """Take one object; why it is refused, None when it is durable."""
-        command = request.command
-        pieces: Iterator[memoryview] = iter(())
-        sop_class_uid, sop_uid = command.text(SOP_CLASS_UID), command.text(SOP_UID)
-        if command.has_data_set:
-            pieces = self._messages.data_set(request.context_id)
-        try:
-            if not command.has_data_set:
-                raise CannotUnderstand("the request has no data set")
-            with self._services.spool() as spool:
-                spool.begin(part10_header(sop_class_uid, sop_uid, transfer_syntax_uid, self.caller.calling_aet))
-                for piece in pieces:
-                    spool.write(piece)
-                self._services.store(
-                    Incoming(
-                        path=spool.path,
-                        sha256=spool.digest(),
-                        sop_class_uid=sop_class_uid,
-                        sop_uid=sop_uid,
-                        transfer_syntax_uid=transfer_syntax_uid,
-                        calling_aet=self.caller.calling_aet,
-                        called_aet=self.caller.called_aet,
-                        association=self.number,
-                    )
-                )
+    def _count(self, refusal: Refused | None) -> None:
+        if refusal is None:
             self._tally.stored += 1
-            return None
-        except ConnectionEnded:
-            raise
-        except Refused as error:
-            refusal = error
-        except OSError as error:
-            refusal = OutOfResources(f"the object cannot be written: {error}")
-        except Exception as error:
-            log.exception("an object could not be stored", sop_uid=sop_uid)
-            refusal = OutOfResources(f"{type(error).__name__}: {error}")
-        self._pass_over(pieces)
+            return
         self._tally.refused += 1
         self._services.refused(self.caller, f"object 0x{refusal.status:04X}: {refusal}")
-        return refusal
-
-    def _pass_over(self, pieces: Iterator[memoryview]) -> None:
-        """Read what is left of a refused object, so that the next one can be read."""
-        left = int(PASSED_OVER * self._limits.object_gib * (1 << 30))
-        for piece in pieces:
-            left -= len(piece)
-            if left < 0:
-                raise ProtocolError("an object without end")
 
     def _short_data_set(self, request: Request) -> bytes:
         gathered = bytearray()

@@ -16,7 +16,8 @@ from pynetdicom import AE
 
 from dicom_node.entities import Incoming
 from dicom_node.errors import CommandError
-from dicom_node.network.acceptor import Acceptor, Caller, Rejection, Services
+from dicom_node.network.acceptor import Acceptor
+from dicom_node.network.store import Caller, Rejection, Services
 from dicom_node.settings import Settings
 from dicom_node.spool import Spool
 
@@ -46,21 +47,20 @@ class StorageServer:
         refused: Callable[[str, str, str, str], None],
     ) -> None:
         self._settings, self._stopping = settings, threading.Event()
-        largest = int(settings.network.object_gib * (1 << 30))
         self._services = Services(
             entity=AE(ae_title=settings.node.ae_title),
             limits=settings.network,
             admit=self._admit,
-            spool=lambda: spool(largest),
+            spool=lambda: spool(settings.network.object_bytes),
             store=store,
             ended=ended,
             refused=lambda caller, reason: refused(caller.calling_aet, caller.called_aet, caller.address, reason),
             stopping=self._stopping,
         )
         self._lock, self._numbers = threading.Lock(), itertools.count(1)
-        self._bare: set[Acceptor] = set()
-        self._open: set[Acceptor] = set()
-        self._threads: dict[Acceptor, threading.Thread] = {}
+        self._bare: dict[int, Acceptor] = {}
+        self._open: set[int] = set()
+        self._threads: dict[int, tuple[Acceptor, threading.Thread]] = {}
         self._socket = _listen(settings.node.host, settings.node.port)
         self.port = int(self._socket.getsockname()[1])
         self._listener = threading.Thread(target=self._accept_all, name="listener", daemon=True)
@@ -73,11 +73,11 @@ class StorageServer:
         self._listener.join()
         self._socket.close()
         with self._lock:
-            threads = dict(self._threads)
-        for acceptor in threads:
+            threads = list(self._threads.values())
+        for acceptor, _ in threads:
             acceptor.interrupt()
         until = monotonic() + STOP_S
-        for acceptor, thread in threads.items():
+        for acceptor, thread in threads:
             thread.join(max(0.0, until - monotonic()))
             acceptor.cut()
 
@@ -103,14 +103,14 @@ class StorageServer:
             if hasattr(socket, name):
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         with self._lock:
-            here = sum(each.caller.address == address for each in self._bare)
+            here = sum(each.caller.address == address for each in self._bare.values())
         if here >= self._settings.network.connections_per_address:
             self._close_oldest(lambda each: each.caller.address == address)
         acceptor = Acceptor(connection, address, next(self._numbers), self._services)
         thread = threading.Thread(target=self._run, args=(acceptor,), name=f"connection {acceptor.number}", daemon=True)
         with self._lock:
-            self._bare.add(acceptor)
-            self._threads[acceptor] = thread
+            self._bare[acceptor.number] = acceptor
+            self._threads[acceptor.number] = acceptor, thread
         try:
             thread.start()
         except RuntimeError:
@@ -125,21 +125,21 @@ class StorageServer:
 
     def _forget(self, acceptor: Acceptor) -> None:
         with self._lock:
-            self._bare.discard(acceptor)
-            self._open.discard(acceptor)
-            del self._threads[acceptor]
+            self._bare.pop(acceptor.number, None)
+            self._open.discard(acceptor.number)
+            del self._threads[acceptor.number]
 
     def _close_oldest(self, choose: Callable[[Acceptor], bool]) -> None:
         """Close one that is no association yet, first of those that have said nothing, and of these the oldest."""
         with self._lock:
-            found = [each for each in self._bare if choose(each)]
+            found = [each for each in self._bare.values() if choose(each)]
             if not found:
                 return
             oldest = min(found, key=lambda each: (not each.is_silent, each.since))
-            self._bare.discard(oldest)
+            del self._bare[oldest.number]
         oldest.cut()
 
-    def _admit(self, acceptor: Acceptor, caller: Caller) -> tuple[Rejection, str] | None:
+    def _admit(self, number: int, caller: Caller) -> tuple[Rejection, str] | None:
         """Let a connection be an association from now on, or say why not."""
         if objection := self._objection(caller):
             return objection
@@ -147,8 +147,8 @@ class StorageServer:
         with self._lock:
             if len(self._open) >= most:
                 return LOCAL_LIMIT_EXCEEDED, f"more than {most} associations at once"
-            self._bare.discard(acceptor)
-            self._open.add(acceptor)
+            self._bare.pop(number, None)
+            self._open.add(number)
         return None
 
     def _objection(self, caller: Caller) -> tuple[Rejection, str] | None:

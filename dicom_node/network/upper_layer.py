@@ -116,9 +116,9 @@ class Provider:
 
     def serve(self, request: Request, data_set: bytes | None) -> None:
         """Let pynetdicom's service classes answer a request."""
-        values = [(request.context_id, LAST_COMMAND + request.encoded)]
+        values: list[Any] = [[request.context_id, LAST_COMMAND + request.encoded]]  # lists, whatever its types say
         if data_set is not None:
-            values.append((request.context_id, LAST_DATA + data_set))
+            values.append([request.context_id, LAST_DATA + data_set])
         primitive = P_DATA()
         primitive.presentation_data_value_list = values
         self._association.dimse.receive_primitive(primitive)

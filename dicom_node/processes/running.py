@@ -30,22 +30,32 @@ def has_port(settings: Settings) -> bool:
 
 def database(settings: Settings) -> Database:
     """The node's database; CommandError when there is none."""
-    if not settings.database_path.exists():
-        raise CommandError(f"there is no node's database at {settings.database_path.absolute()} (start one with serve)")
-    return open_database(settings.database_path)
+    path = settings.database_path.absolute()
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise CommandError(f"there is no node's database at {path} (start one with serve)") from None
+    except PermissionError:
+        raise CommandError(f"{path} may not be read: run the command as the user that the node runs as") from None
+    return open_database(path)
 
 
 def answering_page(settings: Settings, database: Database) -> str | None:
     """The address of the worklist page, once it answers."""
     port = published(database, "web_port")
-    if port is None:
-        return None
+    return page_at(settings, int(port)) if port else None
+
+
+def page_at(settings: Settings, port: int) -> str | None:
+    """The address of the page at this port, if it answers, be it that it cannot be shown now."""
     host = "127.0.0.1" if settings.web.host in ANYWHERE else settings.web.host
     address = f"http://{host}:{port}/"
     try:
         with urllib.request.urlopen(address, timeout=2):
             return address
-    except (urllib.error.URLError, OSError):
+    except urllib.error.HTTPError as error:
+        return address if error.code == 503 else None
+    except OSError:
         return None
 
 

@@ -4,9 +4,10 @@ The objects' UIDs follow from the study, the result's number and the kind, so th
 crash makes the same objects and nothing is doubled.
 """
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from time import perf_counter
@@ -16,15 +17,17 @@ import structlog
 from dicom_node import clock, headlines
 from dicom_node.analysis import analysis_of, examine, part10_bytes, report_options, result_object, with_warnings
 from dicom_node.archive import Archive
-from dicom_node.derived import candidates, flag, growth, identity
+from dicom_node.derived import candidates, flag, growth, identity, previews
 from dicom_node.entities import Analysis, ChoiceKind, Job, JobKind, JobState, ResultObject, Scan
-from dicom_node.errors import TriageNodeError
+from dicom_node.errors import TriageNodeError, say_error
+from dicom_node.faults import PASSING, fault_of
 from dicom_node.settings import Settings
 from dicom_node.tables import deliveries, instances, jobs, results, scans, worklist
 from dicom_node.tables.database import Database, Transaction
 from dicom_node.tables.worklist import Standing
 from inference.change import Growth
 from inference.engines.local import Engine
+from inference.errors import InferenceError
 from inference.findings import NotAnalysable
 from inference.input.stack import read_headers
 from reports.build import build_not_analysed, build_reports
@@ -39,17 +42,28 @@ class LeaseLost(TriageNodeError):
 
 
 def analyse_next(
-    database: Database, archive: Archive, settings: Settings, engine: Engine, owner: str, begin: Callable[[Job], None]
+    database: Database,
+    archive: Archive,
+    settings: Settings,
+    engine: Engine,
+    owner: str,
+    begin: Callable[[Job], None],
+    preview: Callable[[Job, str], None] | None = None,
 ) -> bool:
-    """Run the next queued job, if there is one; whether there was. `begin` is told before the work starts."""
+    """Run the next queued job, if there is one; whether there was. `begin` is told before the work starts.
+
+    `preview` makes small pictures for an owner; without it such jobs are left alone.
+    """
     with database.write() as tx:
-        job = jobs.claim(tx, owner, clock.monotonic(), settings.analyse.lease_s)
+        job = jobs.claim(tx, owner, clock.monotonic(), settings.analyse.lease_s, previews=preview is not None)
     if job is None:
         return False
     begin(job)
     try:
         with lease(database, job, owner, settings.analyse.lease_s):
-            if job.kind is JobKind.EXPLAIN:
+            if job.kind is JobKind.PREVIEW and preview is not None:
+                preview(job, owner)
+            elif job.kind is JobKind.EXPLAIN:
                 explain(database, archive, settings, job, owner)
             else:
                 perform(database, archive, settings, engine, job, owner)
@@ -58,14 +72,26 @@ def analyse_next(
     except LeaseLost:
         log.warning("the job was taken over by another worker", job=job.job_id)
     except Exception as error:
-        log.exception("an analysis failed", job=job.job_id, attempt=job.attempts)
-        with database.write() as tx:
-            text = f"{type(error).__name__}: {error}"
-            state = jobs.put_back(tx, job, owner, text, clock.monotonic() + RETRY_WAIT_S, settings.analyse.attempts)
-            if state is JobState.FAILED:
-                candidates.reconsider(tx, job.study_uid, job.question)
-            flag.refresh(tx, job.study_uid, clock.utc_now())
+        if isinstance(error, TriageNodeError | InferenceError) or fault_of(error, database.path):
+            log.error("an analysis failed", job=job.job_id, attempt=job.attempts, error=say_error(error))
+        else:
+            log.exception("an analysis failed", job=job.job_id, attempt=job.attempts)
+        put_back(database, settings, job, owner, error)
     return True
+
+
+def put_back(database: Database, settings: Settings, job: Job, owner: str, error: Exception) -> None:
+    """Queue the job again, or leave it failed after too many attempts; a full disk or a lock makes none of them."""
+    tried = replace(job, attempts=job.attempts - (fault_of(error, database.path) in PASSING))
+    with database.write() as tx:
+        text = f"{type(error).__name__}: {say_error(error)}"
+        state = jobs.put_back(tx, tried, owner, text, clock.monotonic() + RETRY_WAIT_S, settings.analyse.attempts)
+        if job.kind is JobKind.PREVIEW:
+            return
+        if state is JobState.FAILED:
+            candidates.reconsider(tx, job.study_uid, job.question)
+        flag.refresh(tx, job.study_uid, clock.utc_now())
+        previews.ask(tx, job.study_uid, job.question, clock.utc_now())
 
 
 def perform(database: Database, archive: Archive, settings: Settings, engine: Engine, job: Job, owner: str) -> None:
@@ -134,6 +160,7 @@ def finish(
             compare_later(tx, scan, analysis)
             identity.issue_again(tx, job.study_uid, job.series_uid)
         flag.refresh(tx, job.study_uid, analysis.made_at)
+        previews.ask(tx, job.study_uid, job.question, analysis.made_at)
     return True
 
 
@@ -160,6 +187,7 @@ def decline(database: Database, settings: Settings, job: Job, owner: str, reason
                     candidates.ask_for_notice(tx, declined, now)
         candidates.reconsider(tx, job.study_uid, job.question)
         flag.refresh(tx, job.study_uid, now)
+        previews.ask(tx, job.study_uid, job.question, now)
     log.info("not analysed", job=job.job_id, reason=reason)
 
 
@@ -209,8 +237,9 @@ def store(archive: Archive, job: Job, version: int, built: Sequence[ReportObject
     made = []
     for each in built:
         path = archive.result_path(job.study_uid, job.question, version, each.kind)
-        archive.put(path, part10_bytes(each.dataset))
-        made.append(result_object(each, path))
+        written = part10_bytes(each.dataset)
+        archive.put(path, written)
+        made.append(result_object(each, path, written))
     return made
 
 
@@ -245,7 +274,7 @@ def lease(database: Database, job: Job, owner: str, lease_s: float) -> Iterator[
 
     def renew() -> None:
         while not over.wait(lease_s / 3):
-            with database.write() as tx:
+            with suppress(sqlite3.Error, OSError), database.write() as tx:  # else at its next time
                 jobs.renew(tx, job, owner, clock.monotonic() + lease_s)
 
     thread = threading.Thread(target=renew, name="lease", daemon=True)

@@ -4,7 +4,7 @@ import structlog
 
 from dicom_node import clock
 from dicom_node.derived import candidates, flag
-from dicom_node.entities import JobState
+from dicom_node.entities import JobKind, JobState
 from dicom_node.settings import Analyse
 from dicom_node.tables import jobs
 from dicom_node.tables.database import Database
@@ -20,7 +20,7 @@ def expire_leases(database: Database, settings: Analyse, now: float) -> int:
     with database.write() as tx:
         expired = jobs.expire(tx, now, settings.attempts)
         for job in expired:
-            if job.state is JobState.FAILED:
+            if job.state is JobState.FAILED and job.kind is not JobKind.PREVIEW:
                 candidates.reconsider(tx, job.study_uid, job.question)
             flag.refresh(tx, job.study_uid, clock.utc_now())
     for job in expired:

@@ -8,12 +8,13 @@ from dataclasses import replace
 from datetime import datetime
 
 import structlog
-from pydicom import dcmread
 
-from dicom_node.derived import flag
+from dicom_node.derived import flag, previews
 from dicom_node.derived.candidates import ask_for_notice, questions_of_pipelines, standing_job
-from dicom_node.dicom.checks import UNREADABLE
+from dicom_node.dicom.checks import UNREADABLE, say_unreadable
+from dicom_node.dicom.part10 import read_header
 from dicom_node.entities import Choice, ChoiceKind, Job, JobKind, Series, SeriesState
+from dicom_node.errors import DamagedFile, Gone
 from dicom_node.routes import NOTHING, Features, Rule, Rules, features_of_series
 from dicom_node.tables import instances, jobs, results
 from dicom_node.tables.database import Database, Transaction
@@ -32,10 +33,13 @@ def route_due(database: Database, rules: Rules, now: datetime, explain: bool = F
         features = series_features(database, series)
         with database.write() as tx:
             if instances.move(tx, series, SeriesState.ROUTED):
-                for choice in choose(tx, series, features, rules, now):
-                    if explain and choice.kind is ChoiceKind.DECLINED:
-                        ask_for_notice(tx, choice, now)
+                choices = choose(tx, series, features, rules, now)
+                declined = [choice for choice in choices if choice.kind is ChoiceKind.DECLINED]
+                for choice in declined if explain else ():
+                    ask_for_notice(tx, choice, now)
                 flag.refresh(tx, series.study_uid, now)
+                for choice in declined:
+                    previews.ask(tx, series.study_uid, choice.question, now)
                 routed += 1
     return routed
 
@@ -109,10 +113,10 @@ def series_features(database: Database, series: Series) -> Features | None:
         doubled = doubled_identifiers(tx, series)
     paths = [instance.path for instance in stored]
     try:
-        headers = [dcmread(path, stop_before_pixels=True) for path in paths]
+        headers = [read_header(path).dataset for path in paths]
         features = features_of_series(paths, headers, series.calling_aet, own)
-    except UNREADABLE as error:
-        log.error("the images of a series cannot be read", series_uid=series.series_uid, error=str(error))
+    except (*UNREADABLE, DamagedFile, Gone) as error:
+        log.error("the images of a series cannot be read", series_uid=series.series_uid, error=say_unreadable(error))
         return None
     return replace(features, obstacle=doubled) if doubled else features
 

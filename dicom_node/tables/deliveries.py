@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from dicom_node.entities import Delivery, ResultObject
+from dicom_node.entities import Delivery, ResultObject, SendProblem
 from dicom_node.tables.database import Transaction
 
 MAY_GO = (
@@ -13,6 +13,11 @@ MAY_GO = (
     " AND NOT EXISTS (SELECT 1 FROM jobs j JOIN results r ON r.sop_uid = deliveries.sop_uid"
     " WHERE j.study_uid = deliveries.study_uid AND j.question = r.question AND j.kind = 'analyse'"
     " AND j.state IN ('queued', 'running'))"
+)
+
+DUE_NOW = (
+    "UPDATE deliveries SET next_at = 0, attempts = CASE state WHEN 'failed' THEN 0 ELSE attempts END, problem = '',"
+    " state = 'waiting'"
 )
 
 
@@ -50,7 +55,7 @@ def due(tx: Transaction, destination: str, now: float) -> list[Delivery]:
 def sent(tx: Transaction, delivery: Delivery, detail: str | None, now: datetime) -> None:
     """The destination has stored it; `detail` is a warning it gave."""
     tx.run(
-        "UPDATE deliveries SET state = 'sent', attempts = attempts + 1, error = :detail, sent_at = :now"
+        "UPDATE deliveries SET state = 'sent', attempts = attempts + 1, error = :detail, sent_at = :now, problem = ''"
         " WHERE delivery_id = :id",
         detail=detail,
         now=now,
@@ -58,14 +63,24 @@ def sent(tx: Transaction, delivery: Delivery, detail: str | None, now: datetime)
     )
 
 
-def postpone(tx: Transaction, delivery: Delivery, error: str, next_at: float, limit: int) -> None:
-    """An attempt failed: due again at `next_at`, or failed after `limit` attempts."""
+def postpone(
+    tx: Transaction,
+    delivery: Delivery,
+    error: str,
+    next_at: float,
+    limit: int,
+    problem: SendProblem = SendProblem.NONE,
+) -> None:
+    """An attempt failed: due again at `next_at`, or failed after `limit` attempts; not what was withdrawn meanwhile."""
     tx.run(
-        "UPDATE deliveries SET attempts = attempts + 1, error = :error, next_at = :next_at,"
-        " state = CASE WHEN attempts + 1 >= :limit THEN 'failed' ELSE 'waiting' END WHERE delivery_id = :id",
+        "UPDATE deliveries SET attempts = attempts + 1, error = :error, next_at = :next_at, problem = :problem,"
+        " unanswered = CASE :problem WHEN 'unanswered' THEN unanswered + 1 WHEN '' THEN 0 ELSE unanswered END,"
+        " state = CASE WHEN attempts + 1 >= :limit THEN 'failed' ELSE 'waiting' END"
+        " WHERE delivery_id = :id AND state = 'waiting'",
         error=error,
         next_at=next_at,
         limit=limit,
+        problem=problem,
         id=delivery.delivery_id,
     )
 
@@ -81,9 +96,32 @@ def withdraw(tx: Transaction, study_uid: str, question: str) -> int:
 
 
 def revive(tx: Transaction, delivery_id: int) -> bool:
-    """Make a failed delivery due again, as if new."""
-    sql = "UPDATE deliveries SET state = 'waiting', attempts = 0, next_at = 0 WHERE delivery_id = :id"
-    return bool(tx.run(f"{sql} AND state = 'failed'", id=delivery_id))
+    """Make a delivery that has failed due again, as if new, or one that waits for its next attempt due now."""
+    return bool(tx.run(f"{DUE_NOW} WHERE delivery_id = :id AND state IN ('waiting', 'failed')", id=delivery_id))
+
+
+def hasten(tx: Transaction, destination: str | None = None, failed: bool = False) -> int:
+    """Make due now what waits for a destination, or for any; `failed`: what has failed, too. How many objects wait."""
+    states = ("waiting", "failed") if failed else ("waiting",)
+    return tx.run(
+        f"{DUE_NOW} WHERE (:destination IS NULL OR destination = :destination)"
+        " AND state IN (SELECT value FROM json_each(:states))",
+        destination=destination,
+        states=states,
+    )
+
+
+def clear(tx: Transaction, destination: str) -> int:
+    """What waits for a destination or has failed never is sent there; how many objects that are."""
+    return tx.run(
+        "UPDATE deliveries SET state = 'withdrawn' WHERE destination = :destination AND state IN ('waiting', 'failed')",
+        destination=destination,
+    )
+
+
+def destinations(tx: Transaction) -> list[str]:
+    """Every destination that anything was ever meant for."""
+    return [row["destination"] for row in tx.rows("SELECT DISTINCT destination FROM deliveries ORDER BY destination")]
 
 
 def of_study(tx: Transaction, study_uid: str) -> list[Delivery]:
@@ -97,9 +135,13 @@ def recent(tx: Transaction, limit: int) -> list[Delivery]:
 
 
 def waiting(tx: Transaction, study_uid: str, destinations: Sequence[str]) -> int:
-    """How many objects of a study these destinations do not have yet, failed ones included, withdrawn ones not."""
+    """How many objects of a study these destinations do not have yet, failed ones included.
+
+    Withdrawn ones are not, and not what a destination does not take: that would keep every study for ever.
+    """
     return tx.number(
         "SELECT count(*) FROM deliveries WHERE study_uid = :uid AND state IN ('waiting', 'failed')"
+        " AND NOT (state = 'failed' AND problem IN ('not taken', 'no syntax'))"
         " AND destination IN (SELECT value FROM json_each(:destinations))",
         uid=study_uid,
         destinations=tuple(destinations),

@@ -120,6 +120,12 @@ def page_after(tx: Transaction, after: int, up_to: int, limit: int) -> list[Feed
     return _select(tx, wanted, after=after, up_to=up_to, limit=limit)
 
 
+def missed(tx: Transaction, study_uid: str) -> list[Feedback]:
+    """The reports in force that a result of the study missed something, the oldest first."""
+    wanted = f"f.study_uid = :uid AND verdict = 'missed' AND {IN_FORCE} ORDER BY f.feedback_id"
+    return _select(tx, wanted, uid=study_uid)
+
+
 def last_verdict(tx: Transaction, study_uid: str, question: str, suspected: bool) -> Verdict | None:
     """The last verdict in force on a result that suspects, or on one that does not; None where there is none."""
     row = tx.row(

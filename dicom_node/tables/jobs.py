@@ -10,6 +10,12 @@ from datetime import datetime
 from dicom_node.entities import Choice, Job, JobKind, JobState
 from dicom_node.tables.database import Transaction
 
+ANALYSES, PREVIEWS = "kind <> 'preview'", "kind = 'preview'"
+DUE = (
+    "{kind} AND state = 'queued' AND not_before <= :now AND NOT EXISTS (SELECT 1 FROM jobs AS other"
+    " WHERE other.study_uid = next.study_uid AND other.state = 'running' AND other.kind <> 'preview')"
+)
+
 
 def put_choice(tx: Transaction, choice: Choice) -> None:
     """Record the decision for a series and a question; it replaces an earlier one."""
@@ -49,21 +55,79 @@ def queue(tx: Transaction, kind: JobKind, choice: Choice, priority: int, now: da
     )
 
 
-def claim(tx: Transaction, owner: str, now: float, lease_s: float) -> Job | None:
+def queue_preview(
+    tx: Transaction, study_uid: str, question: str, series_uid: str, revision: int, priority: int, now: datetime
+) -> None:
+    """Queue the small pictures of a series, also where they were made before; others for this question are not needed.
+
+    One that waits already keeps the higher priority.
+    """
+    tx.run(
+        "UPDATE jobs SET state = 'superseded' WHERE study_uid = :study AND question = :question AND kind = 'preview'"
+        " AND state = 'queued' AND (series_uid, revision) <> (:series, :revision)",
+        study=study_uid,
+        question=question,
+        series=series_uid,
+        revision=revision,
+    )
+    tx.run(
+        "INSERT INTO jobs (kind, study_uid, series_uid, revision, question, pipeline, rank, priority, state,"
+        " created_at) VALUES ('preview', :study, :series, :revision, :question, '', 0, :priority, 'queued', :now)"
+        " ON CONFLICT (study_uid, series_uid, revision, question, pipeline, kind) DO UPDATE SET"
+        " priority = CASE state WHEN 'queued' THEN max(priority, :priority) ELSE :priority END,"
+        " not_before = CASE state WHEN 'queued' THEN not_before ELSE 0 END,"
+        " attempts = CASE state WHEN 'queued' THEN attempts ELSE 0 END, state = 'queued', error = NULL",
+        study=study_uid,
+        series=series_uid,
+        revision=revision,
+        question=question,
+        priority=priority,
+        now=now,
+    )
+
+
+def last_preview(tx: Transaction, study_uid: str, question: str) -> Job | None:
+    """The newest job for the small pictures of a study."""
+    return tx.one(
+        Job,
+        "SELECT * FROM jobs WHERE study_uid = :study AND question = :question AND kind = 'preview'"
+        " ORDER BY state IN ('queued', 'running') DESC, job_id DESC LIMIT 1",
+        study=study_uid,
+        question=question,
+    )
+
+
+def claim(tx: Transaction, owner: str, now: float, lease_s: float, previews: bool = False) -> Job | None:
     """Take the next queued job under a lease; None when there is none. Counts the attempt.
 
-    A study is analysed by one worker at a time, so that two results never reach for the same number and files.
+    A study is analysed by one worker at a time, so that two results never reach for the same number and files. With
+    `previews` small pictures are a job, too, where there is nothing else to do.
     """
+    found = _take(tx, ANALYSES, owner, now, lease_s)
+    return _take(tx, PREVIEWS, owner, now, lease_s) if found is None and previews else found
+
+
+def _take(tx: Transaction, kind: str, owner: str, now: float, lease_s: float) -> Job | None:
     return tx.one(
         Job,
         "UPDATE jobs SET state = 'running', attempts = attempts + 1, lease_owner = :owner, lease_until = :until"
-        " WHERE job_id = (SELECT job_id FROM jobs AS next WHERE state = 'queued' AND not_before <= :now AND NOT EXISTS"
-        " (SELECT 1 FROM jobs AS other WHERE other.study_uid = next.study_uid AND other.state = 'running')"
+        f" WHERE job_id = (SELECT job_id FROM jobs AS next WHERE {DUE.format(kind=kind)}"
         " ORDER BY priority DESC, job_id LIMIT 1) RETURNING *",
         owner=owner,
         until=now + lease_s,
         now=now,
     )
+
+
+def any_due(tx: Transaction, now: float) -> bool:
+    """Whether anything but small pictures waits for a worker."""
+    return tx.row(f"SELECT 1 FROM jobs AS next WHERE {DUE.format(kind=ANALYSES)} LIMIT 1", now=now) is not None
+
+
+def give_way(tx: Transaction, job: Job, owner: str) -> None:
+    """Put a job back that has not failed: something more urgent waits. The attempt does not count."""
+    if finish(tx, job, owner, JobState.QUEUED):
+        tx.run("UPDATE jobs SET attempts = attempts - 1 WHERE job_id = :id", id=job.job_id)
 
 
 def renew(tx: Transaction, job: Job, owner: str, until: float) -> bool:
@@ -96,7 +160,8 @@ def put_back(tx: Transaction, job: Job, owner: str, error: str, not_before: floa
     """An attempt failed: queue the job again for later, or leave it failed after `limit` attempts."""
     state = JobState.FAILED if job.attempts >= limit else JobState.QUEUED
     if finish(tx, job, owner, state, error):
-        tx.run("UPDATE jobs SET not_before = :at WHERE job_id = :id", at=not_before, id=job.job_id)
+        again = "UPDATE jobs SET not_before = :at, attempts = :attempts WHERE job_id = :id"
+        tx.run(again, at=not_before, attempts=job.attempts, id=job.job_id)
     return state
 
 
@@ -152,13 +217,14 @@ def study_of(tx: Transaction, job_id: int) -> str:
 
 
 def of_study(tx: Transaction, study_uid: str) -> list[Job]:
-    """All jobs of a study, oldest first."""
-    return tx.all(Job, "SELECT * FROM jobs WHERE study_uid = :uid ORDER BY job_id", uid=study_uid)
+    """All jobs of a study but the small pictures, oldest first."""
+    return tx.all(Job, f"SELECT * FROM jobs WHERE study_uid = :uid AND {ANALYSES} ORDER BY job_id", uid=study_uid)
 
 
 def recent(tx: Transaction, limit: int) -> list[Job]:
-    """The last jobs, newest first."""
-    return tx.all(Job, "SELECT * FROM jobs ORDER BY job_id DESC LIMIT :limit", limit=limit)
+    """The last jobs, newest first; small pictures only where they could not be made."""
+    told = f"{ANALYSES} OR state = 'failed'"
+    return tx.all(Job, f"SELECT * FROM jobs WHERE {told} ORDER BY job_id DESC LIMIT :limit", limit=limit)
 
 
 def forget_study(tx: Transaction, study_uid: str) -> None:

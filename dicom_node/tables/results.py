@@ -23,6 +23,11 @@ def add_object(tx: Transaction, study_uid: str, question: str, version: int, mad
     tx.put("results", made, study_uid=study_uid, question=question, version=version, made_at=now)
 
 
+def keep_sha256(tx: Transaction, sop_uid: str, sha256: str) -> None:
+    """Keep the hash of an object's data set, where none was."""
+    tx.run("UPDATE results SET sha256 = :sha256 WHERE sop_uid = :uid AND sha256 = ''", sha256=sha256, uid=sop_uid)
+
+
 def analyses_of_study(tx: Transaction, study_uid: str, question: str | None = None) -> list[Analysis]:
     """All answers for a study, or those to one question, oldest first."""
     return tx.all(

@@ -540,7 +540,80 @@ ALTER TABLE analyses ADD COLUMN band TEXT NOT NULL DEFAULT '';
 """,
 )
 
-# 17: what the rules never took for a study of the question does not count as not analysed; known by the rules' names
+# 17: a study whose reader reports what no result suspected stands with the suspected ones (kind 0 of its place)
+_migration(
+    "reported_missed",
+    """
+ALTER TABLE worklist ADD COLUMN missed_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE worklist ADD COLUMN missed_at TEXT;
+DROP INDEX worklist_places;
+DROP INDEX worklist_tiers;
+DROP INDEX worklist_of_reader;
+DROP INDEX worklist_to_read;
+DROP INDEX worklist_flagged;
+ALTER TABLE worklist DROP COLUMN place;
+ALTER TABLE worklist ADD COLUMN place INTEGER GENERATED ALWAYS AS (
+    CASE WHEN NOT listed THEN 12 ELSE CASE state WHEN 'read' THEN 8 WHEN 'acknowledged' THEN 4 ELSE 0 END
+    + CASE WHEN urgency = 'HIGH' OR missed_by <> '' THEN 0 WHEN urgency = 'LOW' THEN 3
+        WHEN state = 'waiting' THEN 2 ELSE 1 END END) VIRTUAL;
+CREATE INDEX worklist_places ON worklist (place, waiting_since, study_uid, tier, grown);
+CREATE INDEX worklist_tiers ON worklist (tier, waiting_since, study_uid, grown) WHERE place = 0;
+CREATE INDEX worklist_of_reader ON worklist (reader, place, waiting_since, study_uid) WHERE reader <> '';
+CREATE INDEX worklist_to_read ON worklist (waiting_since, study_uid, place) WHERE place < 4;
+CREATE INDEX worklist_flagged ON worklist (max(coalesce(flagged_at, ''), coalesce(missed_at, ''))) WHERE place = 0;
+""",
+)
+
+# 18: any part of an accession number is found
+_migration(
+    "parts_of_accessions",
+    """
+CREATE VIRTUAL TABLE accessions USING fts5 (accession, tokenize = 'trigram');
+INSERT INTO accessions (rowid, accession) SELECT a.number, s.accession FROM studies s JOIN arrivals a USING (study_uid);
+CREATE TRIGGER accession_is_listed AFTER INSERT ON arrivals BEGIN
+    INSERT INTO accessions (rowid, accession) SELECT new.number, accession FROM studies WHERE study_uid = new.study_uid;
+END;
+CREATE TRIGGER accession_is_corrected AFTER UPDATE ON studies WHEN old.accession <> new.accession BEGIN
+    UPDATE accessions SET accession = new.accession
+        WHERE rowid = (SELECT number FROM arrivals WHERE study_uid = new.study_uid);
+END;
+CREATE TRIGGER accession_is_unlisted BEFORE DELETE ON arrivals BEGIN
+    DELETE FROM accessions WHERE rowid = old.number;
+END;
+""",
+)
+
+# 19: why an object is not at its destination, as a value; the hash of a result's data set, by which its file is checked
+# (empty where none was kept); the stored files that were found damaged
+_migration(
+    "delivery_problems_and_damages",
+    """
+ALTER TABLE deliveries ADD COLUMN problem TEXT NOT NULL DEFAULT '';
+ALTER TABLE deliveries ADD COLUMN unanswered INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE results ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
+CREATE TABLE damages (
+    path TEXT PRIMARY KEY, study_uid TEXT NOT NULL, sop_uid TEXT NOT NULL, kind TEXT NOT NULL, damage TEXT NOT NULL,
+    found_at TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX damages_of_study ON damages (study_uid);
+""",
+)
+
+
+# 20: the data folder may be moved: paths of its files are relative to it
+@migrations(name="paths_within_the_data_folder")
+def _paths_within_the_data_folder(db: SqliteDatabase) -> None:
+    db.conn.create_function("within", 2, _within, deterministic=True)
+    for table, folder in (("instances", "instances"), ("results", "results"), ("deliveries", "results")):
+        db.conn.execute(f"UPDATE {table} SET path = within(path, ?) WHERE path LIKE '/%'", (folder,))
+
+
+def _within(path: str, folder: str) -> str:
+    """The path from this folder of the archive on; below it are UIDs, numbers and kinds only."""
+    _, found, after = path.rpartition(f"/{folder}/")
+    return f"{folder}/{after}" if found else path
+
+
+# 21: what the rules never took for a study of the question does not count as not analysed; known by the rules' names
 _migration(
     "outside_of_the_question",
     """

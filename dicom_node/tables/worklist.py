@@ -1,10 +1,10 @@
 """The radiologist's list: one row a study, where it stands with its readers, and the order in which studies are read.
 
 Suspected studies that nobody has acknowledged come first: those where something has grown since the last scan, then
-the large ones, then of the others those that wait longer than the ageing cap, then the more certain and then the less
-certain ones (`Tier`). Then comes all else that waits longer than the cap, so that what was missed is not starved by
-flags (PMC8128725); then what was not analysed, what is in progress and what is not suspected; last what is
-acknowledged. Within each by waiting time.
+the large ones and what a reader reports as missed, then of the others those that wait longer than the ageing cap, then
+the more certain and then the less certain ones (`Tier`). Then comes all else that waits longer than the cap, so that
+what was missed is not starved by flags (PMC8128725); then what was not analysed, what is in progress and what is not
+suspected; last what is acknowledged. Within each by waiting time.
 `overdue_first` puts all that is overdue, suspected or not, before the suspected ones that have not grown. The column
 `place` (schema.py) holds stage and kind of a row, and indices on it and on `tier` give any page of the list. Studies of
 modalities that are not wanted are no part of it: they are among all that is stored only.
@@ -20,7 +20,8 @@ from dicom_node.tables.database import Transaction
 from inference.change import Growth
 
 SUSPECTED, NOT_ANALYSED, IN_PROGRESS, NEGATIVE = 0, 1, 2, 3  # kinds
-TO_READ, ACKNOWLEDGED, READ = 0, 4, 8  # stages; a place is stage + kind, or 12 of a study that is not on the list
+TO_READ, ACKNOWLEDGED, READ, OFF_THE_LIST = 0, 4, 8, 12  # stages; a place is stage + kind
+ALARMED_AT = "max(coalesce(flagged_at, ''), coalesce(missed_at, ''))"  # as its index has it
 LARGE_ML = 30.0
 CERTAIN_FROM = 0.5  # more likely than not
 MAY_ACT_FROM = {
@@ -143,7 +144,8 @@ class WorklistItem:
     Times are UTC; `waiting_since` is the arrival of its last image. `version` grows with every result of any question.
     `reader` is the name that whoever brought it to its state had typed, `acted_at` when that was. `headline` is what a
     version of this program before 0.5 wrote of the study, until its next change. `scanned_at` is the earliest time that
-    its images state; `listed` is false where none of its modalities is wanted on the list.
+    its images state; `listed` is false where none of its modalities is wanted on the list. `missed_by` names the
+    readers who report what no result suspected, `missed_at` is when the last of them did.
     """
 
     study_uid: str
@@ -162,6 +164,13 @@ class WorklistItem:
     tier: Tier = Tier.LESS_CERTAIN
     scanned_at: datetime | None = None
     listed: bool = True
+    missed_by: str = ""
+    missed_at: datetime | None = None
+
+    @property
+    def alarmed_at(self) -> datetime | None:
+        """When it was last suspected, by a result or by a reader."""
+        return max((each for each in (self.flagged_at, self.missed_at) if each is not None), default=None)
 
     def part(self, question: str) -> Part | None:
         """What this question says of the study."""
@@ -259,6 +268,13 @@ def places_of(show: Show) -> tuple[int, ...]:
     return tuple(stage + kind for stage in (TO_READ, ACKNOWLEDGED, READ) for kind in KINDS.get(show, ()))
 
 
+def places_listed(show: Show) -> tuple[int, ...]:
+    """The places of what a filter shows on the list: studies that were read are there for their reader alone."""
+    if show is Show.MINE:
+        return tuple(range(OFF_THE_LIST))
+    return tuple(place for place in places_of(show) if place < READ)
+
+
 def counts(tx: Transaction, order: ReadingOrder, reader: str) -> FilterCounts:
     """How many studies are on the list, and how many of them each filter shows."""
     oldest = _text(order.now - order.leave_after)
@@ -284,11 +300,11 @@ def unlisted(tx: Transaction) -> int:
 
 
 def last_flagged(tx: Transaction, order: ReadingOrder, limit: int) -> list[WorklistItem]:
-    """The suspected studies that nobody has acknowledged, the latest flag first."""
+    """The studies that are suspected or reported as missed and that nobody has acknowledged, the latest first."""
     return tx.all(
         WorklistItem,
-        "SELECT * FROM worklist WHERE place = 0 AND waiting_since > :oldest AND flagged_at IS NOT NULL"
-        " ORDER BY flagged_at DESC LIMIT :limit",
+        "SELECT * FROM worklist WHERE place = 0 AND waiting_since > :oldest"
+        f" AND {ALARMED_AT} > '' ORDER BY {ALARMED_AT} DESC LIMIT :limit",
         oldest=_text(order.now - order.leave_after),
         limit=limit,
     )

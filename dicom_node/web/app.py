@@ -1,13 +1,13 @@
 """The web process in one view: routes, middleware, and what runs while it is up. No login: bound to loopback."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -19,9 +19,10 @@ from dicom_node.tables.database import Database
 from dicom_node.web import events, refusals, security
 from dicom_node.web.dicomweb.context import Service, Storing
 from dicom_node.web.dicomweb.routes import mount_at
-from dicom_node.web.it import status
+from dicom_node.web.it import outbox, status
+from dicom_node.web.public import public_address
 from dicom_node.web.quality import page
-from dicom_node.web.reader import actions, alarms, bar, feedback, identity, pictures, study, worklist
+from dicom_node.web.reader import actions, alarms, bar, feedback, identity, pictures, preview, study, worklist
 from dicom_node.web.site import HERE, Site, make_templates
 from dicom_node.web.viewer import files, opening
 
@@ -32,6 +33,9 @@ ROUTES = [
     Route("/alarms", alarms.show_alarms),
     Route("/studies/{study_uid}", study.show_study),
     Route("/studies/{study_uid}/picture.png", pictures.show_picture),
+    Route("/studies/{study_uid}/preview", preview.show_preview),
+    Route("/studies/{study_uid}/preview", preview.ask_for_preview, methods=["POST"]),
+    Route("/studies/{study_uid}/preview/{name}", preview.show_sheet),
     Route("/studies/{study_uid}/viewer", opening.open_viewer),
     Route("/studies/{study_uid}/bar", bar.show_bar),
     Route("/studies/{study_uid}/thumb.jpg", pictures.show_thumb),
@@ -45,6 +49,7 @@ ROUTES = [
     Route("/feedback.csv", feedback.export),
     Route("/quality", page.show_quality),
     Route("/status", status.show_status),
+    Route("/status/outbox", outbox.act, methods=["POST"]),
     Route("/health", status.health),
     Mount("/static", StaticFiles(directory=HERE / "static")),
     Route("/viewer/{path:path}", files.show_viewer),
@@ -65,6 +70,9 @@ def build_app(
     The caller closes the `decoders`; without them the application has its own while it is up.
     """
     site = Site(database, archive, settings, make_templates(settings))
+    entrance = security.Entrance(
+        settings.web.host, public_address(settings.web.public_url), settings.web.trusted_proxies
+    )
     watcher = events.Watcher(database, table.changes)
     service = Service(database, archive, storing, decoders or Decoders())
 
@@ -81,12 +89,14 @@ def build_app(
     app = Starlette(
         routes=[mount_at("/dicom-web"), *ROUTES],
         middleware=[
-            Middleware(security.Guard),
-            Middleware(
-                TrustedHostMiddleware, allowed_hosts=security.allowed_hosts(settings.web.host), www_redirect=False
-            ),
+            Middleware(security.Guard, entrance=entrance),
         ],
-        exception_handlers={HTTPException: refusals.refuse, 500: refusals.refuse},
+        exception_handlers={
+            HTTPException: refusals.refuse,
+            500: refusals.refuse,
+            sqlite3.Error: refusals.say_fault,
+            OSError: refusals.say_fault,
+        },
         lifespan=lifespan,
     )
     app.state.site, app.state.watcher, app.state.dicomweb = site, watcher, service

@@ -16,6 +16,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 
 from dicom_node import clock
+from dicom_node.errors import say_error
 from dicom_node.tables.database import Database, Transaction
 
 LOOK_EVERY_S = 0.5
@@ -36,13 +37,17 @@ class Watcher:
     async def run(self) -> None:
         """Look until cancelled."""
         loop = asyncio.get_running_loop()
+        said = False
         with ThreadPoolExecutor(1, thread_name_prefix="watch") as pool:
             while True:
                 try:
                     self._changes += await loop.run_in_executor(pool, self.look)
-                except sqlite3.Error as error:
-                    log.warning("the database cannot be read; open pages say so", error=str(error))
+                except (sqlite3.Error, OSError) as error:
+                    if not said:
+                        log.warning("the database cannot be read; open pages say so", error=say_error(error))
+                    said = True
                 else:
+                    said = False
                     self._looked.set()
                     self._looked = asyncio.Event()
                 await asyncio.sleep(LOOK_EVERY_S)

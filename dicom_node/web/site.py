@@ -15,6 +15,7 @@ from dicom_node.settings import Settings
 from dicom_node.tables.database import Database
 from dicom_node.tables.worklist import ReadingOrder
 from dicom_node.web import words
+from dicom_node.web.public import public_address
 from inference.pipelines.registry import QUESTIONS
 
 HERE = Path(__file__).parent
@@ -50,9 +51,15 @@ def reader_of(request: Request) -> str:
     return plain_name(unquote(request.cookies.get(READER_COOKIE, "")))
 
 
-def keep_reader(answer: Response, name: str) -> None:
-    """Let this browser keep the name."""
-    answer.set_cookie(READER_COOKIE, quote(name), max_age=A_YEAR_S, httponly=True, samesite="strict")
+def keep_reader(request: Request, answer: Response, name: str) -> None:
+    """Let this browser keep the name, or forget it where it is empty."""
+    path, secure = request.scope.get("root_path", "") + "/", request.url.scheme == "https"
+    if not name:
+        answer.delete_cookie(READER_COOKIE, path=path)
+        return
+    answer.set_cookie(
+        READER_COOKIE, quote(name), max_age=A_YEAR_S, path=path, secure=secure, httponly=True, samesite="strict"
+    )
 
 
 def plain_name(text: str) -> str:
@@ -67,7 +74,9 @@ def make_templates(settings: Settings) -> Jinja2Templates:
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.auto_reload = False  # it would look at every file of a page again for every answer
     environment.filters.update(words.FILTERS)
-    environment.globals.update(ae_title=settings.node.ae_title, reader_of=reader_of, questions=QUESTIONS)
+    public = public_address(settings.web.public_url)
+    root = public.prefix if public else ""
+    environment.globals.update(ae_title=settings.node.ae_title, reader_of=reader_of, questions=QUESTIONS, root=root)
     environment.globals.update(zone=words.zone, minutes_ahead=words.minutes_ahead)
     return templates
 

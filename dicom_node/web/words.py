@@ -84,14 +84,27 @@ def sign(row: WorklistRow) -> Sign:
         lowered = Standing.LOWERED in standings and Standing.POSITIVE not in standings
         label = "Growth" if item.grown else "Please look" if lowered else "Suspected"
         return Sign("suspected", label, NOT_A_CLEARANCE if lowered else "")
+    if item.missed_by:
+        return Sign("suspected", "Reported", "")
     if item.urgency is Urgency.LOW:
         return Sign("negative", "Not urgent" if Standing.POSITIVE in standings else "Not suspected", NOT_A_CLEARANCE)
     if item.state is ItemState.WAITING:
-        note = f"{row.images} image{'' if row.images == 1 else 's'} so far" if row.images else ""
-        return Sign("waiting", "In progress", note)
+        return Sign("waiting", "In progress", progress(row))
     if Standing.FAILED in standings:
         return Sign("failed", "Failed", nothing_looked_for(item))
     return Sign("declined", "Not analysed", nothing_looked_for(item))
+
+
+def progress(row: WorklistRow) -> str:
+    """How far a study without a result has come; empty where nothing can be said."""
+    if row.analysing:
+        return "being analysed now"
+    if any(part.standing is Standing.QUEUED for part in row.item.parts):
+        return f"{row.ahead} before it" if row.ahead else "next to be analysed"
+    if not row.images:
+        return ""
+    of_all = f" of {row.expected}" if row.expected >= row.images else ""
+    return f"{row.images}{of_all} image{'' if row.images == 1 and not of_all else 's'} so far"
 
 
 def nothing_looked_for(item: WorklistItem) -> str:
@@ -106,10 +119,21 @@ def alarm(row: WorklistRow) -> str:
     return next((vocabulary_of(part.question).positive for part in urgent), "Suspected")
 
 
+def news(row: WorklistRow) -> str:
+    """What is new of a suspected study: its finding, or who reports what no result suspected."""
+    return finding(row) if row.item.urgency is Urgency.HIGH else missed(row.item)
+
+
 def state(row: WorklistRow) -> str:
     """Where the study stands with its readers, and with whom where a name was given."""
     acted = row.item.acted_at is not None and row.item.reader
     return f"{STATES[row.item.state]} by {row.item.reader}" if acted else STATES[row.item.state]
+
+
+def missed(item: WorklistItem) -> str:
+    """Who reports what no result suspected; empty where nobody does."""
+    nouns = dict.fromkeys(vocabulary_of(part.question).noun for part in item.parts)
+    return f"{item.missed_by} reports a missed {' or '.join(nouns)}." if item.missed_by else ""
 
 
 def finding(row: WorklistRow) -> str:
@@ -279,7 +303,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "scanned": scanned,
     "prior": prior,
     "not_compared": NOT_COMPARED.__getitem__,
-    "finding": finding,
+    "news": news,
+    "missed": missed,
     "patient_name": patient_name,
     "identity_note": identity_note,
     "age_and_sex": age_and_sex,

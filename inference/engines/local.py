@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from inference.errors import DeviceError, ModelError
 from inference.findings import ModelIdentity, Result
 from inference.input.set_aside import say_set_aside
@@ -47,6 +45,8 @@ class Engine:
         models: Callable[[str], ModelCard] = shipped_card,
         sensitivity: float = 0.0,
     ) -> None:
+        import torch  # here, since whoever only names a model does not wait for it
+
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self.device = torch.device(chosen)
         if self.device.type == "cuda" and (self.device.index or 0) >= torch.cuda.device_count():

@@ -16,6 +16,8 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
+from inference.input.bounds import Unusable
+
 UNREADABLE = (
     InvalidDicomError,  # no DICM where it should stand
     EOFError,  # the file ends in the middle of an element
@@ -31,6 +33,31 @@ UNREADABLE = (
     RuntimeError,  # no decoder manages the pixels; NotImplementedError, which is one: there is no decoder for them
 )
 """What pydicom raises for damaged data, be it in reading a file, in converting an element or in decoding pixels."""
+
+SAID_OF_UNREADABLE: dict[type[BaseException], str] = {
+    InvalidDicomError: "it is no DICOM file",
+    EOFError: "it ends too soon",
+    OSError: "it ends too soon",
+    zlib.error: "its deflated part is damaged",
+    struct.error: "a number has the wrong length",
+    BytesLengthException: "a number has the wrong length",
+    UnicodeError: "a text is not in its character set",
+    OverflowError: "a number is too large",
+    AttributeError: "an element that is needed is absent",
+    NotImplementedError: "it is of a kind that nothing here can read",
+    RuntimeError: "nothing here can decode its pixels",
+    Exception: "an element or its length is damaged",
+}
+
+
+def say_unreadable(error: BaseException) -> str:
+    """What is wrong with damaged data, without any of their values: libraries quote them in their own texts."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return str(error.strerror)
+    if isinstance(error, Unusable):
+        return str(error)
+    kinds = (kind for kind in SAID_OF_UNREADABLE if isinstance(error, kind))
+    return SAID_OF_UNREADABLE[next(kinds, Exception)]
 
 
 def value(ds: Dataset, keyword: str) -> Any:

@@ -9,15 +9,18 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
-from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from inference.input.elements import UNREADABLE, text
+from inference.input.reading import read_dicom
 
 PREAMBLE_BYTES = 128
 PREFIX = b"DICM"
 START_BYTES = PREAMBLE_BYTES + len(PREFIX)
+MEDIA_STORAGE_CLASS = b"\x02\x00\x02\x00UI"  # the element up to its length
+DIRECTORY_CLASS = b"1.2.840.10008.1.3.10"
+META_BYTES = 512
 FIRST_BYTES = 8  # of an element: its tag, and its VR and length
 LAST_FIRST_ELEMENTS = {0x0002: 0x0002, 0x0008: 0x0016}  # up to the Media Storage SOP Class, or the SOP Class
 LONGEST_FIRST_VALUE = 256
@@ -38,13 +41,22 @@ def is_dicom(path: Path) -> bool:
     return bool(text(ds, "SOPClassUID") and text(ds, "SOPInstanceUID"))
 
 
+def is_dicomdir(path: Path) -> bool:
+    """Whether a file is a DICOMDIR by its Media Storage SOP Class: an index, and no object."""
+    with path.open("rb") as file:
+        start = file.read(META_BYTES)
+    at = start.find(MEDIA_STORAGE_CLASS) + len(MEDIA_STORAGE_CLASS)
+    length = int.from_bytes(start[at : at + 2], "little")
+    return MEDIA_STORAGE_CLASS in start and start[at + 2 : at + 2 + length].rstrip(b"\0 ") == DIRECTORY_CLASS
+
+
 def read_file(path: Path, **options: Any) -> FileDataset:
-    """`dcmread`, also of a file without preamble or file meta information, whose transfer syntax is then filled in."""
+    """`read_dicom`, also without preamble or file meta information; the transfer syntax is then filled in."""
     start = _start_of(path)
     beginning = None if has_prefix(start) else _beginning(start)
     if beginning is None:
-        return dcmread(path, **options)
-    ds = dcmread(BytesIO(path.read_bytes()[beginning:]), force=True, **options)
+        return read_dicom(path, **options)
+    ds = read_dicom(BytesIO(path.read_bytes()[beginning:]), force=True, **options)
     ds.filename = str(path)
     if "TransferSyntaxUID" not in ds.file_meta:
         implicit, little = ds.original_encoding

@@ -1,7 +1,8 @@
 """Where slices lie and whether they form one stack, from positions and orientations alone (PS3.3 C.7.6.2).
 
 Comes in: a data set, or what the database keeps of it. Goes out: plain numbers and sentences, no arrays; quick enough
-to run on every sweep. Slice Thickness may be empty (Type 2), so every distance is computed from positions.
+to run on every sweep. Slice Thickness may be empty (Type 2), so every distance is computed from positions. What reads
+data sets is imported where one comes in: the tables keep geometry without it.
 """
 
 import math
@@ -10,11 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median_high
-from typing import Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
-from pydicom.dataset import Dataset
-
-from inference.input.elements import frame_macros, integer, number, numbers, texts
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 Vector: TypeAlias = tuple[float, float, float]
 Orientation: TypeAlias = tuple[float, float, float, float, float, float]
@@ -74,12 +74,14 @@ class StackShape:
         return orientation_plane(self.normal) if self.normal else None
 
 
-def slice_geometry(ds: Dataset) -> tuple[SliceGeometry, ...]:
+def slice_geometry(ds: "Dataset") -> tuple[SliceGeometry, ...]:
     """The geometry of every frame.
 
     Empty for an object that is no slice: a report, a localizer, an image whose position or orientation is absent or
     garbled. The frames of a multi-frame image have no number of their own.
     """
+    from inference.input.elements import frame_macros, integer, number, numbers
+
     if is_localizer(ds):
         return ()
     positions = frame_macros(ds, "PlanePositionSequence")
@@ -102,8 +104,10 @@ def slice_geometry(ds: Dataset) -> tuple[SliceGeometry, ...]:
     return tuple(result)
 
 
-def is_localizer(ds: Dataset) -> bool:
+def is_localizer(ds: "Dataset") -> bool:
     """Whether Image Type says that this is a scout (PS3.3 C.8.2.1.1.1)."""
+    from inference.input.elements import texts
+
     return any("LOCALIZER" in each.upper() for each in texts(ds, "ImageType"))
 
 

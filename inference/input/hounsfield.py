@@ -10,10 +10,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames, parse_fragments
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, ExplicitVRBigEndian
 
 from inference.findings import NotAnalysable
+from inference.input.bounds import TooLarge, Unusable, bounds_in_force
+from inference.input.codestream import check_codestream
 from inference.input.elements import UNREADABLE, frame_macros, integer, number, text, value
 
 Stored: TypeAlias = NDArray[np.integer[Any]]
@@ -167,11 +170,24 @@ def _native(ds: Dataset, form: PixelFormat, byte_order: str) -> Stored:
 
 def _decoded(ds: Dataset, form: PixelFormat, syntax: UID) -> Stored:
     try:
+        _check_compressed(ds, form, syntax)
         stored = np.asarray(pixel_array(ds, raw=True))
         return stored.reshape((form.frames, form.rows, form.columns))
     except UNREADABLE as error:
         name = f"{syntax.name}, {syntax}" if syntax.is_transfer_syntax else "unknown transfer syntax"
         raise NotAnalysable(f"The images are stored in a way that cannot be read here ({name}).") from error
+
+
+def _check_compressed(ds: Dataset, form: PixelFormat, syntax: UID) -> None:
+    """ValueError where the frames are fewer than announced, or decode to more: a decoder believes what it is given."""
+    if not syntax.is_encapsulated:
+        return
+    if form.frames * form.rows * form.columns > bounds_in_force().most_samples:
+        raise TooLarge("the images need more memory than a decoder may take")
+    if form.frames > parse_fragments(ds.PixelData)[0]:
+        raise Unusable("the frames are fewer than announced")
+    for frame in generate_frames(ds.PixelData, number_of_frames=form.frames):
+        check_codestream(frame, syntax, ds)
 
 
 def _padding_range(ds: Dataset, form: PixelFormat) -> tuple[int, int] | None:

@@ -42,6 +42,8 @@ Useless: TypeAlias = dict[tuple[str, int], tuple[Unfit, str]]
 
 DAYS_PER_UNIT = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 OLDEST_YEARS = 130
+LARGEST_SERIES_BYTES, LARGEST_STACK_VOXELS = 4 << 30, 1 << 29  # far beyond a head of a thousand slices
+TOO_LARGE = "The series has more pixels than can be analysed."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +99,13 @@ def read_series(paths: Sequence[Path]) -> list[Dataset]:
 
     NotAnalysable names a file of which nothing can be read.
     """
-    return [_read_file(path) for path in paths]
+    found, size = [], 0
+    for path in paths:
+        found.append(_read_file(path))
+        size += len(value(found[-1], "PixelData") or b"")
+        if size > LARGEST_SERIES_BYTES:
+            raise NotAnalysable(TOO_LARGE)
+    return found
 
 
 def read_headers(paths: Sequence[Path]) -> list[Dataset]:
@@ -223,6 +231,8 @@ def _hounsfield_units(images: Sequence[Dataset], slices: Sequence[Candidate]) ->
     used = sorted({each.instance for each in slices})
     inverted = is_inverted([images[instance] for instance in used])
     header = slices[0].header
+    if len(slices) * (integer(header, "Rows") or 0) * (integer(header, "Columns") or 0) > LARGEST_STACK_VOXELS:
+        raise NotAnalysable(TOO_LARGE)
     hu = np.empty((len(slices), integer(header, "Rows") or 0, integer(header, "Columns") or 0), np.float32)
     planes = {(each.instance, each.frame): hu[place] for place, each in enumerate(slices)}
     useless: Useless = {}

@@ -1,20 +1,23 @@
-"""A card's weights: safetensors, whose SHA-256 is checked on every load. No pickle is ever loaded."""
+"""A card's weights: safetensors, whose SHA-256 is checked on every load. No pickle is ever loaded.
+
+Torch is imported where networks are made: whoever only checks files does not wait for it.
+"""
 
 import hashlib
 from collections.abc import Callable
-from typing import TypeVar
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
+from typing import TYPE_CHECKING, TypeVar
 
 from inference.errors import ModelError
 from inference.models.card import ModelCard
 
-Network = TypeVar("Network", bound=torch.nn.Module)
+if TYPE_CHECKING:
+    import torch
+
+SAFETENSORS = ".safetensors"
+Network = TypeVar("Network", bound="torch.nn.Module")
 
 
-def first_names(network: torch.nn.Module) -> dict[str, str]:
+def first_names(network: "torch.nn.Module") -> dict[str, str]:
     """For every name in the network's state, the first name of the same tensor: some modules stand in it twice."""
     seen: dict[int, str] = {}
     return {name: seen.setdefault(value.data_ptr(), name) for name, value in network.state_dict().items()}
@@ -35,8 +38,23 @@ def read_weights(card: ModelCard) -> bytes:
     return content
 
 
-def load_networks(card: ModelCard, build: Callable[[], Network], device: torch.device) -> tuple[Network, ...]:
+def check_weights(card: ModelCard) -> None:
+    """ModelError where the weights cannot be read, are not the card's, or are called safetensors and are none."""
+    from safetensors import SafetensorError, deserialize
+
+    content = read_weights(card)
+    if card.weights.name.endswith(SAFETENSORS):
+        try:
+            deserialize(content)  # type: ignore[no-untyped-call]  # safetensors says no types here
+        except SafetensorError as error:
+            raise ModelError(f"{card.weights}: not a safetensors file ({error})") from error
+
+
+def load_networks(card: ModelCard, build: Callable[[], Network], device: "torch.device") -> tuple[Network, ...]:
     """The card's networks, ready for inference in float32; ModelError when the weights are not the card's."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     content = read_weights(card)
     try:
         tensors = load(content)

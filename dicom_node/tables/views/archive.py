@@ -65,6 +65,13 @@ OBJECT_COLUMNS = {
     0x00080016: "o.sop_class_uid",
 }
 COLUMNS = STUDY_COLUMNS | OBJECT_COLUMNS
+OF_OBJECTS = {MODALITIES_IN_STUDY: "modality", 0x00080062: "sop_class_uid"}  # what the study's objects have
+COUNTS = {  # attributes that count, by what they count in which objects
+    0x00201206: ("DISTINCT series_uid", "study_uid = s.study_uid"),
+    0x00201208: ("*", "study_uid = s.study_uid"),
+    0x00201209: ("*", "study_uid = o.study_uid AND series_uid = o.series_uid"),
+}
+AVAILABILITY = 0x00080056
 FIRST_MODALITY = "coalesce((SELECT modality FROM series WHERE study_uid = r.study_uid LIMIT 1), 'OT')"
 OBJECTS = f"""
 SELECT sop_uid, sop_class_uid, study_uid, series_uid, modality, transfer_syntax_uid, path,
@@ -77,7 +84,7 @@ SELECT sop_uid, sop_class_uid, study_uid, series_uid, CASE kind WHEN 'SC' THEN {
 
 def is_column(condition: MatchingKey) -> bool:
     """Whether the database answers for this key."""
-    return len(condition.path) == 1 and condition.path[0] in COLUMNS
+    return len(condition.path) == 1 and condition.path[0] in (*COLUMNS, *OF_OBJECTS, *COUNTS, AVAILABILITY)
 
 
 def objects(
@@ -100,12 +107,7 @@ def find_studies(tx: Transaction, conditions: Sequence[MatchingKey], limit: int,
 
     Every condition must be on a column of studies or on the modalities in the study.
     """
-    where, values = _where([condition for condition in conditions if condition.path != (MODALITIES_IN_STUDY,)])
-    for number, condition in enumerate(conditions):
-        if condition.path == (MODALITIES_IN_STUDY,):
-            held, more = _holds("o.modality", condition, f"m{number}")
-            where += f" AND EXISTS (SELECT 1 FROM ({OBJECTS.format(scope='study_uid = s.study_uid')}) o WHERE {held})"
-            values |= more
+    where, values = _where(conditions)
     found = tx.all(
         Study,
         f"SELECT * FROM studies s WHERE {where} ORDER BY study_date DESC, study_uid LIMIT :limit OFFSET :offset",
@@ -155,7 +157,7 @@ def study_row(tx: Transaction, study_uid: str) -> StoredStudy | None:
 
 def _joined(conditions: Sequence[MatchingKey], study_uid: str | None) -> str:
     """Objects with their studies. What is asked of the study narrows the objects before they are joined."""
-    terms = [_holds(COLUMNS[each.path[0]], each, f"c{number}")[0] for number, each in enumerate(conditions)]
+    terms = [_term(each, f"c{number}")[0] for number, each in enumerate(conditions)]
     of_study = [term for term, each in zip(terms, conditions, strict=True) if each.path[0] in STUDY_COLUMNS]
     scope = "study_uid = :study" if study_uid else "TRUE"
     if of_study and not study_uid:
@@ -182,10 +184,22 @@ def _with_counts(tx: Transaction, study: Study) -> StoredStudy:
 def _where(conditions: Sequence[MatchingKey]) -> tuple[str, dict[str, str]]:
     terms, values = ["TRUE"], dict[str, str]()
     for number, condition in enumerate(conditions):
-        term, more = _holds(COLUMNS[condition.path[0]], condition, f"c{number}")
+        term, more = _term(condition, f"c{number}")
         terms.append(term)
         values |= more
     return " AND ".join(terms), values
+
+
+def _term(condition: MatchingKey, name: str) -> tuple[str, dict[str, str]]:
+    """A condition in SQL, on a column or on what the database reckons from several."""
+    tag = condition.path[0]
+    if tag in OF_OBJECTS:
+        held, values = _holds(f"x.{OF_OBJECTS[tag]}", condition, name)
+        return f"EXISTS (SELECT 1 FROM ({OBJECTS.format(scope='study_uid = s.study_uid')}) x WHERE {held})", values
+    if tag in COUNTS:
+        what, scope = COUNTS[tag]
+        return _holds(f"CAST((SELECT count({what}) FROM ({OBJECTS.format(scope=scope)})) AS TEXT)", condition, name)
+    return _holds("'ONLINE'" if tag == AVAILABILITY else COLUMNS[tag], condition, name)
 
 
 def _holds(column: str, condition: MatchingKey, name: str) -> tuple[str, dict[str, str]]:
@@ -201,7 +215,8 @@ def _holds(column: str, condition: MatchingKey, name: str) -> tuple[str, dict[st
         terms = [f"{groups} LIKE '%=' || :{key} || '=%' ESCAPE '\\'" for key in likes]
         return f"({' OR '.join(terms)})", likes
     if condition.matching is Matching.WILDCARD:
-        return f"{column} GLOB :{name}_0", {f"{name}_0": condition.values[0].replace("[", "[[]")}
+        patterns = {key: value.replace("[", "[[]") for key, value in values.items()}
+        return f"({' OR '.join(f'{column} GLOB :{key}' for key in patterns)})", patterns
     return f"{column} IN ({', '.join(f':{key}' for key in values)})", values
 
 

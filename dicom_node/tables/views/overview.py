@@ -10,6 +10,8 @@ from dicom_node.tables.database import Transaction
 from dicom_node.tables.rows import rows_as
 from dicom_node.tables.worklist import WorklistItem
 
+WHILE_WAITING = "coalesce(CASE WHEN w.state = 'waiting' THEN"
+
 
 @dataclass(frozen=True, slots=True)
 class Pictured:
@@ -23,8 +25,9 @@ class Pictured:
 class WorklistRow:
     """A study of the worklist with what stands about it elsewhere.
 
-    `images` is counted while the study waits, otherwise 0. `contradiction` is what IT has decided of patients who
-    contradict each other; None where nobody does.
+    While the study waits, `images` counts what has come, `expected` what its sender says will come (0: it does not
+    say), `analysing` is whether it is being analysed and `ahead` how many analyses come before its own. `contradiction`
+    is what IT has decided of patients who contradict each other; None where nobody does.
     """
 
     item: WorklistItem
@@ -34,6 +37,9 @@ class WorklistRow:
     deliveries_waiting: int
     deliveries_failed: int
     contradiction: Decision | None = None
+    expected: int = 0
+    analysing: bool = False
+    ahead: int = 0
 
     @property
     def picture(self) -> Pictured | None:
@@ -57,13 +63,17 @@ class SeriesRow:
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """How many objects for one destination stand in each state, and what it answered last when it refused."""
+    """How many objects for one destination stand in each state, and what it answered last when it refused.
+
+    `not_taken` are the kinds of failed objects that it accepts no presentation context for.
+    """
 
     destination: str
     waiting: int
     sent: int
     failed: int
     last_error: str | None
+    not_taken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,14 @@ def rows(tx: Transaction, items: Sequence[WorklistItem]) -> list[WorklistRow]:
         " AS pictures,"
         " CASE WHEN w.state = 'waiting' THEN (SELECT count(*) FROM instances i"
         " WHERE i.study_uid = s.study_uid AND i.current) ELSE 0 END AS images,"
+        f" {WHILE_WAITING} (SELECT sum(expected) FROM series e WHERE e.study_uid = s.study_uid"
+        " AND e.state = 'receiving' HAVING count(*) = count(expected)) END, 0) AS expected,"
+        f" {WHILE_WAITING} (SELECT 1 FROM jobs j WHERE j.study_uid = s.study_uid AND j.state = 'running'"
+        " AND j.kind = 'analyse' LIMIT 1) END, 0) AS analysing,"
+        f" {WHILE_WAITING} (SELECT count(*) FROM jobs o JOIN jobs m ON m.study_uid = s.study_uid AND m.state = 'queued'"
+        " AND m.kind = 'analyse' AND (o.state = 'running' OR o.priority > m.priority"
+        " OR (o.priority = m.priority AND o.job_id < m.job_id))"
+        " WHERE o.state IN ('queued', 'running') AND o.kind = 'analyse') END, 0) AS ahead,"
         " (SELECT count(*) FROM deliveries d WHERE d.study_uid = s.study_uid AND d.state = 'waiting')"
         " AS deliveries_waiting,"
         " (SELECT count(*) FROM deliveries d WHERE d.study_uid = s.study_uid AND d.state = 'failed')"
@@ -136,14 +154,17 @@ def outbox(tx: Transaction) -> list[OutboxRow]:
         "SELECT destination, sum(state = 'waiting') AS waiting, sum(state = 'sent') AS sent,"
         " sum(state = 'failed') AS failed, (SELECT error FROM deliveries e WHERE e.destination = d.destination"
         " AND e.state IN ('waiting', 'failed')"
-        " AND e.error IS NOT NULL ORDER BY e.delivery_id DESC LIMIT 1) AS last_error"
+        " AND e.error IS NOT NULL ORDER BY e.delivery_id DESC LIMIT 1) AS last_error,"
+        " (SELECT json_group_array(DISTINCT kind) FROM deliveries e WHERE e.destination = d.destination"
+        " AND e.state = 'failed' AND e.problem IN ('not taken', 'no syntax')) AS not_taken"
         " FROM deliveries d GROUP BY destination ORDER BY destination",
     )
 
 
 def jobs_by_state(tx: Transaction) -> dict[str, int]:
     """How many analyses stand in each state."""
-    return {row["state"]: row["n"] for row in tx.rows("SELECT state, count(*) AS n FROM jobs GROUP BY state")}
+    wanted = "SELECT state, count(*) AS n FROM jobs WHERE kind <> 'preview' GROUP BY state"
+    return {row["state"]: row["n"] for row in tx.rows(wanted)}
 
 
 def made(tx: Transaction, study_uid: str) -> list[MadeAt]:

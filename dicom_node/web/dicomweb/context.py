@@ -24,8 +24,8 @@ GONE = "There is no such {} here. It may have been removed to make room, or it h
 class Storing:
     """How an object becomes durable, as for C-STORE.
 
-    `spool` gives a place for one of so many bytes while it comes; `store` returns or raises Refused; `ended` follows
-    the last.
+    `spool` gives a place for one of so many bytes while it comes, `most_bytes` are taken; `store` returns or raises
+    Refused; `ended` follows the last.
     """
 
     spool: Callable[[int], Spool]
@@ -33,6 +33,7 @@ class Storing:
     ended: Callable[[int, bool], None]
     refused: Callable[[str, str, str, str], None]
     called_aet: str
+    most_bytes: int = 2 << 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,11 +84,10 @@ def resource_object(request: Request) -> StoredObject:
 def base_url(request: Request) -> str:
     """The address of this service as the client knows it, without a slash at the end.
 
-    Some clients leave the port out of their Host header; without a proxy in between it is the server's own.
+    Some clients leave the port out of their Host header; without a public address it is the server's own.
     """
     url, server = request.url, request.scope.get("server")
-    proxied = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-forwarded-proto"))
-    if url.port is None and server and server[1] not in (None, 80, 443) and not proxied:
+    if url.port is None and server and server[1] not in (None, 80, 443) and url.scheme == "http":
         url = url.replace(port=server[1])
     return f"{url.scheme}://{url.netloc}{request.scope.get('root_path', '')}"
 

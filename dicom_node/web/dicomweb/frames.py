@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from dicom_node.dicom import json_model, part10
-from dicom_node.dicom.frames import stored_frame
+from dicom_node.dicom.frames import frames_in, stored_frame
 from dicom_node.dicom.part10 import StoredHeader
 from dicom_node.dicom.pixels import frame_bytes
 from dicom_node.errors import NoSuchValue
@@ -37,17 +37,17 @@ def retrieve_frames(request: Request) -> Response:
     """GET .../frames/{list}: each frame a part, or the one frame itself for a client that wants no multipart."""
     found = resource_object(request)
     header = part10.read_header(found.path)
-    numbers = frame_numbers(request.path_params["frames"], header)
+    numbers = frame_numbers(request.path_params["frames"], frames_in(found.path, header))
     return frames_response(request, found, header, numbers, f"{object_url(request, found)}/frames/")
 
 
-def frame_numbers(text: str, header: StoredHeader) -> list[int]:
-    """The frames of a list "1,3", from 1. 400 when it is none, NoSuchValue when the instance has no such frame."""
+def frame_numbers(text: str, there: int) -> list[int]:
+    """The frames of a list "1,3", from 1. 400 when it is none, NoSuchValue for a frame that is not there."""
     if not re.fullmatch(r"[1-9]\d{0,6}(,[1-9]\d{0,6})*", text) or text.count(",") >= MOST_FRAMES:
         raise HTTPException(400, "Frames are a list of numbers from 1, with commas between them.")
     numbers = [int(each) for each in text.split(",")]
-    if max(numbers) > header.frames:
-        raise NoSuchValue(f"This instance has {header.frames or 'no'} frames.")
+    if max(numbers) > there:
+        raise NoSuchValue(f"This instance has {there or 'no'} frames.")
     return numbers
 
 
@@ -55,6 +55,8 @@ def frames_response(
     request: Request, found: StoredObject, header: StoredHeader, numbers: Sequence[int], url: str
 ) -> Response:
     """Frames in the first form that the client takes; 406 when there is none."""
+    if not numbers:
+        raise NoSuchValue("This instance has no frames.")
     service = service_of(request)
     stored_type = stored_media_type(header)
     for wish in negotiate.accepted(request):
@@ -128,7 +130,7 @@ def retrieve_bulk(request: Request) -> Response:
 def retrieve_pixels(request: Request, found: StoredObject, header: StoredHeader, url: str) -> Response:
     """The pixel element: as one piece where it is uncompressed, otherwise its frames."""
     if header.pixels is None or not header.is_plain:
-        return frames_response(request, found, header, range(1, header.frames + 1), f"{url}#")
+        return frames_response(request, found, header, range(1, frames_in(found.path, header) + 1), f"{url}#")
     for wish in negotiate.accepted(request):
         if wish.takes(OCTETS) and wish.transfer_syntax in ("", ANY, ExplicitVRLittleEndian):
             return answer_with(wish, part10.chunks(found.path, header.pixels.offset, header.pixels.length), url)

@@ -17,7 +17,8 @@ MULTIPART = "multipart/related"
 JSON_TYPES = ("application/dicom+json", "application/json")
 ANY = "*"  # as transfer syntax: whatever is stored
 LONGEST = 16_384
-BETWEEN = r'(?:[^{}"]|"(?:[^"\\]|\\.)*"?)+'  # whatever comes is matched, so that nothing is looked at twice
+MOST_FORMS = 100  # that are considered: each may be looked up for every instance
+BETWEEN = r'(?:[^{}"]++|"(?:[^"\\]++|\\.)*+"?)++'  # whatever comes is matched, and nothing is looked at twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class Accepted:
 def accepted(request: Request) -> list[Accepted]:
     """What the `accept` parameter (PS3.18 8.3.3.1) or else the Accept header says, the most welcome first."""
     stated = request.query_params.get("accept") or ", ".join(request.headers.getlist("accept")) or "*/*"
-    found = [_parse(each) for each in _split(stated, ",") if each.strip()]
-    return sorted((each for each in found if each.quality > 0), key=lambda each: -each.quality)
+    found = dict.fromkeys(_parse(each) for each in _split(stated, ",") if each.strip())
+    return sorted((each for each in found if each.quality > 0), key=lambda each: -each.quality)[:MOST_FORMS]
 
 
 def choose(request: Request, *offered: str) -> str:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
 from pydicom.dataset import Dataset
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from dicom_node.dicom import json_model, matching, part10
 from dicom_node.dicom.json_model import Json, element_json
 from dicom_node.dicom.matching import SERIES_TAGS, STUDY_TAGS, MatchingKey, all_match
-from dicom_node.errors import Gone
+from dicom_node.errors import DamagedFile, Gone
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.views import archive
 from dicom_node.tables.views.archive import StoredObject, StoredSeries, StoredStudy
@@ -38,6 +39,7 @@ FOR_INSTANCE = (
     *(0x00080005, 0x00080016, 0x00080018, 0x00080201, 0x00200013, 0x00280008, 0x00280010, 0x00280011, 0x00280100),
 )
 WHERE_KNOWN = (0x00080005, 0x00080201, 0x00280008, 0x00280010, 0x00280011, 0x00280100)  # no empty element without them
+log = structlog.get_logger()
 T = TypeVar("T", StoredStudy, StoredSeries, StoredObject)
 Find = Callable[[int, int], list[T]]
 
@@ -95,12 +97,8 @@ def prepared(request: Request, level: str) -> Query:
 
 def split(query: Query) -> Keys:
     """Which keys the database answers."""
-
-    def by_column(condition: MatchingKey) -> bool:
-        return archive.is_column(condition) or condition.path == (matching.MODALITIES_IN_STUDY,)
-
-    conditions = query.conditions
-    return Keys(tuple(c for c in conditions if by_column(c)), tuple(c for c in conditions if not by_column(c)))
+    known = tuple(each for each in query.conditions if archive.is_column(each))
+    return Keys(known, tuple(each for each in query.conditions if each not in known))
 
 
 def page(query: Query, file_keys: Sequence[MatchingKey], find: Find[T]) -> list[T]:
@@ -120,10 +118,13 @@ def page(query: Query, file_keys: Sequence[MatchingKey], find: Find[T]) -> list[
 
 
 def header_of(path: Path) -> Dataset:
-    """A file's data set without pixels; empty when it is gone."""
+    """A file's data set without pixels; empty when it is gone or damaged: one file is no reason to find nothing."""
     try:
         return part10.read_header(path).dataset
     except Gone:
+        return Dataset()
+    except DamagedFile as error:
+        log.error("not looked through", path=str(path), reason=str(error))
         return Dataset()
 
 

@@ -3,13 +3,15 @@
 import re
 from dataclasses import dataclass
 
-from pydicom.datadict import dictionary_has_tag, tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
 from dicom_node.dicom.matching import LEVELS, MODALITIES_IN_STUDY, MODALITY, MatchingKey, condition_of, level_of
 
 MOST_RESULTS = 5000
+MOST_STARS = 32  # each is tried at every place of a value
+MOST_KEYS, LONGEST_VALUE, LONGEST_LIST = 100, 1024, 16_384  # the last of UIDs
 CONTROLS = ("limit", "offset", "includefield", "fuzzymatching", "accept", "emptyvaluematching", "multiplevaluematching")
 
 
@@ -27,7 +29,7 @@ class Query:
 
 def parse(params: QueryParams, level: str) -> Query:
     """The query of a request's parameters. 400 for what is no attribute, no number or of a deeper level."""
-    conditions, include, include_all = [], set[int](), False
+    conditions, include, include_all = list[MatchingKey](), set[int](), False
     for name, value in params.multi_items():
         if name == "includefield":
             names = [each.strip() for each in value.split(",") if each.strip()]
@@ -40,6 +42,11 @@ def parse(params: QueryParams, level: str) -> Query:
             if LEVELS.index(level_of(path[0])) > LEVELS.index(level):
                 raise HTTPException(400, f"{name} is no attribute of a {level}.")
             include.add(path[0])
+            longest = LONGEST_LIST if dictionary_VR(path[-1]) == "UI" else LONGEST_VALUE
+            if len(value) > longest or len(include) > MOST_KEYS or len(conditions) >= MOST_KEYS:
+                raise HTTPException(400, f"More than {MOST_KEYS} keys, or one of more than {longest} characters.")
+            if value.count("*") > MOST_STARS:
+                raise HTTPException(400, f"{name} has more than {MOST_STARS} wildcards.")
             if condition := condition_of(path, value):
                 conditions.append(condition)
     return Query(

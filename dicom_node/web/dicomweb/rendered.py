@@ -5,6 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dicom_node.dicom import part10
+from dicom_node.dicom.frames import frames_in
 from dicom_node.dicom.pixels import Look, Window, render_frame
 from dicom_node.tables.views.archive import StoredObject
 from dicom_node.web.dicomweb import negotiate
@@ -37,14 +38,14 @@ def retrieve_thumbnail(request: Request) -> Response:
 def show(request: Request, look: Look) -> Response:
     """The frame that stands for the resource; 406 when it has no picture."""
     found = representative(resource_objects(request))
-    header = part10.read_header(found.path, tags=(0x00280008,))
-    frames = request.path_params.get("frames")
+    header = part10.read_header(found.path)
+    frames, there = request.path_params.get("frames"), frames_in(found.path, header)
     if header.pixels is None:
         raise HTTPException(406, "There are no pixels that could be shown.")
     if frames is None:
-        index = header.frames // 2 if header.frames > 1 else 0
+        index = there // 2 if there > 1 else 0
     else:
-        (index, *others) = (number - 1 for number in frame_numbers(frames, header))
+        (index, *others) = (number - 1 for number in frame_numbers(frames, there))
         if others:
             raise HTTPException(406, "One frame at a time can be shown.")
     shown = service_of(request).decoders.run(render_frame, found.path, index, look)

@@ -7,22 +7,24 @@ Each part is stored as soon as it is whole, by the function that the node hands 
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
+from functools import partial
+from pathlib import Path
 
 import structlog
-from pydicom import dcmread
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from dicom_node.dicom.checks import UNREADABLE, checked_uid
+from dicom_node.dicom.checks import UNREADABLE, checked_uid, say_unreadable
 from dicom_node.dicom.json_model import Json, element_json
-from dicom_node.dicom.part10 import part10_header, split_meta
+from dicom_node.dicom.part10 import CHUNK_BYTES, data_chunks, part10_header, split_meta
 from dicom_node.entities import Incoming
-from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused
+from dicom_node.errors import CannotUnderstand, NotAsNegotiated, Refused, say_error
+from dicom_node.spool import Spool
 from dicom_node.web.dicomweb import multipart, negotiate
 from dicom_node.web.dicomweb.context import Service, Storing, base_url, service_of, uid
+from inference.input.reading import read_dicom
 
 CALLING_AET = "STOW-RS"  # stands where the sender's AE title would
 DICOM = "application/dicom"
@@ -74,8 +76,9 @@ async def store_parts(
     """Store each part as it comes."""
     number, whole, outcomes = next(service.numbers), False, list[StoreOutcome]()
     address = request.client.host if request.client else ""
+    begin = partial(storing.spool, storing.most_bytes)
     try:
-        async for part in multipart.received(request.stream(), boundary):
+        async for part in multipart.received(request.stream(), boundary, begin, storing.most_bytes):
             outcomes.append(await run_in_threadpool(store_part, storing, part, study_uid, number, address))
         whole = True
     finally:
@@ -83,46 +86,58 @@ async def store_parts(
     return outcomes
 
 
-def store_part(storing: Storing, part: bytes, study_uid: str | None, number: int, address: str) -> StoreOutcome:
+def store_part(
+    storing: Storing, part: Spool | Refused, study_uid: str | None, number: int, address: str
+) -> StoreOutcome:
     """Store one instance; a refusal is kept for the status page, as with C-STORE."""
     identity: dict[str, str] = {}
     status = 0
     try:
-        syntax, data = split_meta(part)
-        for name, found in identify(part):
-            identity[name] = found
-        if study_uid not in (None, identity["study_uid"]):
-            raise NotAsNegotiated(f"the study is {identity['study_uid']}, announced was {study_uid}")
-        with storing.spool(multipart.LONGEST_PART) as spool:
-            spool.begin(part10_header(identity["sop_class_uid"], identity["sop_uid"], syntax, CALLING_AET))
-            spool.write(data)
-            storing.store(
-                Incoming(
-                    path=spool.path,
-                    sha256=spool.digest(),
-                    sop_class_uid=identity["sop_class_uid"],
-                    sop_uid=identity["sop_uid"],
-                    transfer_syntax_uid=syntax,
-                    calling_aet=CALLING_AET,
-                    called_aet=storing.called_aet,
-                    association=number,
-                )
-            )
+        if isinstance(part, Refused):
+            raise part
+        with part:
+            for name, found in identify(part.path):
+                identity[name] = found
+            if study_uid not in (None, identity["study_uid"]):
+                raise NotAsNegotiated(f"the study is {identity['study_uid']}, announced was {study_uid}")
+            store_file(storing, part.path, identity["sop_class_uid"], identity["sop_uid"], number)
     except (Refused, OSError, sqlite3.Error) as error:
         status = error.status if isinstance(error, Refused) else OUT_OF_RESOURCES
-        log.warning("not stored", sop_uid=identity.get("sop_uid", ""), reason=str(error))
-        storing.refused(CALLING_AET, storing.called_aet, address, f"object 0x{status:04X}: {error}")
+        log.warning("not stored", sop_uid=identity.get("sop_uid", ""), reason=say_error(error))
+        storing.refused(CALLING_AET, storing.called_aet, address, f"object 0x{status:04X}: {say_error(error)}")
     return StoreOutcome(status, **identity)
 
 
-def identify(part10: bytes) -> Iterator[tuple[str, str]]:
+def store_file(storing: Storing, path: Path, sop_class_uid: str, sop_uid: str, number: int) -> None:
+    """Store the data set of a part behind file meta information of its own, a little at a time."""
+    with path.open("rb") as file:
+        syntax, _ = split_meta(file.read(CHUNK_BYTES))
+    with storing.spool(storing.most_bytes) as spool:
+        spool.begin(part10_header(sop_class_uid, sop_uid, syntax, CALLING_AET))
+        for chunk in data_chunks(path):
+            spool.write(chunk)
+        storing.store(
+            Incoming(
+                path=spool.path,
+                sha256=spool.digest(),
+                sop_class_uid=sop_class_uid,
+                sop_uid=sop_uid,
+                transfer_syntax_uid=syntax,
+                calling_aet=CALLING_AET,
+                called_aet=storing.called_aet,
+                association=number,
+            )
+        )
+
+
+def identify(path: Path) -> Iterator[tuple[str, str]]:
     """The UIDs of the data set, one after the other, so that those before a wrong one are known."""
     try:
-        dataset = dcmread(BytesIO(part10), stop_before_pixels=True, force=True, specific_tags=list(IDENTITY))
+        dataset = read_dicom(path, stop_before_pixels=True, force=True, specific_tags=list(IDENTITY))
         for keyword, name in IDENTITY.items():
             yield name, checked_uid(dataset.get(keyword))
     except UNREADABLE as error:
-        raise CannotUnderstand(f"the data set cannot be read: {error}") from error
+        raise CannotUnderstand(f"the data set cannot be read: {say_unreadable(error)}") from error
 
 
 def report(base: str, outcomes: list[StoreOutcome]) -> Json:

@@ -98,7 +98,7 @@ def instance_part(service: Service, found: StoredObject, stored: bool, url: str,
     """A whole instance. What cannot be decoded is sent as stored and says so, unless `strict`."""
     if not stored:
         try:
-            made = transcoded(found.path, service.decoders)
+            made = transcoded(found.path, service.decoders, service.archive.new_incoming())
         except CannotDecode as error:
             if strict:
                 raise

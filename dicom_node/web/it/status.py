@@ -9,18 +9,22 @@ from starlette.responses import JSONResponse, Response
 
 from dicom_node import clock
 from dicom_node.entities import Job, JobState
+from dicom_node.faults import say
 from dicom_node.settings import Settings
-from dicom_node.tables import contradictions, jobs, processes, worklist
+from dicom_node.tables import contradictions, damages, jobs, processes, worklist
+from dicom_node.tables.damages import Damaged
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.processes import Refusal
 from dicom_node.tables.views import overview
 from dicom_node.web import words
-from dicom_node.web.notices import LEVELS, NEEDED, Notice, Process, dicom_port, living, not_living
+from dicom_node.web.it.outbox import Destination, on_outboxes, outboxes
+from dicom_node.web.notices import LEVELS, NEEDED, Notice, Process, dicom_port, lasting, living, signs_of, standing
 from dicom_node.web.security import is_loopback
 from dicom_node.web.site import Site, render, site_of
 from dicom_node.web.viewer.install import installed_version
 
 LITTLE_SPACE_GB = 2.0
+MOST_DAMAGED = 50
 RECENT = timedelta(hours=1)
 
 
@@ -35,9 +39,10 @@ class Status:
     refusals: tuple[Refusal, ...]
     jobs: dict[str, int]
     troubled_jobs: tuple[Job, ...]
-    outbox: tuple[overview.OutboxRow, ...]
+    outbox: tuple[Destination, ...]
     free_gb: float
     monotonic: float
+    damaged: tuple[Damaged, ...] = ()
 
 
 def show_status(request: Request) -> Response:
@@ -50,43 +55,49 @@ def show_status(request: Request) -> Response:
 
 
 def health(request: Request) -> Response:
-    """GET /health: 200 while the processes that a flag depends on live, otherwise 503 and which do not."""
-    with site_of(request).database.read() as tx:
-        known = living(processes.beats(tx), clock.monotonic())
+    """GET /health: 200 while the processes that a flag depends on live and no fault lasts, otherwise 503 and why."""
+    found, now = signs_of(site_of(request)), clock.monotonic()
+    known = living(found, now)
     missing = [each.name for each in known if each.name in NEEDED and not each.living]
-    answer = {"healthy": not missing, "missing": missing, "processes": {each.name: each.living for each in known}}
-    return JSONResponse(answer, 503 if missing else 200)
+    faults = {str(each.fault): say(each) for each in lasting(found, now)}
+    healthy = not missing and not faults
+    states = {each.name: each.living for each in known}
+    answer = {"healthy": healthy, "missing": missing, "processes": states, "faults": faults}
+    return JSONResponse(answer, 200 if healthy else 503)
 
 
 def gather(tx: Transaction, site: Site, now: datetime, monotonic: float) -> Status:
     """Read what the page shows."""
     refusals = processes.refusals(tx, 20)
-    outbox = overview.outbox(tx)
+    outbox = outboxes(tx, site.settings)
     free_gb = shutil.disk_usage(site.archive.root).free / 1e9
     troubled = [job for job in jobs.recent(tx, 200) if job.error and job.state is not JobState.DONE][:20]
     counts = overview.jobs_by_state(tx)
     notices = [
-        *not_living(tx),
+        *standing(site),
         *on_arrival(overview.last_arrival(tx), monotonic),
         *on_refusals(refusals, now),
-        *on_work(counts, outbox),
+        *on_work(counts),
+        *on_outboxes(outbox),
         *on_identities(sum(not each.decision for each in contradictions.every(tx))),
         *on_unlisted(worklist.unlisted(tx)),
+        *on_damages(damages.number(tx)),
         *on_space(free_gb),
         *on_exposure(site.settings.web.host),
         *on_viewer(site),
     ]
     return Status(
         notices=tuple(sorted(notices, key=lambda each: LEVELS.index(each.level))),
-        processes=tuple(living(processes.beats(tx), monotonic)),
+        processes=tuple(living(signs_of(site), monotonic)),
         dicom_port=dicom_port(tx, site.settings),
         receiving=tuple(overview.series(tx, receiving=True)),
         refusals=tuple(refusals),
         jobs=counts,
         troubled_jobs=tuple(troubled),
-        outbox=tuple(outbox),
+        outbox=outbox,
         free_gb=free_gb,
         monotonic=monotonic,
+        damaged=tuple(damages.every(tx, MOST_DAMAGED)),
     )
 
 
@@ -118,21 +129,11 @@ def refused(refusal: Refusal, now: datetime) -> Notice:
     return Notice("warn", f"Refused {words.since(refusal.at, now)} ago: {who}: {refusal.reason}.", hint)
 
 
-def on_work(counts: dict[str, int], outbox: list[overview.OutboxRow]) -> list[Notice]:
-    """Analyses and deliveries that have failed or are held up."""
-    notices = []
-    if failed := counts.get(JobState.FAILED, 0):
-        notices.append(
-            Notice("bad", f"Analyses that failed: {failed}.", "When the cause is mended: triage-node retry ID")
-        )
-    for row in outbox:
-        if row.failed:
-            text = f"Objects not delivered to {row.destination}: {row.failed}; {row.last_error or 'no reason given'}."
-            notices.append(Notice("bad", text, "When the destination answers again: triage-node retry ID"))
-        elif row.waiting and row.last_error:
-            text = f"Objects waiting for {row.destination}: {row.waiting}. It last said: {row.last_error}."
-            notices.append(Notice("warn", text, f"Test it with: triage-node echo {row.destination}"))
-    return notices
+def on_work(counts: dict[str, int]) -> list[Notice]:
+    """Analyses that have failed."""
+    failed = counts.get(JobState.FAILED, 0)
+    hint = "When the cause is mended: triage-node retry ID"
+    return [Notice("bad", f"Analyses that failed: {failed}.", hint)] if failed else []
 
 
 def on_identities(undecided: int) -> list[Notice]:
@@ -149,6 +150,14 @@ def on_unlisted(studies: int) -> list[Notice]:
         return []
     text = f"Studies stored and not on the list, since none of their modalities is wanted there: {studies}."
     return [Notice("good", text, "They are under All. What is wanted: [worklist] modalities")]
+
+
+def on_damages(files: int) -> list[Notice]:
+    """Stored files that are not what was stored."""
+    if not files:
+        return []
+    hint = "Send those images again from their source; a damaged result comes back from a backup."
+    return [Notice("bad", f"Stored files that are damaged: {files}. They are listed below.", hint)]
 
 
 def on_space(free_gb: float) -> list[Notice]:

@@ -5,7 +5,7 @@ The name is what the reader once typed, kept in a cookie of the browser. It is n
 
 from collections.abc import Callable
 from datetime import datetime
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -17,8 +17,9 @@ from dicom_node.entities import ItemState
 from dicom_node.tables import worklist
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.worklist import WorklistItem
+from dicom_node.web.forms import read_form
 from dicom_node.web.refusals import NO_STUDY
-from dicom_node.web.site import READER_COOKIE, keep_reader, plain_name, reader_of, site_of
+from dicom_node.web.site import keep_reader, plain_name, reader_of, site_of
 
 LONGEST_FORM = 4096
 Act = Callable[[Transaction, WorklistItem, datetime, str], bool]
@@ -83,22 +84,21 @@ def perform(request: Request, said: str, act: Act, refusal: str) -> Response:
 
 async def name_reader(request: Request) -> Response:
     """POST /reader: keep the name that was typed in this browser, or forget it when it is empty."""
-    if int(request.headers.get("content-length", LONGEST_FORM + 1)) > LONGEST_FORM:
-        raise HTTPException(413, "That is no name.")
-    form = parse_qs((await request.body()).decode("utf-8", "replace"))
+    form = await read_form(request, LONGEST_FORM, "That is no name.")
     name = plain_name(form.get("name", [""])[0])
     answer = RedirectResponse(back(request), 303)
-    if name:
-        keep_reader(answer, name)
-    else:
-        answer.delete_cookie(READER_COOKIE)
+    keep_reader(request, answer, name)
     return answer
 
 
 def back(request: Request) -> str:
     """The page of this node that the request came from, the worklist where it does not say."""
-    came_from = urlsplit(request.headers.get("referer", ""))
-    if came_from.netloc != request.headers.get("host") or not came_from.path.startswith("/"):
+    try:
+        came_from = urlsplit(request.headers.get("referer", ""))
+    except ValueError:  # it is no URL
         return "/"
-    path = "/" + came_from.path.lstrip("/")
+    prefix = request.scope.get("root_path", "")
+    if came_from.netloc != request.headers.get("host") or not came_from.path.startswith(f"{prefix}/"):
+        return "/"
+    path = "/" + came_from.path.removeprefix(prefix).lstrip("/\\")
     return f"{path}?{came_from.query}" if came_from.query else path

@@ -6,7 +6,6 @@ around every form (security.py).
 
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import parse_qs
 
 import structlog
 from starlette.concurrency import run_in_threadpool
@@ -15,12 +14,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from dicom_node import clock
-from dicom_node.derived import quality
+from dicom_node.derived import flag, quality
 from dicom_node.entities import Analysis
 from dicom_node.tables import feedback, results
 from dicom_node.tables.database import Database, Transaction
 from dicom_node.tables.feedback import Opinion, Verdict
 from dicom_node.tables.worklist import possible_kinds
+from dicom_node.web.forms import read_form
 from dicom_node.web.reader.feedback_csv import csv_pages
 from dicom_node.web.site import keep_reader, plain_name, reader_of, site_of
 from inference.pipelines.registry import QUESTIONS
@@ -29,6 +29,7 @@ from reports.vocabulary.terms import vocabulary_of
 
 LONGEST_FORM = 32_768
 LONGEST_COMMENT = 2000
+TOO_LONG = "That is too long. Please say it in fewer words."
 SAID_OF_SUSPECTED = (Verdict.AGREE, Verdict.FALSE_ALARM, Verdict.WRONG_TYPE, Verdict.WITHDRAWN)
 SAID_OF_NEGATIVE = (Verdict.AGREE, Verdict.MISSED, Verdict.WITHDRAWN)
 GONE = "This result does not stand here any more. Please open the study again and look at its latest result."
@@ -47,7 +48,7 @@ class About:
 
 async def give(request: Request) -> Response:
     """POST /studies/{study_uid}/feedback. 400 for what makes no sense, 409 when that result is no longer there."""
-    study_uid, form = request.path_params["study_uid"], await read_form(request)
+    study_uid, form = request.path_params["study_uid"], await read_form(request, LONGEST_FORM, TOO_LONG)
     about, given = said_in(form, study_uid)
     await run_in_threadpool(keep, site_of(request).database, about, given, clock.utc_now())
     address = request.client.host if request.client else ""
@@ -64,7 +65,7 @@ async def give(request: Request) -> Response:
     if "application/json" in request.headers.get("accept", ""):
         answer = JSONResponse({"said": "Thank you, this is kept."})
     if not reader_of(request):
-        keep_reader(answer, given.reader)
+        keep_reader(request, answer, given.reader)
     return answer
 
 
@@ -73,16 +74,6 @@ def export(request: Request) -> Response:
     headers = {"Content-Disposition": 'attachment; filename="feedback.csv"'}
     pages = csv_pages(site_of(request).database)
     return StreamingResponse(pages, media_type="text/csv; charset=utf-8; header=present", headers=headers)
-
-
-async def read_form(request: Request) -> dict[str, list[str]]:
-    """The fields of a form as browsers send it by default; 413 when it is longer than any honest one."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LONGEST_FORM:
-            raise HTTPException(413, "That is too long. Please say it in fewer words.")
-    return parse_qs(body.decode("utf-8", "replace"), max_num_fields=50)
 
 
 def said_in(form: dict[str, list[str]], study_uid: str) -> tuple[About, Opinion]:
@@ -129,6 +120,7 @@ def keep(database: Database, about: About, given: Opinion, now: datetime) -> Non
             raise HTTPException(409, "There is no feedback under this name to withdraw.")
         feedback.add(tx, about.study_uid, about.question, about.version, about.made_at, given, now)
         quality.note_outcome(tx, about.study_uid, about.question)
+        flag.note_missed(tx, about.study_uid)
 
 
 def check(analysis: Analysis, given: Opinion) -> None:

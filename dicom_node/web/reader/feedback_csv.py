@@ -1,11 +1,13 @@
 """All feedback with the results it is about as CSV: RFC 4180, UTF-8, a few rows at a time.
 
-What people or other machines have typed may begin like a spreadsheet's formula; it gets an apostrophe in front of it
-(OWASP, "CSV Injection"). Rows stand in the order in which they were given; `in_force` tells a reader's last word on a
-result from what he changed later. The accession is empty once a study has left the archive.
+Every cell below the head is quoted. What people or other machines have typed may begin like a spreadsheet's formula,
+also after a sign at which a spreadsheet may split the cell (a semicolon in German Excel); it gets an apostrophe in
+front of it there (OWASP, "CSV Injection"). Rows stand in the order in which they were given; `in_force` tells a
+reader's last word on a result from what he changed later. The accession is empty once a study has left the archive.
 """
 
 import csv
+import re
 from collections.abc import Iterator
 from io import StringIO
 
@@ -15,7 +17,11 @@ from dicom_node.tables.database import Database
 from dicom_node.tables.feedback import Feedback
 
 ROWS_AT_ONCE = 500
-FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+SIGNS = "=+@＝＋－＠﹦﹢﹣﹫−-"
+FORMULA = re.compile(rf"[\t\r\n]|[\s\"'`\u200b\ufeff]*+[{SIGNS}]")
+FORMULA_AFTER_SEPARATOR = re.compile(
+    rf"(?<=[;,|\t\r\n\v\f\x85\u2028\u2029；，、])(?=(?:[^\S\r\n]|[\"'`\u200b\ufeff])*+[{SIGNS}])"
+)
 HEAD = (
     "feedback_id",
     "given_at",
@@ -45,7 +51,7 @@ def csv_pages(database: Database) -> Iterator[str]:
     """The file, piece by piece; what is given meanwhile is not in it."""
     with database.read() as tx:
         up_to = feedback.last_id(tx)
-    yield _text([HEAD])
+    yield ",".join(HEAD) + "\r\n"
     last = 0
     while last < up_to:
         with database.read() as tx:
@@ -57,8 +63,10 @@ def csv_pages(database: Database) -> Iterator[str]:
 
 
 def harmless(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(FORMULA) or text.lstrip().startswith(FORMULA) else text
+    """A text of which no spreadsheet takes any part for a formula."""
+    begin = "'" if FORMULA.match(text) else ""
+    blank = len(text) - len(text.lstrip())
+    return begin + text[:blank] + FORMULA_AFTER_SEPARATOR.sub("'", text[blank:])
 
 
 def _row(each: Feedback) -> tuple[str, ...]:
@@ -95,5 +103,5 @@ def _volumes(found: list[FindingRow]) -> str:
 
 def _text(rows: list[tuple[str, ...]]) -> str:
     buffer = StringIO()
-    csv.writer(buffer, lineterminator="\r\n").writerows(rows)
+    csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerows(rows)
     return buffer.getvalue()

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dicom_node.dicom.checks import UNREADABLE
+from dicom_node.dicom.checks import UNREADABLE, say_unreadable
 from dicom_node.tables.views import overview
 from dicom_node.web.site import site_of
 
@@ -91,7 +91,7 @@ def image_of(capture: Path) -> Image.Image:
     except FileNotFoundError:
         raise HTTPException(404, "The picture of this study has been removed.") from None
     except UNREADABLE as error:
-        log.error("a picture cannot be read", path=str(capture), error=str(error))
+        log.error("a picture cannot be read", path=str(capture), error=say_unreadable(error))
         raise HTTPException(404, "The picture of this study cannot be read.") from None
 
 

@@ -10,8 +10,8 @@ from dicom_node import clock
 from dicom_node.derived import growth
 from dicom_node.derived.flag import in_order
 from dicom_node.derived.priors import Prior, priors_of
-from dicom_node.entities import Analysis, ChoiceKind, Contradiction, Delivery, Study
-from dicom_node.tables import contradictions, deliveries, feedback, instances, jobs, results, worklist
+from dicom_node.entities import Analysis, ChoiceKind, Contradiction, Delivery, DeliveryState, Study
+from dicom_node.tables import contradictions, damages, deliveries, feedback, instances, jobs, results, worklist
 from dicom_node.tables.database import Transaction
 from dicom_node.tables.feedback import Feedback
 from dicom_node.tables.views import overview
@@ -25,10 +25,21 @@ MOST_PRIORS = 5
 
 
 @dataclass(frozen=True, slots=True)
+class Delivered:
+    """How many of a study's objects a destination has, of those that are meant for it; which kinds it does not take."""
+
+    destination: str
+    stored: int
+    meant: int
+    not_taken: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StudyPage:
     """Everything that stands about one study, question by question, the newest first.
 
-    `others` are the further studies under the same Study Instance UID, whose patients contradict this one's.
+    `others` are the further studies under the same Study Instance UID, whose patients contradict this one's; `damaged`
+    is how many stored files are not what was stored.
     """
 
     row: overview.WorklistRow | None
@@ -41,10 +52,23 @@ class StudyPage:
     priors: tuple[Prior, ...]
     contradiction: Contradiction | None = None
     others: tuple[Study, ...] = ()
+    damaged: int = 0
 
     def latest(self, question: str) -> Analysis | None:
         """The question's latest result."""
         return next((each for each in self.analyses if each.question == question), None)
+
+    @property
+    def delivered(self) -> list[Delivered]:
+        """What each destination has, in the order of their names; what was withdrawn does not count."""
+        meant = [each for each in self.deliveries if each.state is not DeliveryState.WITHDRAWN]
+        found = []
+        for name in sorted({each.destination for each in meant}):
+            rows = [each for each in meant if each.destination == name]
+            stored = sum(each.state is DeliveryState.SENT for each in rows)
+            refused = dict.fromkeys(each.kind for each in rows if each.not_taken)
+            found.append(Delivered(name, stored, len(rows), tuple(refused)))
+        return found
 
     def feedback_on(self, analysis: Analysis) -> list[Feedback]:
         """What was said of a result, the newest first."""
@@ -66,12 +90,12 @@ def context_of(request: Request) -> dict[str, object]:
         if study is None:
             raise HTTPException(404, NO_STUDY)
         page = study_page(tx, study)
-    link = viewer_links(request)(study)
+    link, own_page = viewer_links(request)(study), f"{request.scope.get('root_path', '')}/studies/{study_uid}"
     return {
         "study": study,
         "page": page,
         "now": clock.utc_now(),
-        "images_link": link if link != f"/studies/{study_uid}" else "",
+        "images_link": link if link != own_page else "",
         "named_types": named_types,
     }
 
@@ -94,6 +118,7 @@ def study_page(tx: Transaction, study: Study) -> StudyPage:
         priors=tuple(priors_of(tx, [row.study for row in rows]).get(study_uid, [])[:MOST_PRIORS]),
         contradiction=contradictions.get(tx, study.sent_uid),
         others=tuple(each for each in instances.studies_as_sent(tx, study.sent_uid) if each != study),
+        damaged=damages.number(tx, study_uid),
     )
 
 

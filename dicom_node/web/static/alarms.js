@@ -91,7 +91,7 @@ function speak(fallen) {
 function notifyOf(flag) {
   if (!mayNotify()) return;
   const body = [flag.textContent, flag.dataset.short].filter(Boolean).join(" · ");
-  const notice = new Notification(flag.dataset.title, { body, tag: flag.id, icon: "/static/alert.svg" });
+  const notice = new Notification(flag.dataset.title, { body, tag: flag.id, icon: `${root}/static/alert.svg` });
   notice.onclick = () => window.focus();
 }
 

@@ -2,20 +2,34 @@
 "use strict";
 
 const MOVED = "The list has just moved: please press again.";
-const PUT_BACK = "Only what is marked as read can be put back here; a read study is under Mine or All.";
+const PUT_BACK = "There is nothing to take back here; what was read is under Mine or All.";
 
-async function send(form) {
+async function send(form, verb) {
   const row = form.closest("tr");
   const who = row?.querySelector(".name")?.textContent;
   leaving = row && { row, looks: row.className };
+  const undo = form.action.replace(/\/(acknowledge|read)(\?.*)?$/, "/unread");
+  await act(form.action, who, verb === "unread" ? null : () => act(undo, who));
+}
+
+async function act(url, who, undo) {
   try {
-    const said = await post(form.action);
-    toast(who ? `${who}: ${said}` : said);
+    const said = await post(url);
+    toast(who ? `${who}: ${said}` : said, undo);
   } catch {
     toast("Not done: the server does not answer. Please try again.");
   }
   settledAt = Date.now() + SETTLE_MS;
   refresh();
+}
+
+// The row in the focus, or what was done last, as long as that is offered.
+function takeBack() {
+  const offered = at("toast").hidden ? null : at("toast").querySelector("button");
+  const within = isList ? document.activeElement?.closest("tr[data-key]") : live;
+  const ofRow = within?.querySelector("[data-do=unread]") && Date.now() >= settledAt;
+  if (offered && !ofRow) offered.click();
+  else press("unread", PUT_BACK);
 }
 
 function focusAt(place) {
@@ -55,16 +69,19 @@ function leave(event) {
   } else if (event.target.matches("input")) {
     event.target.blur();
   } else if (live.classList.contains("study-page")) {
-    location.assign(sessionStorage.getItem("list") || "/");
+    location.assign(sessionStorage.getItem("list") || `${root}/`);
   }
 }
 
+const REPEATED = ["j", "k", "ArrowDown", "ArrowUp"];
 const KEYS = {
   j: () => move(1),
   k: () => move(-1),
+  ArrowDown: () => move(1),
+  ArrowUp: () => move(-1),
   a: () => press("acknowledge", "There is nothing to acknowledge here."),
   r: () => press("read", "Acknowledge it first, then mark it as read."),
-  u: () => press("unread", PUT_BACK),
+  u: takeBack,
   d: () => follow("a.name"),
   "/": () => at("q")?.focus(),
   "?": () => at("help")?.showModal(),
@@ -79,7 +96,8 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.target.closest("input, textarea, select") || !live) return;
   if (event.key === "Enter" && event.target.matches?.("tr[data-key]")) follow("a.open");
-  else if (KEYS[event.key] && (!event.repeat || "jk".includes(event.key))) KEYS[event.key]();
+  else if (event.key.startsWith("Arrow") && (!isList || event.target.closest("details, nav"))) return;
+  else if (KEYS[event.key] && (!event.repeat || REPEATED.includes(event.key))) KEYS[event.key]();
   else return;
   event.preventDefault();
 });
@@ -103,7 +121,7 @@ for (const kind of ["click", "auxclick"]) {
 document.addEventListener("submit", (event) => {
   if (!event.submitter?.dataset.do) return;
   event.preventDefault();
-  send(event.target);
+  send(event.target, event.submitter.dataset.do);
 });
 
 // Coming back from a study, the reader is where he was, with the same filter.
@@ -127,6 +145,6 @@ if (isList) {
   at("help-button").addEventListener("click", () => at("help").showModal());
 } else {
   const list = sessionStorage.getItem("list");
-  const links = document.querySelectorAll('.back a, .top nav a[href="/"]');
+  const links = document.querySelectorAll(`.back a, .top nav a[href="${root}/"]`);
   if (list) links.forEach((link) => link.setAttribute("href", list));
 }

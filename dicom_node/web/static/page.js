@@ -8,7 +8,8 @@ const POLL_MS = 15000; // a page in the background, which has given its connecti
 const SETTLE_MS = 700; // a button that has just moved under the pointer is not pressed by accident
 const live = document.getElementById("live");
 const at = (id) => document.getElementById(id);
-const isList = Boolean(live?.dataset.live?.startsWith("/rows"));
+const { root } = document.documentElement.dataset; // the path before every address of this node, behind a proxy
+const isList = Boolean(live?.dataset.live?.startsWith(`${root}/rows`));
 const shown = []; // what is to be done after the page has changed
 const parts = [live, document.querySelector("body > #alarms")].filter((part) => part?.dataset.live);
 const etags = new Map();
@@ -180,7 +181,7 @@ function tellLink(state, text) {
 
 function listen() {
   source?.close();
-  source = new EventSource("/events");
+  source = new EventSource(`${root}/events`);
   const heard = () => {
     heardAt = Date.now();
     refresh();
@@ -215,14 +216,27 @@ function watch() {
   }
 }
 
+const TOAST_MS = 5000;
+const UNDO_MS = 10000;
 let toastTimer = 0;
-function toast(text) {
-  write(at("toast"), text);
-  at("toast").hidden = false;
+
+// Says something for a while; `undo`, where there is one, stands beside it as a button.
+function toast(text, undo) {
+  const place = at("toast");
+  place.replaceChildren(text);
+  if (undo) {
+    const button = Object.assign(document.createElement("button"), { className: "button", textContent: "Undo" });
+    button.addEventListener("click", () => {
+      place.hidden = true;
+      undo();
+    });
+    place.append(" ", button);
+  }
+  place.hidden = false;
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => {
-    at("toast").hidden = true;
-  }, 5000);
+    place.hidden = true;
+  }, undo ? UNDO_MS : TOAST_MS);
 }
 
 async function post(url) {

@@ -48,12 +48,6 @@ class Package:
         """How npm calls it."""
         return f"{self.name}@{self.version}"
 
-    @property
-    def address(self) -> str:
-        """Where a browser gets it."""
-        file = f"{self.name.rpartition('/')[2]}-{self.version}.tgz"
-        return f"https://registry.npmjs.org/{self.name}/-/{file}"
-
 
 OHIF = Package(
     "@ohif/app",
@@ -75,7 +69,7 @@ def installed_version(data: Path) -> str | None:
 
 def install_viewer(data: Path, package: Package, given: Path | None, say: Callable[[str], None]) -> None:
     """Fetch the package, or take the `given` .tgz of it, and put it in use. CommandError says what is wrong."""
-    home = data / "viewer"
+    home = data.absolute() / "viewer"
     try:
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=home) as scratch:
@@ -96,7 +90,7 @@ def fetch(package: Package, folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise CommandError(f"npm is not installed (Debian: apt install npm). {_by_hand(package)}")
-    command = [npm, "pack", package.wanted, "--ignore-scripts", "--pack-destination", str(folder)]
+    command = [npm, "pack", package.wanted, "--ignore-scripts", "--pack-destination", "."]  # seen from the folder
     try:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=NPM_TIMEOUT_S, cwd=folder, check=False)
     except subprocess.TimeoutExpired:
@@ -109,7 +103,7 @@ def fetch(package: Package, folder: Path) -> Path:
 
 
 def _by_hand(package: Package) -> str:
-    return f"Or fetch {package.address} elsewhere and give it: triage-node viewer install --from FILE.tgz"
+    return f"Or run `npm pack {package.wanted}` elsewhere and give its file: triage-node viewer install --from FILE.tgz"
 
 
 def check_integrity(tgz: Path, package: Package) -> None:

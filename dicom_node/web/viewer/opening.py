@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from dicom_node.dicom.checks import UNREADABLE
+from dicom_node.dicom.checks import UNREADABLE, say_unreadable
 from dicom_node.entities import Analysis, ResultObject, Study
 from dicom_node.settings import PLACEHOLDER
 from dicom_node.tables import instances, jobs, results
@@ -30,7 +30,7 @@ def viewer_links(request: Request) -> Callable[[Study], str]:
     opens, here = site.settings.viewer.opens, has_viewer(site)
 
     def link(study: Study) -> str:
-        page = f"/studies/{study.study_uid}"
+        page = f"{request.scope.get('root_path', '')}/studies/{study.study_uid}"
         if opens in ("node", "page"):
             return f"{page}/viewer" if opens == "node" and here else page
         if opens == "weasis":
@@ -112,5 +112,5 @@ def most_telling(selection: ResultObject) -> str | None:
         images = (item.ReferencedSOPSequence[0] for item in content if item.ValueType == "IMAGE")
         return next((str(image.ReferencedSOPInstanceUID) for image in images), None)
     except UNREADABLE as error:
-        log.error("a key object selection cannot be read", path=str(selection.path), error=str(error))
+        log.error("a key object selection cannot be read", path=str(selection.path), error=say_unreadable(error))
         return None

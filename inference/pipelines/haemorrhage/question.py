@@ -1,6 +1,7 @@
 """The question "is there intracranial haemorrhage on this non-contrast head CT?", as the registry knows it.
 
-Networks are loaded on first use: whoever only asks for the rule of growth does not wait for torch.
+What reads images and runs networks is imported on first use: whoever only asks for the card or the rule of growth does
+not wait for it.
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.errors import ModelError
-from inference.input.stack import build_stack
 from inference.models.card import ModelCard, load_card
 from inference.pipelines.base import Given, Pipeline, Question, TestedImage
 from inference.pipelines.haemorrhage.growth import changes
@@ -22,6 +22,8 @@ NAME = "haemorrhage"
 
 def prepare(datasets: Sequence["Dataset"]) -> Given:
     """The head's slices in their order; NotAnalysable where the images are no stack."""
+    from inference.input.stack import build_stack
+
     return Given(build_stack(datasets))
 
 

@@ -3,7 +3,9 @@
 "use strict";
 
 (() => {
-  const DICOMWEB = "/dicom-web";
+  // The path before every address of this node, behind a proxy.
+  const ROOT = new URL(document.currentScript.src).pathname.replace(/\/app-config\.js$/, "");
+  const DICOMWEB = `${ROOT}/dicom-web`;
   const BRAIN = { windowWidth: 80, windowCenter: 40 };
   const WARNING = { color: "#ffd479", fontSize: 11 };
   const asked = new URLSearchParams(location.search);
@@ -67,8 +69,8 @@
   const showBar = () => {
     const style = document.createElement("link");
     const frame = document.createElement("iframe");
-    const src = `/studies/${encodeURIComponent(study)}/bar`;
-    Object.assign(style, { rel: "stylesheet", href: "/static/viewer/frame.css" });
+    const src = `${ROOT}/studies/${encodeURIComponent(study)}/bar`;
+    Object.assign(style, { rel: "stylesheet", href: `${ROOT}/static/viewer/frame.css` });
     Object.assign(frame, { id: "triage-bar", title: "Result and feedback", src });
     document.head.append(style);
     document.body.append(frame);
@@ -80,8 +82,8 @@
     React.createElement(
       "div",
       { style: { color: "#fff", fontSize: 14, lineHeight: 1.3, whiteSpace: "nowrap" } },
-      link(React, sessionStorage.getItem("list") || "/", "‹ Worklist"),
-      link(React, `/studies/${encodeURIComponent(study)}`, "Result and feedback"),
+      link(React, sessionStorage.getItem("list") || `${ROOT}/`, "‹ Worklist"),
+      link(React, `${ROOT}/studies/${encodeURIComponent(study)}`, "Result and feedback"),
       React.createElement("div", { style: WARNING }, "Research software, not for diagnostic use"),
     );
 
@@ -140,4 +142,5 @@
       },
     ],
   };
+  window.config.routerBasename = ROOT + window.config.routerBasename;
 })();
