@@ -272,7 +272,7 @@ def test_a_study_not_analysed_opens_from_its_page_at_the_middle_of_its_largest_s
     expect(page.get_by_text("Contrast was given").first).to_be_visible()
     page.get_by_role("link", name="Open images").click()
     wait_until(lambda: skull(drawn(page)).sum() > 5_000, WITHIN_S, "a head is drawn")
-    expect(page.get_by_text("(15/30)")).to_be_visible()
+    expect(page.get_by_text("(16/30)")).to_be_visible()
     expect(bar(page).locator(".said")).to_contain_text("Not analysed")
 
 
@@ -309,7 +309,7 @@ def test_a_reader_goes_on_without_leaving_the_viewer(site: Site, page: Page) -> 
     open_row(page, site, "2")
     wait_until(lambda: skull(drawn(page)).sum() > 5_000, WITHIN_S, "a head is drawn")
     bar(page).locator("#say summary").click()
-    bar(page).get_by_role("radio", name="Agree").check()
+    bar(page).get_by_role("radio", name="Agree", exact=True).check()
     bar(page).get_by_label("Your name").fill("Dr. Viewer")
     bar(page).get_by_role("button", name="Give feedback").click()
     expect(bar(page).locator("#say-sheet")).to_be_hidden()

@@ -90,12 +90,12 @@ def context_of(request: Request) -> dict[str, object]:
         if study is None:
             raise HTTPException(404, NO_STUDY)
         page = study_page(tx, study)
-    link = viewer_links(request)(study)
+    link, own_page = viewer_links(request)(study), f"{request.scope.get('root_path', '')}/studies/{study_uid}"
     return {
         "study": study,
         "page": page,
         "now": clock.utc_now(),
-        "images_link": link if link != f"/studies/{study_uid}" else "",
+        "images_link": link if link != own_page else "",
         "named_types": named_types,
     }
 

@@ -126,7 +126,7 @@ document.addEventListener("submit", (event) => {
 
 // Coming back from a study, the reader is where he was, with the same filter.
 addEventListener("pagehide", () => {
-  const study = live?.dataset.live?.match(/^\/studies\/([^?/]+)/);
+  const study = live?.dataset.live?.match(/\/studies\/([^?/]+)/);
   if (study) sessionStorage.setItem("came-from", study[1]);
   else if (isList && here() >= 0) sessionStorage.setItem("came-from", rowsOnPage()[here()].dataset.key);
 });
