@@ -1,4 +1,4 @@
-"""Make the worklist.png and study.png of docs/pictures: synthetic heads through a real node and browser.
+"""Make the worklist.png, play.png and study.png of docs/pictures: synthetic heads through a real node and browser.
 
 Run with the tests' environment: .venv/bin/python scripts/screenshot.py
 """
@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from peers import chromium, running_node, wait_until
+from playwright.sync_api import Page
 
 from dicom_node.commands import phantom
 from dicom_node.processes.running import answering_page
@@ -38,10 +39,24 @@ def main() -> None:
             page.wait_for_load_state("load")
             page.wait_for_timeout(1000)
             page.screenshot(path=PICTURES / "worklist.png")
+            photograph_slices(page)
             page.locator("a.name").first.click()
             page.wait_for_load_state("load")
             page.wait_for_timeout(1000)
             page.screenshot(path=PICTURES / "study.png", full_page=True)
+
+
+def photograph_slices(page: Page) -> None:
+    """The first study's slices, played in the list and standing at the most telling one."""
+    page.set_viewport_size({"width": 1280, "height": 760})
+    page.emulate_media(reduced_motion="reduce")
+    page.locator("tr[data-key]").first.focus()
+    page.keyboard.press(" ")
+    page.wait_for_selector("#preview[data-loaded]")
+    page.wait_for_timeout(500)
+    page.screenshot(path=PICTURES / "play.png")
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 1280, "height": 640})
 
 
 if __name__ == "__main__":

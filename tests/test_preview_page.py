@@ -11,6 +11,7 @@ from scripted import route
 from series import Core, core
 from starlette.testclient import TestClient
 from test_preview import QUESTION, analyse, brain, index_of, last, turn, uid
+from test_upgrade import unpack
 from web_support import Node, faults, serving
 
 from dicom_node import clock
@@ -453,3 +454,18 @@ def test_what_is_drawn_is_the_latest_result(node: Core, client: TestClient) -> N
     with node.database.read() as tx:
         assert len(results.analyses_of_study(tx, study_uid)) == 2
     assert 'data-state="waiting"' in client.get(f"/studies/{study_uid}/preview").text
+
+
+def test_every_study_of_an_old_database_can_be_asked_for(tmp_path: Path) -> None:
+    """The first release's: no pictures, which are made on request where the images are still there."""
+    unpack(tmp_path / "old")
+    node = core(tmp_path / "old")
+    with node.database.read() as tx:
+        studies = [row["study_uid"] for row in tx.rows("SELECT study_uid FROM worklist")]
+    said = set()
+    with TestClient(build_app(node.database, node.archive, node.settings), base_url="http://localhost") as client:
+        for each in studies:
+            said |= set(re.findall(r'data-state="([\w-]+)"', client.get(f"/studies/{each}/preview").text))
+            assert client.post(f"/studies/{each}/preview", headers=HERE).status_code in (200, 409)
+            assert client.get(f"/studies/{each}/preview/bone.webp").status_code == 404
+    assert len(studies) > 5 and "absent" in said and said <= {"absent", "too-early"}
