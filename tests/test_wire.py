@@ -2,6 +2,8 @@
 
 import os
 import resource
+import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -35,6 +37,8 @@ from wire import (
 )
 
 from dicom_node.network.contexts import is_accepted
+from dicom_node.network.messages import MessageReader, Request
+from dicom_node.network.pdus import PduReader, PeerSilent
 from dicom_node.tables import processes
 
 SERVICE_PROVIDER = 2
@@ -565,3 +569,42 @@ def test_foreign_protocol_is_told_to_it(node: Core) -> None:
         assert wire.read()[0] == ABORT
         wait_until(lambda: refusals(node), 10, "the refusal is kept")
     assert "no DICOM" in refusals(node)[0]
+
+
+def test_keep_alive_finds_a_sender_that_is_gone(node: Core) -> None:
+    """The kernel's own timer of each connection: a pulled cable says nothing."""
+    with listening(node) as server, Wire(server.port).associate() as wire:
+        ours, theirs = f":{server.port:04X}", f":{wire.socket.getsockname()[1]:04X}"
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        (timer,) = [line[5] for line in lines if line[1].endswith(ours) and line[2].endswith(theirs)]
+        assert timer.startswith("02:")
+
+
+def test_reader_takes_tls_sockets(tmp_path: Path) -> None:
+    """Deadlines, bounds and pieces are the same, whatever a TLS record holds."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = [needs("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=node"]
+    subprocess.run([*made, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    server.load_cert_chain(certificate, key)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    message = pdu(P_DATA, value(store_request(SOP), True, True)) + pdu(P_DATA, value(bytes(200_000), False, True))
+
+    def send(end: socket.socket) -> None:
+        with client.wrap_socket(end) as secured:
+            for at in range(0, len(message), 30_000):
+                secured.sendall(message[at : at + 30_000])
+            done.wait(20)
+
+    ours, theirs = socket.socketpair()
+    done, sender = threading.Event(), threading.Thread(target=send, args=(theirs,))
+    sender.start()
+    with server.wrap_socket(ours, server_side=True) as secured:
+        messages = MessageReader(PduReader(secured, 1.0), 1.0)
+        found = messages.request(time.monotonic() + 20)
+        assert isinstance(found, Request) and found.command.text(0x1000) == SOP
+        assert b"".join(map(bytes, messages.data_set(1))) == bytes(200_000)
+        with pytest.raises(PeerSilent):
+            messages.request(time.monotonic() + 0.2)
+        done.set()
+    sender.join()
