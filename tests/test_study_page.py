@@ -154,11 +154,17 @@ def test_it_is_accessible_and_nothing_is_cut_off(
     node: Node, address: str, browser: Browser, scheme: Literal["dark", "light"], width: int
 ) -> None:
     study_uid = node.analysed(1, suspected=True, name="VAN DER BERG-MONTGOMERY^Johannes Petrus Alexander")
-    node.result(study_uid, suspected=True, picture=picture_bytes(), warning="Patient is 7 years old.")
+    node.result(
+        study_uid, suspected=True, picture=picture_bytes(), warning="Patient is 7 years old.", range_ml=(19.0, 107.0)
+    )
     page = browser.new_page(base_url=address, viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.goto(f"/studies/{study_uid}")
     for each in page.locator("details summary").all():
         each.click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    cut = (
+        "[...document.querySelectorAll('.card')].filter((each) => each.scrollWidth > each.clientWidth).map((e) => e.id)"
+    )
+    assert page.evaluate(cut) == []
     assert faults(page) == []
     page.close()
