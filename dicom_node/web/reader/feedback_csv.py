@@ -65,8 +65,7 @@ def csv_pages(database: Database) -> Iterator[str]:
 def harmless(text: str) -> str:
     """A text of which no spreadsheet takes any part for a formula."""
     begin = "'" if FORMULA.match(text) else ""
-    blank = len(text) - len(text.lstrip())
-    return begin + text[:blank] + FORMULA_AFTER_SEPARATOR.sub("'", text[blank:])
+    return begin + FORMULA_AFTER_SEPARATOR.sub("'", text)
 
 
 def _row(each: Feedback) -> tuple[str, ...]:
