@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from peers import wait_until
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
@@ -219,7 +220,17 @@ def associate(
     entity = AE(ae_title=calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
     wanted = [build_context(UID(sop_class), UID(syntax)) for sop_class, syntax in dict.fromkeys(contexts)]
-    return entity.associate("127.0.0.1", port, contexts=wanted, ae_title=called)
+    for _ in range(5):
+        made = entity.associate("127.0.0.1", port, contexts=wanted, ae_title=called)
+        wait_until(partial(_is_answered, made), 20, "the association is there or not")
+        if made.is_established or made.acceptor.primitive is not None:
+            break  # otherwise pynetdicom met the closed connection before it read the rejection
+    return made
+
+
+def _is_answered(association: Association) -> bool:
+    """pynetdicom may return just before it says which of them it is."""
+    return association.is_established or association.is_rejected or association.is_aborted
 
 
 def push(port: int, datasets: Sequence[Dataset], calling: str = "CT1", release: bool = True) -> list[int | None]:

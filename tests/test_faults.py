@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -51,8 +52,15 @@ class Node(Served):
             return found
         return {}
 
+    def listens(self) -> bool:
+        """Whether its DICOM port is open."""
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port), 5):
+            return True
+        return False
+
     def store(self, number: int | None = None) -> int | None:
         """Send one image, a new one where none is named; the status that is answered."""
+        wait_until(self.listens, 20, "the DICOM port is open")
         self.sent += number is None
         path = self.folder / "image.dcm"
         ct(self.sent if number is None else number).save_as(path, enforce_file_format=True)

@@ -362,7 +362,9 @@ def test_a_finding_without_a_type_in_the_reports(found: Result) -> None:
     made = reports(ReportContext(tuple(sources), stack, result, NOW, version=1))
     (segment,) = made[Kind.SEG].SegmentSequence
     assert segment.SegmentLabel == "Intracranial haemorrhage"
-    group = made[Kind.SR].ContentSequence[-1].ContentSequence[1]
+    content = made[Kind.SR].ContentSequence
+    (measured,) = [each for each in content if each.ConceptNameCodeSequence[0].CodeValue == "126010"]
+    group = measured.ContentSequence[1]
     said = {
         item.ConceptNameCodeSequence[0].CodeMeaning: item.ConceptCodeSequence[0].CodeValue
         for item in group.ContentSequence

@@ -201,6 +201,7 @@ def test_unknown_called_title_is_rejected(node: Core) -> None:
         association = associate(server.port, [(CTImageStorage, ExplicitVRLittleEndian)], called="SOMEBODY")
         assert association.is_rejected
         assert rejection(association).diagnostic == 7
+        wait_until(lambda: refusals(node), 10, "the refusal is recorded")
         assert len(refusals(node)) == 1 and "SOMEBODY" in refusals(node)[0]
 
 
@@ -212,6 +213,7 @@ def test_unknown_caller_is_rejected_unless_configured(tmp_path: Path) -> None:
     with listening(node) as server:
         stranger = associate(server.port, contexts, calling="STRANGER")
         assert stranger.is_rejected and rejection(stranger).diagnostic == 3
+        wait_until(lambda: refusals(node), 10, "the refusal is recorded")
         assert "STRANGER" in refusals(node)[0]
         known = associate(server.port, contexts, calling="CT9")
         assert known.is_established

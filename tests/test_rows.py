@@ -150,6 +150,8 @@ def test_rows_have_the_form_that_they_had_before() -> None:
         "tier": 2,
         "scanned_at": None,
         "listed": True,
+        "missed_by": "",
+        "missed_at": None,
     }
     row = as_row(analysis)
     assert (row["findings"], row["warnings"], row["made_at"]) == (

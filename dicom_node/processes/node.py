@@ -3,6 +3,7 @@
 import random
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,7 +17,7 @@ from dicom_node.archive import Archive
 from dicom_node.derived.candidates import questions_of_pipelines
 from dicom_node.dicom.decoding import Decoders
 from dicom_node.entities import Incoming
-from dicom_node.errors import OutOfResources, PeerError, plain, say_error
+from dicom_node.errors import OutOfResources, PeerError, TriageNodeError, plain, say_error
 from dicom_node.faults import Faults, fault_of, say
 from dicom_node.network import scu
 from dicom_node.network.scp import StorageServer
@@ -37,6 +38,7 @@ from dicom_node.tables.database import Database, open_database
 from inference.input.bounds import set_bounds
 
 STUCK_S = 180.0
+LOOK_EVERY_S = 0.02
 SCRUB_AFTER_MINUTES = 5  # the start has other work to do
 log = structlog.get_logger()
 
@@ -66,11 +68,11 @@ def running_node(settings: Settings, supervisor: int | None = None) -> Iterator[
                 start_housekeeping(housekeeping, settings, database, archive, life.faults, stopping)
 
             gate = Gate(begin, receiver.store, life.faults)
-            gate.open()
+            ticker.every(BEAT_EVERY_S, gate.open, "begin")
+            gate.wait()
             refused = partial(note_refusal, database)
             server = listen(settings, archive.spool, gate.store, receiver.ended, refused, life)
             ticker.every(BEAT_EVERY_S, lambda: show_life(life, ticker, settings), "beat")
-            ticker.every(BEAT_EVERY_S, gate.open, "begin")
             try:
                 yield server, life
             finally:
@@ -91,18 +93,28 @@ class Gate:
     def __init__(self, begin: Callable[[], None], store: Callable[[Incoming], None], faults: Faults) -> None:
         self._begin, self._store, self._faults = begin, store, faults
         self._is_open = False
+        self._wrong: TriageNodeError | None = None  # what no waiting mends
 
     def open(self) -> None:
         """Do the work, if that is possible now."""
-        if self._is_open:
+        if self._is_open or self._wrong:
             return
         try:
             self._begin()
         except (sqlite3.Error, OSError) as error:
             if self._faults.met(error) is None:
                 raise
+        except TriageNodeError as error:
+            self._wrong = error
         else:
             self._is_open = True
+
+    def wait(self) -> None:
+        """Until the work is done, or a fault is known that may last. Raises what is wrong with the site's rules."""
+        while not (self._is_open or self._wrong or self._faults.lasting()):
+            time.sleep(LOOK_EVERY_S)
+        if self._wrong:
+            raise self._wrong
 
     def store(self, incoming: Incoming) -> None:
         """Store an object. OutOfResources while that is not possible."""
