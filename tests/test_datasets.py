@@ -138,7 +138,7 @@ def test_one_wrong_patient_does_not_lose_the_rest(shared: Path, tmp_path: Path) 
     assert study.truth.haemorrhage and not study.truth.judged[0]
 
 
-def test_ct_ich_has_25_of_57_with_haemorrhage_and_18_outlines(shared: Path) -> None:
+def test_ct_ich_has_25_of_57_with_haemorrhage_and_222_outlines(shared: Path) -> None:
     dataset = open_dataset(shared / "ct_ich")
     assert dataset.name == "CT-ICH"
     positive, judged, labelled, outlined = 0, 0, 0, 0
@@ -151,7 +151,35 @@ def test_ct_ich_has_25_of_57_with_haemorrhage_and_18_outlines(shared: Path) -> N
         judged += int(truth.judged.sum())
         labelled += int(truth.slices[:, 0].sum())
         outlined += int(drawn.sum())
-    assert (len(dataset.entries()), positive, judged, labelled, outlined) == (57, 25, 1737, 212, 18)
+    assert (len(dataset.entries()), positive, judged, labelled, outlined) == (57, 25, 1758, 222, 222)
+
+
+def test_ct_ich_typed_outlines_and_missing_pictures_lie_beside(tmp_path: Path) -> None:
+    """Each code is its type; what is undecided takes the slice's only type; a picture of the folder beside counts."""
+    root, beside = tmp_path / "heads", tmp_path / "heads_outlines"
+    write_ct_ich(root, ["7,1,0,0,0,1,0,0,1", "7,2,0,0,0,1,1,0,0", "7,3,0,0,0,0,1,0,1"])
+    (beside / "masks").mkdir(parents=True)
+    (beside / "missing").mkdir()
+    codes = np.zeros((650, 650), np.uint8)
+    for code in range(1, 7):
+        codes[100 * code - 50 : 100 * code] = code
+    for place in (2, 3):
+        Image.fromarray(codes).save(beside / "masks" / f"007_{place:02d}.png")
+    dataset = open_dataset(root)
+    without = dataset.load(Entry("007", "007")).truth
+    Image.fromarray(np.full((650, 650), 200, np.uint8)).save(beside / "missing" / "007_02_brain.jpg")
+    before, truth = dataset.labels_digest(), open_dataset(root).load(Entry("007", "007")).truth
+    assert without.mask is not None and truth.mask is not None and truth.slices is not None
+    assert (without.mask[1] == UNKNOWN).all() and truth.judged.all() and not without.judged[1]
+    rows = [int(truth.mask[1][round((100 * code - 25) * 512 / 650), 256]) for code in range(1, 7)]
+    assert rows == [5, 4, 3, 1, 2, 6]
+    assert truth.mask[2][round(575 * 512 / 650), 256] == 1 + truth.slices[2, 1:].argmax()
+    (beside / "masks" / "007_03.png").unlink()
+    assert dataset.labels_digest() != before
+    codes[0] = 9
+    Image.fromarray(codes).save(beside / "masks" / "007_03.png")
+    with pytest.raises(DatasetError, match=r"007_03\.png: holds 9; expected 0 to 6"):
+        open_dataset(root).load(Entry("007", "007"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ Two layouts of the same pictures are read; P is the patient, PPP with three digi
   `Patients_CT/PPP/brain/S_HGE_Seg.jpg`. `patient_demographics.csv` is not read: ages are unknown;
 - a rearrangement of those files, which is not what PhysioNet gives: `slices.csv` (patient, slice, the five types,
   fracture, image: 0 where the picture is missing), `patients.csv` (patient, age_years, sex), `PPP/SS_brain.jpg`,
-  `PPP/SS_bone.jpg`, `masks/PPP_SS.png`.
+  `PPP/SS_bone.jpg`, `masks/PPP_SS.png`. Where a folder of the same name with `_outlines` behind it lies beside, its
+  typed outlines `masks/PPP_SS.png` (codes in OUTLINED) and its `missing/PPP_SS_brain.jpg`, pictures that the table
+  calls missing, are read too.
 
 The NIfTI files of the archive's later versions are not read. Windows are W120 L40 (brain) and W3200 L700 (bone); HU are
 rebuilt from the two; pixel spacing (0.488 mm) is nominal, slices are 5 mm apart from the skull base up.
@@ -21,18 +23,27 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from inference.input.stack import SliceStack
 from inference.pipelines.haemorrhage.types import HaemorrhageType
 from inference.training.datasets.base import UNKNOWN, UNTYPED, DatasetError, Entry, LabelledStudy, Truth
+from inference.training.datasets.ct_ich_pictures import SIZE, grey, resized, resized_codes, slice_hu, square
 from inference.training.datasets.digest import digest_of
 from inference.training.datasets.table import TableRow, read_header, read_rows
 
 SPACING_MM = 0.488
 SLICE_MM = 5.0
-SIZE = 512
 TYPES = tuple(HaemorrhageType)
+OUTLINED = (
+    0,
+    1 + TYPES.index(HaemorrhageType.INTRAVENTRICULAR),
+    1 + TYPES.index(HaemorrhageType.INTRAPARENCHYMAL),
+    1 + TYPES.index(HaemorrhageType.SUBARACHNOID),
+    1 + TYPES.index(HaemorrhageType.EPIDURAL),
+    1 + TYPES.index(HaemorrhageType.SUBDURAL),
+    UNTYPED,
+)
+TYPED_SIDE = 650
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,7 @@ class _Layout:
     """Names of tables, columns and pictures. `image` and `people` are '' where there is no such column or table.
 
     Pictures are paths by `patient` and `slice`; `outlines` is a glob by `patient`, the slice what `place` finds.
+    `beside` ends the name of the folder with typed outlines and missing pictures.
     """
 
     slices: str
@@ -52,6 +64,7 @@ class _Layout:
     outlines: str
     place: re.Pattern[str]
     outline_side: int
+    beside: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -70,6 +83,7 @@ REARRANGED = _Layout(
     outlines="masks/{patient:03d}_*.png",
     place=re.compile(r"\d{3}_(\d+)\.png"),
     outline_side=SIZE,
+    beside="_outlines",
 )
 ARCHIVE = _Layout(
     slices="hemorrhage_diagnosis.csv",
@@ -87,7 +101,8 @@ ARCHIVE = _Layout(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Patient:
-    """One patient's head: `labels` bool (slice, 5) as HaemorrhageType orders them; `outlines` by slice.
+    """One patient's head: `labels` bool (slice, 5) as HaemorrhageType orders them; `outlines` by slice, uint8
+    (row, column) as in Truth, UNTYPED where the drawing itself names no type.
 
     `imaged` bool (slice,): False where the picture is missing and HU are the mean of the nearest neighbours.
     """
@@ -97,7 +112,7 @@ class Patient:
     hu: NDArray[np.float32]
     labels: NDArray[np.bool_]
     imaged: NDArray[np.bool_]
-    outlines: dict[int, NDArray[np.bool_]]
+    outlines: dict[int, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +152,9 @@ class CtIch:
     def labels_digest(self) -> str:
         """Of the tables, and of size and time of change of every outline."""
         tables = [self.root / name for name in (self.layout.slices, self.layout.people) if name]
-        outlines = [path for number in self._slices for path in self._outline_paths(number)]
-        return digest_of(tables, outlines)
+        drawn = [path for number in self._slices for path in self._outline_paths(number)]
+        beside = sorted(self._beside.rglob("*.*")) if self._beside else []
+        return digest_of(tables, [*drawn, *beside])
 
     def patient(self, number: int) -> Patient:
         """One patient's pictures and labels, about 30 MB."""
@@ -150,7 +166,9 @@ class CtIch:
             if row.count(column) != place:
                 raise DatasetError(f"{row.where}: {column} is {row.text(column)}; expected {place}.")
         labels = np.array([[_stated(row, name) for name in TYPES] for row in rows])
-        imaged = np.array([not self.layout.image or _stated(row, self.layout.image) for row in rows])
+        imaged = np.array(
+            [self._claims_image(row) or self._added(number, place) is not None for place, row in enumerate(rows)]
+        )
         person = self._people.get(number)
         age_years = person.number_of("age_years") if person else None
         hu = self._volume(number, imaged)
@@ -170,21 +188,42 @@ class CtIch:
         rows = read_rows(self.root / self.layout.people, ("patient", "age_years"))
         return {row.count("patient"): row for row in rows}
 
+    @cached_property
+    def _beside(self) -> Path | None:
+        beside = self.root.resolve().with_name(f"{self.root.resolve().name}{self.layout.beside}")
+        return beside if self.layout.beside and beside.is_dir() else None
+
+    def _claims_image(self, row: TableRow) -> bool:
+        return not self.layout.image or _stated(row, self.layout.image)
+
+    def _added(self, number: int, place: int) -> Path | None:
+        """The picture of a slice in the brain window that the folder beside has, if any."""
+        found = self._beside / f"missing/{number:03d}_{place + 1:02d}_brain.jpg" if self._beside else None
+        return found if found is not None and found.exists() else None
+
     def _outline_paths(self, number: int) -> list[Path]:
         return sorted(self.root.glob(self.layout.outlines.format(patient=number)))
 
-    def _outlines(self, number: int, slices: int) -> dict[int, NDArray[np.bool_]]:
+    def _outlines(self, number: int, slices: int) -> dict[int, NDArray[np.uint8]]:
         outlines = {}
         side = self.layout.outline_side
         for path in self._outline_paths(number):
-            place = self.layout.place.fullmatch(path.name)
-            if place is None or not 1 <= int(place[1]) <= slices:
-                raise DatasetError(f"{path}: outlines no slice; expected one of 1 to {slices} in its name.")
-            drawn = _grey(path)
-            if drawn.shape != (side, side):
-                raise DatasetError(f"{path}: has {drawn.shape[0]} x {drawn.shape[1]} pixels; expected {side} x {side}.")
-            outlines[int(place[1]) - 1] = _resized(drawn) > 127
+            drawn = resized(square(grey(path), side, path)) > 127
+            outlines[self._place(path, slices)] = np.where(drawn, np.uint8(UNTYPED), np.uint8(0))
+        typed = sorted(self._beside.glob(f"masks/{number:03d}_*.png")) if self._beside else []
+        for path in typed:
+            codes = square(grey(path), TYPED_SIDE, path)
+            if codes.max() >= len(OUTLINED):
+                raise DatasetError(f"{path}: holds {codes.max():.0f}; expected 0 to {len(OUTLINED) - 1}.")
+            outlines[self._place(path, slices)] = resized_codes(np.array(OUTLINED, np.uint8)[codes.astype(int)])
         return outlines
+
+    def _place(self, path: Path, slices: int) -> int:
+        """The slice, from 0, that a file's name says."""
+        place = self.layout.place.fullmatch(path.name)
+        if place is None or not 1 <= int(place[1]) <= slices:
+            raise DatasetError(f"{path}: outlines no slice; expected one of 1 to {slices} in its name.")
+        return int(place[1]) - 1
 
     def _volume(self, number: int, imaged: NDArray[np.bool_]) -> NDArray[np.float32]:
         """(slice, row, column) HU; a missing picture is the mean of its nearest neighbours."""
@@ -197,7 +236,7 @@ class CtIch:
                 self.root / name.format(patient=number, slice=place + 1)
                 for name in (self.layout.brain, self.layout.bone)
             )
-            hu[place] = _slice_hu(brain, bone)
+            hu[place] = slice_hu(self._added(number, place) or brain, bone)
         for place in map(int, np.flatnonzero(~imaged)):
             below = [k for k in known if k < place][-1:]
             above = [k for k in known if k > place][:1]
@@ -231,7 +270,8 @@ def outline_mask(patient: Patient) -> NDArray[np.uint8]:
         if not imaged or (labels.any() and outline is None):
             mask[place] = UNKNOWN
         elif outline is not None:
-            mask[place][outline] = 1 + int(labels.argmax()) if labels.sum() == 1 else UNTYPED
+            named = 1 + int(labels.argmax()) if labels.sum() == 1 else UNTYPED
+            mask[place] = np.where(outline == UNTYPED, named, outline)
     return mask
 
 
@@ -259,27 +299,3 @@ def _stated(row: TableRow, column: str) -> bool:
     if found is None:
         raise DatasetError(f"{row.where}: {column} is empty; expected 0 or 1.")
     return found
-
-
-def _grey(path: Path) -> NDArray[np.float32]:
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("L"), np.float32)
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path}: is missing, but the table says that this slice has a picture.") from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise DatasetError(f"{path}: cannot be read as a picture ({error}).") from error
-
-
-def _resized(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.BOX))
-
-
-def _slice_hu(brain: Path, bone: Path) -> NDArray[np.float32]:
-    grey = _grey(brain)
-    wide = _grey(bone) * (3200 / 255) - 900 if bone.exists() else np.where(grey > 127, 1000.0, -1000.0)
-    if wide.shape != grey.shape:
-        raise DatasetError(f"{bone}: is not of the size of the brain window's picture.")
-    hu = grey * (120 / 255) - 20
-    hu = np.where(grey >= 252, np.maximum(wide, 100), np.where(grey <= 3, np.minimum(wide, -20), hu))
-    return _resized(hu.astype(np.float32))
