@@ -4,7 +4,7 @@ Torch is imported where networks are made: whoever only checks files does not wa
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from inference.errors import ModelError
@@ -50,8 +50,13 @@ def check_weights(card: ModelCard) -> None:
             raise ModelError(f"{card.weights}: not a safetensors file ({error})") from error
 
 
-def load_networks(card: ModelCard, build: Callable[[], Network], device: "torch.device") -> tuple[Network, ...]:
-    """The card's networks, ready for inference in float32; ModelError when the weights are not the card's."""
+def load_networks(
+    card: ModelCard, build: Callable[[], Network], device: "torch.device", numbers: Sequence[int] | None = None
+) -> tuple[Network, ...]:
+    """The card's networks, or those of these numbers in its file, ready for inference in float32.
+
+    ModelError when the weights are not the card's. Behind the networks that answer, a file may hold those of the folds.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -61,7 +66,7 @@ def load_networks(card: ModelCard, build: Callable[[], Network], device: "torch.
     except SafetensorError as error:
         raise ModelError(f"{card.weights}: not a safetensors file ({error})") from error
     networks = []
-    for number in range(card.networks):
+    for number in range(card.networks) if numbers is None else numbers:
         network = build()
         names = first_names(network)
         try:

@@ -3,9 +3,10 @@
 Axial stacks of any order, handedness, pixel spacing, field of view and slice count come in. Thin slices are averaged to
 planes of about 5 mm by their extents; slices of 3.4 mm and more stay planes of their own, so that an unevenly spaced
 stack keeps what was scanned. The head is turned upright about the slices' normal (by its left-right symmetry) and
-centred. A stack of a tilted gantry stays sheared: the network looks within planes, and labels return to the plane they
-were drawn on. Images that lie elsewhere within their plane are shifted first (`alignment.py`). Frame of the grid: rows
-run to posterior, columns to the patient's left, planes to the vertex.
+centred (`pose.py`), levelled, and its own cupping is taken off (`cupping.py`). A stack of a tilted gantry stays
+sheared: the network looks within planes, and labels return to the plane they were drawn on. Images that lie elsewhere
+within their plane are shifted first (`alignment.py`). Frame of the grid: rows run to posterior, columns to the
+patient's left, planes to the vertex.
 """
 
 from collections.abc import Sequence
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 from inference.findings import NotAnalysable
 from inference.input.stack import SliceStack
 from inference.pipelines.haemorrhage.alignment import align, in_plane_shifts, unalign
+from inference.pipelines.haemorrhage.cupping import without_cupping
 from inference.pipelines.haemorrhage.measured_head import LOW_MM
 from inference.pipelines.haemorrhage.plain_head import find_plain_head
+from inference.pipelines.haemorrhage.pose import AIR_HU, Pose, find_pose, sample
 
 GRID_ROWS = 208
 GRID_COLUMNS = 176
@@ -28,10 +31,7 @@ GRID_MM = 1.0
 SLAB_MM = 5.0
 LEVEL_HU = 33.0
 HEIGHT_MM = 150.0
-AIR_HU = -1024.0
 CHANNELS = 9
-
-_ANGLES_DEG = np.arange(-42.0, 42.5, 3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +62,6 @@ class Orientation:
         turned = shifts[:, ::-1] if self.transpose else shifts
         signs = np.array([-1 if self.flip_rows else 1, -1 if self.flip_columns else 1])
         return np.asarray(turned[:: -1 if self.flip_slices else 1] * signs)
-
-
-@dataclass(frozen=True, slots=True)
-class Pose:
-    """Where the head lies in the oriented slices: its centre in mm from the image centre, and its turn in radians."""
-
-    row_mm: float
-    column_mm: float
-    angle: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,60 +121,6 @@ def _slabs(pooled: torch.Tensor, planes: NDArray[np.intp], extents: NDArray[np.f
     return torch.einsum("ps,srx->prx", weights, pooled)
 
 
-def _sample(
-    planes: torch.Tensor,
-    spacing: tuple[float, float],
-    rows: int,
-    columns: int,
-    mm: float,
-    pose: Pose,
-    mode: str = "bilinear",
-) -> torch.Tensor:
-    """(plane, rows, columns) at `mm`, centred on the pose and turned by it; air outside the image."""
-    height, width = planes.shape[1:]
-    cos, sin = float(np.cos(pose.angle)), float(np.sin(pose.angle))
-    y = (torch.arange(rows) - (rows - 1) / 2) * mm
-    x = (torch.arange(columns) - (columns - 1) / 2) * mm
-    yy, xx = torch.meshgrid(y, x, indexing="ij")
-    row = (cos * yy + sin * xx + pose.row_mm) / spacing[0]
-    column = (cos * xx - sin * yy + pose.column_mm) / spacing[1]
-    grid = torch.stack([column * 2 / width, row * 2 / height], dim=-1)[None]
-    shifted = nnf.grid_sample(planes[None] - AIR_HU, grid, mode=mode, padding_mode="zeros", align_corners=False)
-    return torch.as_tensor(shifted[0] + AIR_HU)
-
-
-def _pose(low: torch.Tensor, inside: NDArray[np.bool_], spacing: float) -> Pose:
-    """Centre of the intracranial space in its widest planes, and the turn that makes it most symmetrical."""
-    areas = inside.sum((1, 2))
-    wide = areas >= 0.6 * areas.max()
-    body = inside[wide].any(0)
-    rows, columns = np.flatnonzero(body.any(1)), np.flatnonzero(body.any(0))
-    half = np.array([(body.shape[0] - 1) / 2, (body.shape[1] - 1) / 2])
-    centre = (np.array([rows[0] + rows[-1], columns[0] + columns[-1]]) / 2 - half) * spacing
-    which = torch.from_numpy(np.flatnonzero(wide))
-    maps = torch.stack(
-        [torch.from_numpy(inside[wide].astype(np.float32)).mean(0), (low[which].clamp(0, 400) / 400).mean(0)]
-    )
-
-    def asymmetry(angle: float) -> float:
-        turned = _sample(maps + AIR_HU, (spacing, spacing), 60, 60, 4.0, Pose(centre[0], centre[1], angle)) - AIR_HU
-        costs = []
-        for shift in (-2, -1, 0, 1, 2):
-            mirrored = torch.roll(turned.flip(-1), shift, -1)
-            costs.append(float((turned - mirrored).abs().mean()))
-        return min(costs) * (1 + 0.1 * abs(angle))
-
-    best = min(np.deg2rad(_ANGLES_DEG), key=asymmetry)
-    best = min(best + np.deg2rad(np.arange(-2.0, 2.5, 1.0)), key=asymmetry)
-    cos, sin = np.cos(best), np.sin(best)
-    points = (np.argwhere(body) - half) * spacing - centre
-    upright = np.stack([cos * points[:, 0] - sin * points[:, 1], cos * points[:, 1] + sin * points[:, 0]], 1)
-    offset = (upright.max(0) + upright.min(0)) / 2
-    row = centre[0] + cos * offset[0] + sin * offset[1]
-    column = centre[1] + cos * offset[1] - sin * offset[0]
-    return Pose(float(row), float(column), float(best))
-
-
 def to_grid(stack: SliceStack) -> HeadGrid:
     """The stack on the network's grid; NotAnalysable when it is no axial, plain head."""
     orientation = orientation_of(stack)
@@ -201,17 +138,17 @@ def to_grid(stack: SliceStack) -> HeadGrid:
     cut = tuple((hu.shape[a + 1] - pooled.shape[a + 1] * factors[a]) / 2 * spacing[a] for a in (0, 1))
 
     size = [max(32, round(slabs.shape[a + 1] * coarse[a] / LOW_MM)) for a in (0, 1)]
-    low = _sample(slabs, coarse, size[0], size[1], LOW_MM, Pose(0.0, 0.0, 0.0))
+    low = sample(slabs, coarse, size[0], size[1], LOW_MM, Pose(0.0, 0.0, 0.0))
     inside_low, warnings = find_plain_head(low.numpy(), slab_mm, hu, spacing)
-    pose = _pose(low, inside_low, LOW_MM)
+    pose = find_pose(low, inside_low, LOW_MM)
 
-    image = _sample(slabs, coarse, GRID_ROWS, GRID_COLUMNS, GRID_MM, pose)
+    image = sample(slabs, coarse, GRID_ROWS, GRID_COLUMNS, GRID_MM, pose)
     mask = torch.from_numpy(inside_low.astype(np.float32)) + AIR_HU
-    inside = (_sample(mask, (LOW_MM, LOW_MM), GRID_ROWS, GRID_COLUMNS, GRID_MM, pose) > AIR_HU + 0.5).numpy()
+    inside = (sample(mask, (LOW_MM, LOW_MM), GRID_ROWS, GRID_COLUMNS, GRID_MM, pose) > AIR_HU + 0.5).numpy()
     tissue = image[torch.from_numpy(inside)]
     tissue = tissue[(tissue > 10) & (tissue < 60)]
     level = float(LEVEL_HU - tissue.median()) if len(tissue) else 0.0
-    image = image + float(np.clip(level, -8, 8))
+    image = without_cupping(image + level, inside)
     source_pose = Pose(pose.row_mm - cut[0], pose.column_mm - cut[1], pose.angle)
     depth = _depths(inside, slab_mm)
     return HeadGrid(

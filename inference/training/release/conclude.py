@@ -161,10 +161,13 @@ def conclude(
     cases: Sequence[TrainingCase],
     datasets: Sequence[Dataset],
 ) -> Path:
-    """Writes weights, card and folds into `out`, with figures measured on the data sets; the card's path."""
-    predictions = predict_cases(networks, [where[case.told.person] for case in cases], cases)
+    """Writes weights, card and folds into `out`, with figures measured on the data sets; the card's path.
+
+    `networks` are those of `networks_of`.
+    """
+    predictions = predict_cases(networks[:-1], [where[case.told.person] for case in cases], cases)
     made = Made(
-        networks,
+        [networks[-1], *networks[:-1]],
         decide(predictions),
         operating_points(predictions, where),
         folds_of(predictions, where),

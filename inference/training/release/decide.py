@@ -118,12 +118,13 @@ def decide(predictions: Sequence[FoldPrediction]) -> Decisions:
 
 
 def folds_of(predictions: Sequence[FoldPrediction], where: Mapping[str, int]) -> tuple[Fold, ...]:
-    """Each fold's people, with the decisions fitted on the people of all other folds."""
+    """Each fold's people, with the decisions fitted on the people of all other folds; its network follows the shipped
+    one in the weights file."""
     folds = []
     for fold in sorted(set(where.values())):
         others = [p for p in predictions if where[p.told.person] != fold]
         people = tuple(sorted(person for person, own in where.items() if own == fold))
-        folds.append(Fold(fold, people, decide(others)))
+        folds.append(Fold(1 + fold, people, decide(others)))
     return tuple(folds)
 
 

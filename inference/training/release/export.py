@@ -103,7 +103,8 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a training has made: the networks, how they decide, and the folds that keep their judgement honest."""
+    """What a training has made: the network that answers and behind it those of the folds, how they decide, and the
+    folds that keep their judgement honest."""
 
     networks: Sequence[torch.nn.Module]
     decisions: Decisions
@@ -120,7 +121,7 @@ def card_text(sha256: str, made: Made, figures: Sequence[Figure], words: Words, 
         "version": words.version,
         "weights": "haemorrhage.safetensors",
         "sha256": sha256,
-        "networks": len(made.networks),
+        "networks": 1,
         **_decisions(made.decisions),
         "words": {
             "summary": SUMMARY,

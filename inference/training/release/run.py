@@ -1,5 +1,8 @@
 """The whole way from labelled data sets to weights and card: folds, rounds of training, then `conclude`.
 
+A network for each fold never sees the fold's people, and tells how good the recipe is; one more learns from everybody
+in the same way, and is what is shipped. It has the number after the last fold's.
+
 The first round starts from fresh weights; the second from those of the first (or of a card that is fine-tuned), with
 voxel labels that its start has made. A run that was stopped, or ran out of its minutes, goes on where it was.
 """
@@ -86,7 +89,7 @@ def fold_of(options: TrainingOptions, cases: Sequence[TrainingCase]) -> dict[str
     known: Mapping[str, int] = {}
     if options.start is not None:
         seen = load_folds(load_card(options.start)).folds
-        known = {person: fold.network for fold in seen for person in fold.patients}
+        known = {person: number for number, fold in enumerate(seen) for person in fold.patients}
     where = assign_folds(cases, options.folds, options.rounds[0].seed, known)
     for number in range(options.folds):
         for haemorrhage in (False, True):
@@ -119,8 +122,12 @@ def starting_network(
         return read_averaged(checkpoint_path(options.out, round_ - 1, number), before)
     if options.start is None:
         return None
-    networks = load_networks(load_card(options.start), build_network, torch.device("cpu"))
-    return networks[number % len(networks)]
+    card = load_card(options.start)
+    of_folds = [fold.network for fold in load_folds(card).folds]
+    shipped = 0 if card.networks == 1 else of_folds[0]
+    own = shipped if number == options.folds else of_folds[number % len(of_folds)]
+    (network,) = load_networks(card, build_network, torch.device("cpu"), [own])
+    return network
 
 
 def fingerprint(network: HeadNetwork) -> str:
@@ -131,8 +138,9 @@ def fingerprint(network: HeadNetwork) -> str:
 
 def threads_of(options: TrainingOptions, fold: int) -> int:
     """CPU threads for a fold: those of the last turn share what the folds that are missing there leave."""
-    last_turn = options.folds % options.jobs
-    if last_turn and fold >= options.folds - last_turn:
+    networks = options.folds + 1
+    last_turn = networks % options.jobs
+    if last_turn and fold >= networks - last_turn:
         return options.threads * options.jobs // last_turn
     return options.threads
 
@@ -221,7 +229,7 @@ def train_all(options: TrainingOptions, where: Mapping[str, int]) -> bool:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, mp_context=context, initializer=log_to_console) as executor:
         waiting: set[Future[bool]] = {
-            executor.submit(train_fold, options, where, fold, until) for fold in range(options.folds)
+            executor.submit(train_fold, options, where, number, until) for number in range(options.folds + 1)
         }
         finished = []
         while waiting:
@@ -237,9 +245,9 @@ def log_to_console() -> None:
 
 
 def networks_of(options: TrainingOptions, where: Mapping[str, int]) -> list[HeadNetwork]:
-    """The averaged network of every fold's last round."""
+    """The averaged network of every fold's last round, and behind them the one that learned from everybody."""
     last = len(options.rounds) - 1
     return [
         read_averaged(checkpoint_path(options.out, last, number), fold_named(options, where, number, last))
-        for number in range(options.folds)
+        for number in range(options.folds + 1)
     ]

@@ -30,12 +30,12 @@ class Unseen:
     def __init__(self, card: ModelCard, device: torch.device) -> None:
         self.card = card
         self.folds = load_folds(card)
-        networks = load_networks(card, build_network, device)
-        self._shipped = HaemorrhagePipeline(device, card, networks, replace(decisions_of(card), tells_types=True))
+        self._shipped = HaemorrhagePipeline(device, card, None, replace(decisions_of(card), tells_types=True))
         self._pipelines: dict[str, HaemorrhagePipeline] = {}
-        for fold in self.folds.folds:
-            own = replace(card, networks=1)
-            pipeline = HaemorrhagePipeline(device, own, [networks[fold.network]], fold.decisions)
+        own = replace(card, networks=1)
+        networks = load_networks(card, build_network, device, [fold.network for fold in self.folds.folds])
+        for fold, network in zip(self.folds.folds, networks, strict=True):
+            pipeline = HaemorrhagePipeline(device, own, [network], fold.decisions)
             self._pipelines |= dict.fromkeys(fold.patients, pipeline)
 
     def pipeline(self, dataset: str, patient_id: str) -> HaemorrhagePipeline:
@@ -66,6 +66,10 @@ class Unseen:
         if new:
             said.append(
                 f"{new} patients whom no network ever saw are judged by the model as it is shipped "
-                f"({self.card.networks} networks averaged, the card's own calibration and thresholds)."
+                f"({_networks(self.card.networks)}, the card's own calibration and thresholds)."
             )
         return " ".join(said)
+
+
+def _networks(count: int) -> str:
+    return "one network" if count == 1 else f"{count} networks averaged"

@@ -10,8 +10,10 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from inference.pipelines.haemorrhage import synthetic_head
+from inference.pipelines.haemorrhage.cupping import without_cupping
 from inference.pipelines.haemorrhage.head_grid import GRID_MM, SLAB_MM
 from inference.training.rounds.data import TrainingHead, with_any
 from inference.training.simulate.anatomy import Anatomy, anatomy
@@ -21,15 +23,16 @@ SPACING_MM = (SLAB_MM, GRID_MM, GRID_MM)
 
 
 def as_training_head(scene: Scene) -> TrainingHead:
-    """A simulated head as the training reads it."""
-    return TrainingHead(scene.hu.astype(np.float16), scene.inside, scene.below_mm, with_any(scene.labels), scene.voxels)
+    """A simulated head as the training reads it: prepared as a scanned one is."""
+    level = without_cupping(torch.from_numpy(np.ascontiguousarray(scene.hu, np.float32)), scene.inside).numpy()
+    return TrainingHead(level.astype(np.float16), scene.inside, scene.below_mm, with_any(scene.labels), scene.voxels)
 
 
 @cache
 def edition() -> str:
     """What the sources hash to that decide how a simulated head looks: heads of others are never read again."""
     here, question = Path(__file__).parent, Path(synthetic_head.__file__).parent
-    beside = ("synthetic_head.py", "plain_head.py", "head_grid.py")
+    beside = ("synthetic_head.py", "plain_head.py", "head_grid.py", "pose.py", "cupping.py")
     sources = [
         *sorted((here.parent / "simulate").glob("*.py")),
         here / "data.py",

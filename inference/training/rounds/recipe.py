@@ -14,9 +14,9 @@ class Recipe:
 
     seed: int = 2026
     steps: int = 3000
-    batch_simulated: int = 8
+    batch_simulated: int = 7
     batch_normal: int = 4
-    batch_positive: int = 3
+    batch_positive: int = 4
     batch_synthetic: int = 1
     pool: int = 240
     refresh_steps: int = 4
