@@ -16,7 +16,7 @@ from scipy import ndimage
 STEP = 2  # pixels of 1 mm: the profile is smooth
 EDGES_MM = (0.0, 2.5, 4.5, 6.5, 8.5, 10.5, 12.5, 16.0)
 DEEP_MM = (20.0, 25.0)
-USUAL_HU = (20.9, 8.3, 7.1, 6.3, 5.5, 4.7, 3.7)
+USUAL_HU = (20.8, 8.3, 7.1, 6.3, 5.5, 4.8, 3.7)
 MOST_HU = 15.0
 TISSUE_HU = (0.0, 100.0)
 FEWEST = 200

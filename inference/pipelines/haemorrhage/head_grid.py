@@ -30,6 +30,7 @@ GRID_COLUMNS = 176
 GRID_MM = 1.0
 SLAB_MM = 5.0
 LEVEL_HU = 33.0
+TISSUE_HU = (10.0, 60.0)
 HEIGHT_MM = 150.0
 CHANNELS = 9
 
@@ -121,8 +122,11 @@ def _slabs(pooled: torch.Tensor, planes: NDArray[np.intp], extents: NDArray[np.f
     return torch.einsum("ps,srx->prx", weights, pooled)
 
 
-def to_grid(stack: SliceStack) -> HeadGrid:
-    """The stack on the network's grid; NotAnalysable when it is no axial, plain head."""
+def to_grid(stack: SliceStack, keep_cupping: bool = False) -> HeadGrid:
+    """The stack on the network's grid; NotAnalysable when it is no axial, plain head.
+
+    `keep_cupping` is for measuring it.
+    """
     orientation = orientation_of(stack)
     shifts = orientation.apply_to_shifts(in_plane_shifts(stack))
     hu = np.require(align(np.asarray(orientation.apply(stack.hu), np.float32), shifts, AIR_HU), np.float32, ["C", "W"])
@@ -145,10 +149,9 @@ def to_grid(stack: SliceStack) -> HeadGrid:
     image = sample(slabs, coarse, GRID_ROWS, GRID_COLUMNS, GRID_MM, pose)
     mask = torch.from_numpy(inside_low.astype(np.float32)) + AIR_HU
     inside = (sample(mask, (LOW_MM, LOW_MM), GRID_ROWS, GRID_COLUMNS, GRID_MM, pose) > AIR_HU + 0.5).numpy()
-    tissue = image[torch.from_numpy(inside)]
-    tissue = tissue[(tissue > 10) & (tissue < 60)]
-    level = float(LEVEL_HU - tissue.median()) if len(tissue) else 0.0
-    image = without_cupping(image + level, inside)
+    image = image + _level(image[torch.from_numpy(inside)])
+    if not keep_cupping:
+        image = without_cupping(image, inside)
     source_pose = Pose(pose.row_mm - cut[0], pose.column_mm - cut[1], pose.angle)
     depth = _depths(inside, slab_mm)
     return HeadGrid(
@@ -164,6 +167,15 @@ def to_grid(stack: SliceStack) -> HeadGrid:
         shifts=shifts,
         warnings=warnings,
     )
+
+
+def _level(values: torch.Tensor) -> float:
+    """What brings the tissue's median to LEVEL_HU; the second look is at what is tissue by the first."""
+    level = 0.0
+    for _ in range(2):
+        tissue = values[(values + level > TISSUE_HU[0]) & (values + level < TISSUE_HU[1])]
+        level = float(LEVEL_HU - tissue.median()) if len(tissue) else level
+    return level
 
 
 def _depths(inside: NDArray[np.bool_], slab_mm: NDArray[np.float64]) -> torch.Tensor:

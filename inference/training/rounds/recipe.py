@@ -20,7 +20,7 @@ class Recipe:
     batch_synthetic: int = 1
     pool: int = 240
     refresh_steps: int = 4
-    heads_per_carrier: int = 48
+    heads_per_carrier: int = 16
     synthetic_heads: int = 24
     synthetic_seed: int = 100_000
     learning_rate: float = 2e-3
