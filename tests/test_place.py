@@ -13,7 +13,8 @@ from inference.pipelines.haemorrhage.head_grid import GRID_COLUMNS, GRID_ROWS, H
 from inference.pipelines.haemorrhage.place import depths_mm, place_of
 from inference.pipelines.haemorrhage.regions import DEEP, EXTRA_AXIAL
 from inference.pipelines.haemorrhage.synthetic_head import synthetic_head
-from inference.training.datasets.ct_ich import SIZE, open_ct_ich, stack_of
+from inference.training.datasets.ct_ich import open_ct_ich, stack_of
+from inference.training.datasets.ct_ich_pictures import SIZE
 
 MIDDLE = (GRID_COLUMNS - 1) / 2
 LEFT, RIGHT, BOTH, MIDLINE = Side.LEFT, Side.RIGHT, Side.BOTH, Side.MIDLINE

@@ -24,6 +24,7 @@ from inference.training.release.conclude import Release, conclude
 from inference.training.release.run import (
     TrainingOptions,
     checkpoint_path,
+    fold_named,
     fold_of,
     heads_path,
     networks_of,
@@ -84,8 +85,11 @@ def test_a_site_gets_weights_card_folds_and_pages(
 ) -> None:
     options, cases, (dataset,), path = made
     card = load_card(path)
-    assert len(load_networks(card, build_network, torch.device("cpu"))) == 2
+    shipped, *_ = networks_of(options, fold_of(options, cases))[::-1]
+    (loaded,) = load_networks(card, build_network, torch.device("cpu"))
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(loaded.parameters(), shipped.parameters(), strict=True))
     folds = load_folds(card)
+    assert [fold.network for fold in folds.folds] == [1, 2]
     assert folds.datasets == (dataset.name,)
     assert sorted(p for fold in folds.folds for p in fold.patients) == sorted(c.told.person for c in cases)
     assert {figure.name for figure in card.figures} == {"study_auc", "study_sensitivity", "study_specificity"}
@@ -120,13 +124,32 @@ def test_fine_tuning_keeps_who_was_left_out(
     options, cases, _, card = made
     tuned = TrainingOptions(tmp_path, (SMALL,), folds=2, start=card, shared=options.out, minutes=0.0)
     where = fold_of(replace(tuned, rounds=(replace(SMALL, seed=99),)), cases)
-    assert where == {p: fold.network for fold in load_folds(load_card(card)).folds for p in fold.patients}
+    folds = load_folds(load_card(card)).folds
+    assert where == {person: number for number, fold in enumerate(folds) for person in fold.patients}
     assert not train_all(tuned, where)
     assert train_all(replace(tuned, minutes=5.0), where)
-    before, after = load_networks(load_card(card), build_network, torch.device("cpu")), networks_of(tuned, where)
-    near = [(a - b).abs().mean() for a, b in zip(before[0].parameters(), after[0].parameters(), strict=True)]
-    far = [(a - b).abs().mean() for a, b in zip(build_network().parameters(), after[0].parameters(), strict=True)]
-    assert 0 < sum(near) < sum(far) / 3
+    before = load_networks(load_card(card), build_network, torch.device("cpu"), [1, 2, 0])
+    for began, ended in zip(before, networks_of(tuned, where), strict=True):
+        near = [(a - b).abs().mean() for a, b in zip(began.parameters(), ended.parameters(), strict=True)]
+        far = [(a - b).abs().mean() for a, b in zip(build_network().parameters(), ended.parameters(), strict=True)]
+        assert 0 < sum(near) < sum(far) / 3
+
+
+def test_the_network_that_is_shipped_learns_from_everybody(
+    made: tuple[TrainingOptions, list[TrainingCase], Sequence[Dataset], Path],
+) -> None:
+    options, cases, _, _ = made
+    where = fold_of(options, cases)
+    left_out = [set(fold_named(options, where, number, 0).left_out) for number in range(options.folds + 1)]
+    assert left_out[-1] == set() and set.union(*left_out) == {case.told.person for case in cases}
+
+
+def test_a_training_that_is_not_finished_gives_no_networks(
+    made: tuple[TrainingOptions, list[TrainingCase], Sequence[Dataset], Path], tmp_path: Path
+) -> None:
+    options, cases, _, card = made
+    tuned = TrainingOptions(tmp_path, (SMALL,), folds=2, start=card, shared=options.out)
+    where = fold_of(tuned, cases)
     with pytest.raises(CheckpointError, match="not finished"):
         networks_of(replace(tuned, out=tmp_path / "other"), where)
 

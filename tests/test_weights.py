@@ -46,7 +46,7 @@ FIGURES = (Figure("study_auc", 0.9, 0.8, 0.95),)
 
 @pytest.fixture
 def card_path(tmp_path: Path) -> Path:
-    """A card with the weights of two fresh networks."""
+    """A card with the weights of a fresh network, and behind it that of a fold."""
     torch.manual_seed(5)
     return export(Made([build_network(), build_network()], DECISIONS, POINTS, (), VOLUMES), FIGURES, WORDS, tmp_path)
 
@@ -159,11 +159,15 @@ def test_a_volume_error_that_is_no_range_is_refused(card_path: Path, table: str)
 
 def test_folds_round_trip_and_belong_to_their_weights(tmp_path: Path) -> None:
     torch.manual_seed(7)
-    folds = (Fold(0, ("A/049", "B/051"), DECISIONS), Fold(1, ("A/050",), replace(DECISIONS, study_threshold=0.7)))
-    made = Made([build_network(), build_network()], DECISIONS, (), folds)
+    folds = (Fold(1, ("A/049", "B/051"), DECISIONS), Fold(2, ("A/050",), replace(DECISIONS, study_threshold=0.7)))
+    networks = [build_network().eval() for _ in range(3)]
+    made = Made(networks, DECISIONS, (), folds)
     card = load_card(export(made, (), WORDS, tmp_path))
     assert load_folds(card).folds == folds
     assert load_folds(card).datasets == ("A", "B")
+    of_folds = load_networks(card, build_network, CPU, [fold.network for fold in folds])
+    for network, loaded in zip(networks, [*load_networks(card, build_network, CPU), *of_folds], strict=True):
+        assert torch.allclose(network.classifier.value.weight, loaded.classifier.value.weight, atol=1e-3)
     others = tmp_path / "others"
     export(Made([build_network()], DECISIONS, (), ()), (), WORDS, others)
     (others / "haemorrhage.folds.toml").write_text((tmp_path / "haemorrhage.folds.toml").read_text())

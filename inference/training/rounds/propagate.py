@@ -25,8 +25,8 @@ BATCH = 16
 
 
 @torch.inference_mode()
-def voxel_probabilities(network: HeadNetwork, head: TrainingHead) -> NDArray[np.float32]:
-    """(plane, 6, row, column) at 1 mm: the network's answer, averaged with its answer for the mirrored head."""
+def voxel_probabilities(network: HeadNetwork, head: TrainingHead, mirrored: bool = True) -> NDArray[np.float32]:
+    """(plane, 6, row, column) at 1 mm: the network's answer; `mirrored`: averaged with that for the mirrored head."""
     device = next(network.parameters()).device
     three = triplets(torch.from_numpy(head.image.astype(np.float32)))
     depth = torch.from_numpy(head.depth_mm)
@@ -34,11 +34,10 @@ def voxel_probabilities(network: HeadNetwork, head: TrainingHead) -> NDArray[np.
     for start in range(0, len(three), BATCH):
         part = slice(start, start + BATCH)
         images, deep = three[part].to(device), depth[part].to(device)
-        plain = network(features(images, deep)).voxels
-        mirrored = network(features(images.flip(-1), deep)).voxels.flip(-1)
-        full = torch.nn.functional.interpolate(
-            (plain + mirrored).float() / 2, size=three.shape[2:], mode="bilinear", align_corners=False
-        )
+        logits = network(features(images, deep)).voxels.float()
+        if mirrored:
+            logits = (logits + network(features(images.flip(-1), deep)).voxels.flip(-1).float()) / 2
+        full = torch.nn.functional.interpolate(logits, size=three.shape[2:], mode="bilinear", align_corners=False)
         found.append(full.softmax(1).cpu())
     return torch.cat(found).numpy()
 
