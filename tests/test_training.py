@@ -344,12 +344,15 @@ def test_ct_ich_is_read_from_its_rearranged_files(shared: Path) -> None:
     assert people[52].labels[:, KINDS.index(HaemorrhageType.EPIDURAL)].sum() == 9
     brain = people[52].hu[15][200:300, 200:300]
     assert 20 < float(np.median(brain)) < 45
-    assert (~people[52].imaged).sum() == 2
+    assert people[52].imaged.all()
+    assert sorted(people[52].outlines) == list(np.flatnonzero(people[52].labels.any(1)))
 
 
 def test_labelled_slices_without_outline_have_unknown_voxels(shared: Path) -> None:
-    dataset = open_ct_ich(shared / "ct_ich")
+    with_outlines = open_ct_ich(shared / "ct_ich")
+    dataset = replace(with_outlines, layout=replace(with_outlines.layout, beside=""))
     patient = dataset.patient(49)
+    assert patient.labels.any() and not patient.imaged.all() and not patient.outlines
     head = training_head(dataset.load(Entry("049", "049")))
     for plane in range(len(head.image)):
         known = patient.labels[plane].any() or not patient.imaged[plane]

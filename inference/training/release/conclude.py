@@ -16,6 +16,7 @@ from inference.training.evaluation.metrics import Estimate
 from inference.training.evaluation.run import EvaluationOptions, evaluate
 from inference.training.release.decide import SENSITIVITY, decide, folds_of, operating_points
 from inference.training.release.export import Before, Made, Words, export
+from inference.training.release.outlines import agreements, has_outlined_blood
 from inference.training.release.run import TrainingOptions, checkpoint_path
 from inference.training.release.unseen import Unseen
 from inference.training.release.volumes import measure, one_turn
@@ -133,14 +134,16 @@ def words(options: TrainingOptions, release: Release, cases: Sequence[TrainingCa
         f"started from the networks of {load_card(options.start).identity.sha256[:12]}" if options.start else "fresh"
     )
     data, licence, limits = data_words(cases)
+    outlined = len({case.told.person for case in cases if has_outlined_blood(case.head)})
+    labels = f"outlines of {outlined} patients, slice labels" if outlined else "slice labels"
+    drawn = ", and in the last round through voxel labels that its start was sure of" if recipe.propagate else ""
     training = (
         f"{options.folds}-fold cross-validation by patient over {patients} patients, one network of 1.0 M parameters "
         f"(2.5D U-Net with a plane classifier, three planes in) per fold, {begun}; {rounds}, {recipe.batch} planes "
-        f"each, seed {recipe.seed}, {'bfloat16' if recipe.bfloat16 else 'float32'} ({devices}); the shipped model "
-        "averages the logits of all folds' networks. Simulated bleeds of five types and mimics in the fold's own "
-        "normal scans under "
-        f"varied acquisition (simulator {editions}), real slice labels through top-k pooling and, in the last round, "
-        "through voxel labels that the round's start was sure of."
+        f"each, seed {recipe.seed}, {'bfloat16' if recipe.bfloat16 else 'float32'} ({devices}). The network that is "
+        "shipped learned in the same way from all patients. Simulated bleeds of five types and mimics in the fold's "
+        f"own normal scans under varied acquisition (simulator {editions}); of real bleeds {labels} through top-k "
+        f"pooling{drawn}."
     )
     point = (
         f"Chosen for a sensitivity of {SENSITIVITY:g} on out-of-fold predictions of single networks. The figures are "
@@ -148,7 +151,7 @@ def words(options: TrainingOptions, release: Release, cases: Sequence[TrainingCa
         "thresholds fitted on the predictions for the patients of the other folds (which came from networks that had "
         "seen the patient). The smoothing over neighbouring planes and the step from planes to the study (noisy-or, "
         "not the mean of the highest) were chosen on out-of-fold predictions for the same patients. Intervals: 95 %, "
-        "bootstrap by patient. The averaged networks themselves have no figures, for no patient is new to all of them."
+        "bootstrap by patient. The network that is shipped has no figures of its own, for no patient is new to it."
     )
     return Words(release.version, data, licence, training, point, ADULT_YEARS, children_words(cases), limits)
 
@@ -165,12 +168,14 @@ def conclude(
 
     `networks` are those of `networks_of`.
     """
-    predictions = predict_cases(networks[:-1], [where[case.told.person] for case in cases], cases)
+    of_folds = networks[:-1]
+    predictions = predict_cases(of_folds, [where[case.told.person] for case in cases], cases)
+    agreed = agreements(cases, where, of_folds)
     made = Made(
-        [networks[-1], *networks[:-1]],
-        decide(predictions),
+        [networks[-1], *of_folds],
+        decide(predictions, agreed),
         operating_points(predictions, where),
-        folds_of(predictions, where),
+        folds_of(predictions, where, agreed),
     )
     said = words(options, release, cases)
     card = load_card(export(made, (), said, options.out))

@@ -14,10 +14,10 @@ from inference.pipelines.haemorrhage.answer import noisy_or, smoothed
 from inference.pipelines.haemorrhage.decisions import Decisions, Platt
 from inference.pipelines.haemorrhage.folds import Fold
 from inference.training.evaluation.statistics import wilson
+from inference.training.release.outlines import Agreement, voxel_threshold
 from inference.training.rounds.data import TYPES
 from inference.training.rounds.predict import Floats, FoldPrediction
 
-VOXEL_THRESHOLD = 0.5
 MINIMUM_ML = 0.1
 SENSITIVITY = 0.85
 AIMS = (0.8, 0.85, 0.9, 0.95, 0.99)
@@ -99,8 +99,8 @@ def calibrate_slices(predictions: Sequence[FoldPrediction]) -> tuple[Platt, floa
     return platt, choose_threshold(np.array([platt(*row) for row in inputs]), marked, SLICE_SENSITIVITY)
 
 
-def decide(predictions: Sequence[FoldPrediction]) -> Decisions:
-    """Calibration and operating point, fitted on these out-of-fold predictions."""
+def decide(predictions: Sequence[FoldPrediction], agreed: Sequence[Agreement] = ()) -> Decisions:
+    """Calibration and operating point, fitted on these out-of-fold predictions, and agreements with outlines."""
     scores, truth = study_scores(predictions), study_truth(predictions)
     study = fit_platt(scores[:, None], truth)
     slices, slice_threshold = calibrate_slices(predictions)
@@ -112,19 +112,22 @@ def decide(predictions: Sequence[FoldPrediction]) -> Decisions:
         study_threshold=study(choose_threshold(scores, truth, SENSITIVITY)),
         slice_threshold=slice_threshold,
         type_thresholds=type_thresholds,
-        voxel_threshold=VOXEL_THRESHOLD,
+        voxel_threshold=voxel_threshold(agreed),
         minimum_ml=MINIMUM_ML,
     )
 
 
-def folds_of(predictions: Sequence[FoldPrediction], where: Mapping[str, int]) -> tuple[Fold, ...]:
+def folds_of(
+    predictions: Sequence[FoldPrediction], where: Mapping[str, int], agreed: Sequence[Agreement] = ()
+) -> tuple[Fold, ...]:
     """Each fold's people, with the decisions fitted on the people of all other folds; its network follows the shipped
     one in the weights file."""
     folds = []
     for fold in sorted(set(where.values())):
         others = [p for p in predictions if where[p.told.person] != fold]
+        agreed_by_others = [each for each in agreed if where[each.person] != fold]
         people = tuple(sorted(person for person, own in where.items() if own == fold))
-        folds.append(Fold(1 + fold, people, decide(others)))
+        folds.append(Fold(1 + fold, people, decide(others, agreed_by_others)))
     return tuple(folds)
 
 

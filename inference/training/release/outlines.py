@@ -29,8 +29,13 @@ def agreements(
     cases: Sequence[TrainingCase], where: Mapping[str, int], networks: Sequence[HeadNetwork]
 ) -> list[Agreement]:
     """Of every case with outlined blood, each by the network of the fold that leaves the person out."""
-    outlined = [case for case in cases if _is_blood(case.head).any()]
+    outlined = [case for case in cases if has_outlined_blood(case.head)]
     return [Agreement(c.told.person, _dice(networks[where[c.told.person]], c.head)) for c in outlined]
+
+
+def has_outlined_blood(head: TrainingHead) -> bool:
+    """Whether somebody drew blood in the head."""
+    return bool(_is_blood(head).any())
 
 
 def voxel_threshold(found: Sequence[Agreement]) -> float:
