@@ -64,6 +64,16 @@ def test_empty_list_says_what_is_expected(client: TestClient) -> None:
     assert "not a medical device" in text and "not for diagnostic use" in text
 
 
+def test_a_result_that_was_sent_nowhere_is_not_said_to_be_missing(node: Node, client: TestClient) -> None:
+    waiting = node.receive(1)
+    assert "Nothing was sent: there is no result yet." in text_of(client.get(f"/studies/{waiting}").text)
+    made = node.analysed(2, suspected=True)
+    with node.database.write() as tx:
+        deliveries.forget_study(tx, made)
+    said = text_of(client.get(f"/studies/{made}").text)
+    assert "no destination was configured when it was made" in said and "there is no result yet" not in said
+
+
 def test_the_port_is_the_one_the_node_was_given(tmp_path: Path) -> None:
     node = make_node(tmp_path / "node")
     settings = node.settings.model_copy(update={"node": node.settings.node.model_copy(update={"port": 0})})
