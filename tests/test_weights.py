@@ -233,7 +233,7 @@ def test_weights_of_another_network_are_refused(card_path: Path) -> None:
     [
         ("study_threshold = 0.4\n", "", "lacks 'decision.study_threshold'"),
         ("study_threshold = 0.4", "study_threshold = ", "not valid"),
-        ("networks = 2", 'networks = "two"', "not valid"),
+        ("networks = 1", 'networks = "two"', "not valid"),
     ],
 )
 def test_a_broken_card_says_what_is_wrong(card_path: Path, old: str, new: str, message: str) -> None:
