@@ -1,6 +1,5 @@
 """The heads that a fold may see, and the batches of planes drawn from them."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,18 +16,15 @@ from inference.training.rounds.augment import Batch, augment
 from inference.training.rounds.bank import Bank
 from inference.training.rounds.data import TYPES, TrainingHead, on_grid, with_any
 from inference.training.rounds.recipe import Recipe
-from inference.training.rounds.transplant import has_blood_to_give, transplanted
 from inference.training.simulate.scene import shown_types
-
-OF = "<"
 
 
 @dataclass(slots=True)
 class Pool:
     """The heads a fold may see; simulated ones are replaced one by one as training goes on.
 
-    `normals` are heads without haemorrhage, by study. `drawn` names the simulated heads at hand: (carrier, number) in
-    the bank, or ("carrier<place", number) of one with the blood of the positive at this place.
+    `normals` are heads without haemorrhage, by study. `drawn` names the simulated heads at hand, (carrier, number) in
+    the bank.
     """
 
     normals: Mapping[str, TrainingHead]
@@ -40,22 +36,18 @@ class Pool:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     drawn: list[tuple[str, int]] = field(default_factory=list)
     simulated: list[TrainingHead] = field(default_factory=list)
-    _donors: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._donors = [place for place, head in enumerate(self.positives) if has_blood_to_give(head)]
 
     def fill(self) -> None:
         """Has every drawn head at hand, and draws until there are as many as the recipe says."""
         while len(self.drawn) < self.recipe.pool:
             self.drawn.append(self._draw())
-        self.simulated = [self._made(*each) for each in self.drawn]
+        self.simulated = [self.bank.head(*each) for each in self.drawn]
 
     def refresh(self) -> None:
         """Replaces one simulated head."""
         place = int(self.rng.integers(len(self.simulated)))
         self.drawn[place] = self._draw()
-        self.simulated[place] = self._made(*self.drawn[place])
+        self.simulated[place] = self.bank.head(*self.drawn[place])
 
     def batch(self) -> Batch:
         """A batch as the recipe mixes it, augmented."""
@@ -63,17 +55,7 @@ class Pool:
 
     def _draw(self) -> tuple[str, int]:
         carrier = str(self.rng.choice(sorted(self.normals)))
-        if self._donors and self.rng.random() < self.recipe.transplanted:
-            carrier = f"{carrier}{OF}{self.rng.choice(self._donors)}"
         return carrier, int(self.rng.integers(self.recipe.heads_per_carrier))
-
-    def _made(self, name: str, number: int) -> TrainingHead:
-        carrier, of, place = name.partition(OF)
-        if not of:
-            return self.bank.head(carrier, number)
-        seed = int(hashlib.sha256(name.encode()).hexdigest()[:12], 16)
-        rng = np.random.default_rng([self.recipe.seed, seed, number])
-        return transplanted(self.positives[int(place)], self.normals[carrier], rng)
 
 
 @cache

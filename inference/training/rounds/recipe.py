@@ -7,10 +7,9 @@ from dataclasses import dataclass
 class Recipe:
     """The numbers of a round; every fold of it has the same.
 
-    `propagate`: voxel labels are made from slice labels with the network that the round starts from. `transplanted` is
-    the share of the simulated heads that get the outlined blood of a real one instead. The shares of losses weigh those
-    of voxels, of deep supervision, of the planes pooled from voxels, and of the plane classifier. `blind` names input
-    channels that the network does not get, for ablations.
+    `propagate`: voxel labels are made from slice labels with the network that the round starts from. The shares weigh
+    the losses: of voxels, of deep supervision, of the planes pooled from voxels, and of the plane classifier. `blind`
+    names input channels that the network does not get, for ablations.
     """
 
     seed: int = 2026
@@ -22,7 +21,6 @@ class Recipe:
     pool: int = 240
     refresh_steps: int = 4
     heads_per_carrier: int = 16
-    transplanted: float = 0.4
     synthetic_heads: int = 24
     synthetic_seed: int = 100_000
     learning_rate: float = 2e-3
