@@ -27,7 +27,7 @@ COMMANDS += ["backup", "restore"]
 COMMANDS += ["feedback", "config check", "config show"]
 COMMANDS += ["models list", "models install", "models use", "models remove", "models points", "models convert"]
 COMMANDS += ["viewer install", "identity list", "identity apart", "identity one"]
-COMMANDS += ["outbox list", "outbox send-now", "outbox clear", "scrub"]
+COMMANDS += ["outbox list", "outbox send-now", "outbox clear", "scrub", "validate"]
 
 
 @pytest.fixture

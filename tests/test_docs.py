@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from dicom_node.commands.analyse_files import SeriesAnswer
 from dicom_node.commands.listing import JobEntry, WorklistEntry
 from dicom_node.commands.models_text import ModelEntry
+from dicom_node.commands.validate import ValidationEntry
 from dicom_node.routes import load_rules
 from dicom_node.settings import Peer, load_settings
 from dicom_node.web.reader.feedback_csv import HEAD
@@ -200,11 +201,18 @@ def test_every_option_stands_in_its_section(name: str, command: click.Command) -
 
 @pytest.mark.parametrize(
     ("name", "entry"),
-    [("analyse", SeriesAnswer), ("worklist", WorklistEntry), ("jobs", JobEntry), ("models list", ModelEntry)],
+    [
+        ("analyse", SeriesAnswer),
+        ("worklist", WorklistEntry),
+        ("jobs", JobEntry),
+        ("models list", ModelEntry),
+        ("validate", ValidationEntry),
+    ],
 )
 def test_json_fields_are_told(name: str, entry: type) -> None:
     """All of them, in their order."""
-    assert first_cells(section(COMMANDS, f"`{name}`")) == [field.name for field in fields(entry)]
+    told = section(COMMANDS, f"`{name}`").rpartition("| field |")[2]
+    assert first_cells(told) == [field.name for field in fields(entry)]
 
 
 def test_columns_of_the_feedback_are_told() -> None:

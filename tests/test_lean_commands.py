@@ -22,6 +22,7 @@ COMMANDS = {
     "--version": NOTHING,
     "--help": NOTHING,
     "submit --help": NOTHING,
+    "validate --help": NOTHING,
     "models --help": NOTHING,
     "identity --help": NOTHING,
     "outbox --help": NOTHING,

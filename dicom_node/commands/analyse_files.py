@@ -4,7 +4,6 @@ The order of a study's series does not matter here: every series that a rule sen
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -104,8 +103,7 @@ def analyse_files(path: Path, out: Path, settings: Settings, engine: Engine) -> 
     found = find_series(path)
     if not found:
         raise CommandError(f"no DICOM files under {path} that could be analysed")
-    with nullcontext() if not settings.database_path.exists() else open_database(settings.database_path).read() as tx:
-        known = questions_of_pipelines(tx) if tx else {question: question for question in QUESTIONS}
+    known = known_pipelines(settings)
     failed = 0
     for series in found:
         try:
@@ -119,17 +117,30 @@ def analyse_files(path: Path, out: Path, settings: Settings, engine: Engine) -> 
         raise CommandError(f"{failed} of {len(found)} series could not be analysed")
 
 
+def known_pipelines(settings: Settings) -> dict[str, str]:
+    """The question of every pipeline: those of the package, and the installed models of a node that has run here."""
+    if not settings.database_path.exists():
+        return {question: question for question in QUESTIONS}
+    with open_database(settings.database_path).read() as tx:
+        return questions_of_pipelines(tx)
+
+
 def find_series(path: Path) -> list[Found]:
-    """All series under a folder, in the order of their first file; files that cannot be read are left out.
+    """All series under a folder, in the order of their first file; what is no DICOM is named."""
+    files = sort_files(path)
+    for line in files.say():
+        log.warning(line)
+    return series_of(files.dicom)
+
+
+def series_of(files: Sequence[Path]) -> list[Found]:
+    """The series of these files, in the order of their first file; files that cannot be read are left out.
 
     Images that name another patient under the same Study Instance UID are those of a study of their own.
     """
     groups: dict[tuple[str, str], list[tuple[Path, Dataset]]] = {}
     patients: dict[str, dict[str, Patient]] = {}
-    files = sort_files(path)
-    for line in files.say():
-        log.warning(line)
-    for file in files.dicom:
+    for file in files:
         try:
             header = read_file(file, stop_before_pixels=True)
             _, sent_uid, series_uid = (uid_of(header, keyword) for keyword in NAMED_BY)

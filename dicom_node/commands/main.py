@@ -16,6 +16,7 @@ from dicom_node.commands.frame import CommandGroup, Invocation, with_settings
 from dicom_node.commands.identity import identity
 from dicom_node.commands.models import models
 from dicom_node.commands.scrub import scrub
+from dicom_node.commands.validation import validate
 from dicom_node.commands.viewer import viewer
 from dicom_node.durable import keep_private
 
@@ -311,4 +312,5 @@ main.add_command(models)
 main.add_command(outbox)
 main.add_command(restore)
 main.add_command(scrub)
+main.add_command(validate)
 main.add_command(viewer)

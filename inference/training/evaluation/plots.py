@@ -105,8 +105,9 @@ def roc(level: Level, name: str, unit: str) -> str:
         axes.annotate(
             f"operating point\nsensitivity {y:.2f}, specificity {1 - x:.2f}",
             (x, y),
-            xytext=(14, -12),
+            xytext=(14, -12) if x < 0.6 else (-14, -12),
             textcoords="offset points",
+            ha="left" if x < 0.6 else "right",
             va="top",
             fontsize=9,
         )
