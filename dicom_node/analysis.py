@@ -119,6 +119,7 @@ def analysis_of(job: Job, version: int, result: Result, seconds: float, now: dat
         made_at=now,
         incomplete=result.incomplete,
         band=result.band or "",
+        prevalence=result.prevalence,
     )
 
 

@@ -299,7 +299,8 @@ class Analysis:
     """A pipeline's answer to a question about a study; `version` counts the question's results from 1.
 
     `incomplete` says why the images were only a part of what they should show; empty where they were not. `band` (low,
-    indeterminate, high) is where the probability lies; empty of results from before there were bands.
+    indeterminate, high) is where the probability lies; empty of results from before there were bands. `prevalence` is
+    what probabilities and threshold assume; None of older results, and where the model's card does not say its own.
     """
 
     study_uid: str
@@ -319,6 +320,7 @@ class Analysis:
     made_at: datetime
     incomplete: str = ""
     band: str = ""
+    prevalence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

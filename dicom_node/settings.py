@@ -118,6 +118,7 @@ class Model(SettingsSection):
     """[model]"""
 
     sensitivity: Annotated[float, Field(ge=0, le=1)]
+    prevalence: Annotated[float, Field(ge=0.001, le=0.9)]
 
 
 class Report(SettingsSection):

@@ -49,6 +49,16 @@ def _above(end: float, digits: int, said: float) -> float:
     return rounded if rounded >= said else math.ceil(max(end, said) * 10**digits) / 10**digits
 
 
+def chance_text(probability: float) -> str:
+    """A probability in digits; with one more where two would tell too little: "0.54", "0.054"."""
+    return f"{probability:.2f}" if probability == 0 or round(probability, 2) >= 0.1 else f"{probability:.3f}"
+
+
+def prevalence_text(prevalence: float | None) -> str:
+    """ ", at an assumed prevalence of 10 %"; empty where none is assumed."""
+    return "" if prevalence is None else f", at an assumed prevalence of {100 * prevalence:.3g} %"
+
+
 class Band(StrEnum):
     """What a probability means, as the model's own evaluation supports it (`inference.models.operating.band_of`)."""
 
@@ -166,7 +176,8 @@ class Result:
     `probability` and each of `slice_probabilities` (one per slice of the stack, in its order) are in 0..1;
     `suspected` is `probability >= threshold`. `key_slices` are indices into the stack, the most telling first.
     `incomplete` says in a sentence what is missing where the images show only a part. `band` is what the probability
-    means; None where nobody has asked the model's card.
+    means; None where nobody has asked the model's card. `prevalence` is the share of studies with the finding that the
+    probabilities and the threshold assume; None where that is the one of the model's own data.
     """
 
     question: str
@@ -181,3 +192,4 @@ class Result:
     warnings: tuple[str, ...] = ()
     incomplete: str = ""
     band: Band | None = None
+    prevalence: float | None = None

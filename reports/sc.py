@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from inference.findings import chance_text, prevalence_text
 from inference.input.elements import integer, text
 from reports import codes, picture, words
 from reports.context import Kind, Replaced, ReportOptions
@@ -77,8 +78,8 @@ def _page(prepared: Prepared, who: Identity, shown: Sequence[int]) -> picture.Pa
             *map(plain, result.warnings),
         ),
         small_print=(
-            f"Model {words.model(who)}, threshold {result.threshold:.2f}. Analysed {words.clock(who.now)}. "
-            f"{_series(prepared)}",
+            f"Model {words.model(who)}, threshold {chance_text(result.threshold)}{prevalence_text(result.prevalence)}. "
+            f"Analysed {words.clock(who.now)}. {_series(prepared)}",
             words.RESEARCH,
         ),
     )

@@ -66,7 +66,7 @@ def _descriptions(prepared: Prepared, who: Identity) -> list[SegmentDescription]
         family=codes.ARTIFICIAL_INTELLIGENCE,
         version=plain(model.version)[:64],
         source=plain(prepared.options.manufacturer)[:64],
-        parameters={"weights_sha256": model.sha256, "threshold": f"{result.threshold:g}"},
+        parameters={"weights_sha256": model.sha256, "threshold": f"{result.threshold:.4g}"},
     )
     terms = [vocabulary.terms[each.name] for each in findings]
     return [

@@ -85,12 +85,16 @@ def _report(prepared: Prepared, who: Identity, seg: Dataset | None) -> sr.Measur
 
 def _algorithm(prepared: Prepared) -> sr.AlgorithmIdentification:
     """TID 4019."""
-    model = prepared.result.model
+    model, assumed = prepared.result.model, prepared.result.prevalence
     return sr.AlgorithmIdentification(
         name=plain(model.name),
         version=plain(model.version),
         manufacturer=plain(prepared.options.manufacturer),
-        parameters=[f"weights sha256 {model.sha256}", f"threshold {prepared.result.threshold:g}"],
+        parameters=[
+            f"weights sha256 {model.sha256}",
+            f"threshold {prepared.result.threshold:.4g}",
+            *([] if assumed is None else [f"assumed prevalence {assumed:g}"]),
+        ],
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from inference.change import Growth
-from inference.findings import VOLUME_RANGE, Finding, Result
+from inference.findings import VOLUME_RANGE, Finding, Result, chance_text, prevalence_text
 from reports.change import phrase, sentences
 from reports.context import Kind, Replaced
 from reports.differential import NOT_TOLD, most_likely
@@ -81,16 +81,17 @@ def volume_note(findings: Sequence[Finding]) -> tuple[str, ...]:
 
 
 def basis(result: Result) -> str:
-    """What the flag rests on: the band, and the number beside it."""
-    said = f"{result.band} ({result.probability:.2f})" if result.band else f"{result.probability:.2f}"
-    return f"Probability {said}, threshold {result.threshold:.2f}"
+    """What the flag rests on: the band, and the number beside it; which prevalence both assume."""
+    number = chance_text(result.probability)
+    said = f"{result.band} ({number})" if result.band else number
+    return f"Probability {said}, threshold {chance_text(result.threshold)}{prevalence_text(result.prevalence)}"
 
 
 def chance(result: Result) -> tuple[str, ...]:
     """The same at a glance: the band alone, which says more than the number; both numbers where there is none."""
     if result.band:
         return (f"Probability {result.band}",)
-    return f"Probability {result.probability:.2f}", f"Threshold {result.threshold:.2f}"
+    return f"Probability {chance_text(result.probability)}", f"Threshold {chance_text(result.threshold)}"
 
 
 def model(who: Identity) -> str:

@@ -16,10 +16,11 @@ from inference.models.card import ModelCard, load_card
 from inference.pipelines.base import Given
 from inference.pipelines.haemorrhage.decisions import decisions_of
 from inference.pipelines.haemorrhage.folds import folds_path, load_folds
-from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
 from inference.training.datasets.base import Dataset, DatasetError
 from inference.training.datasets.recognise import LAYOUTS, open_dataset
-from inference.training.evaluation.measure import Analyst
+from inference.training.evaluation.measure import Analyst, told_by
+from inference.training.evaluation.peak import WatchedPipeline
+from inference.training.evaluation.peer import Peer
 from inference.training.evaluation.run import EvaluationOptions, evaluate
 from inference.training.release.unseen import Unseen
 
@@ -31,7 +32,7 @@ def analyst_for(dataset: Dataset, card: ModelCard, device: torch.device) -> Anal
     """
     if folds_path(card).exists() and dataset.name in load_folds(card).datasets:
         return Unseen(card, device).analyst(dataset)
-    pipeline = HaemorrhagePipeline(device, card, decisions=replace(decisions_of(card), tells_types=True))
+    pipeline = WatchedPipeline(device, card, decisions=replace(decisions_of(card), tells_types=True))
     return Analyst(
         answer=lambda study: pipeline.run(Given(study.stack)),
         slice_threshold=lambda entry: pipeline.decisions.slice_threshold,
@@ -40,7 +41,9 @@ def analyst_for(dataset: Dataset, card: ModelCard, device: torch.device) -> Anal
             f"The model as it is shipped ({card.networks} networks averaged, the card's own calibration and "
             f"thresholds) on every study of {dataset.name}. Valid only if the model never saw these patients."
         ),
-        signature=hashlib.sha256(repr(pipeline.decisions).encode()).hexdigest()[:16],
+        signature=hashlib.sha256(repr((pipeline.decisions, told_by(card))).encode()).hexdigest()[:16],
+        card=card,
+        peak=lambda study: pipeline.peak,
     )
 
 
@@ -55,6 +58,11 @@ def analyst_for(dataset: Dataset, card: ModelCard, device: torch.device) -> Anal
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Predict PPV and NPV at this share of studies with haemorrhage, e.g. 0.027; may be repeated.",
 )
+@click.option(
+    "--peer",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder of BLAST-CT's labels of outlined slices, PATIENT.npz: shown beside the model.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all cores if not given.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many studies.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -64,6 +72,7 @@ def main(
     layout: str | None,
     model: Path | None,
     prevalence: tuple[float, ...],
+    peer: Path | None,
     threads: int | None,
     limit: int | None,
     device: str,
@@ -81,7 +90,9 @@ def main(
         opened = open_dataset(dataset, layout, out / "headers.csv")
         where = Engine(device, threads or len(os.sched_getaffinity(0))).device
         analyst = analyst_for(opened, load_card(model or "haemorrhage"), where)
-        options = EvaluationOptions(datetime.date.today(), str(where), prevalence, limit)
+        options = EvaluationOptions(
+            datetime.date.today(), str(where), prevalence, limit, peer=Peer(peer) if peer else None
+        )
         found = evaluate(opened, analyst, out, options, click.echo)
     except (DatasetError, ModelError, DeviceError, OSError) as error:
         raise click.ClickException(str(error)) from error

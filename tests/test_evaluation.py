@@ -583,7 +583,7 @@ def test_the_page_opens_in_a_browser(
     assert not trouble
     assert [url for url in asked if not url.startswith("data:")] == [(done[1] / "evaluation.html").as_uri()]
     plots = page.locator("svg.plot")
-    assert plots.count() == 10
+    assert plots.count() == 11
     for plot in plots.all():
         box = plot.bounding_box()
         assert box is not None and box["width"] > 250 and box["height"] > 150

@@ -89,6 +89,8 @@ class SeriesAnswer:
     seconds: Seconds | None
     model: ModelIdentity | None
     band: str | None = None
+    threshold: float | None = None
+    prevalence: float | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -247,6 +249,8 @@ def answer_of(series: Found, examined: Examined, outputs: tuple[ResultObject, ..
         seconds=seconds,
         model=result.model,
         band=result.band,
+        threshold=result.threshold,
+        prevalence=result.prevalence,
         warnings=result.warnings,
     )
 

@@ -125,10 +125,10 @@ def remove(settings: "Settings", model: str) -> None:
 @models.command()
 @click.argument("model", required=False)
 @click.option(
-    "--prevalence", default=0.1, show_default=True, help="Share of studies that show what is looked for, 0 to 1."
+    "--prevalence", type=float, help="Share of studies with the finding, 0 to 1; [model] prevalence if not given."
 )
 @with_settings
-def points(settings: "Settings", model: str | None, prevalence: float) -> None:
+def points(settings: "Settings", model: str | None, prevalence: float | None) -> None:
     """Print a model's operating points and what they mean at a prevalence.
 
     Of the model in use, if none is named. Choose one with [model] sensitivity in the settings.
@@ -140,6 +140,8 @@ def points(settings: "Settings", model: str | None, prevalence: float) -> None:
     from inference.models.card import study_threshold
     from inference.pipelines.registry import QUESTIONS
 
+    assumed = settings.model.prevalence
+    prevalence = assumed if prevalence is None else prevalence
     if not 0 <= prevalence <= 1:
         raise click.BadParameter(f"a prevalence lies in 0..1, not {prevalence:g}", param_hint="--prevalence")
     store = open_store(settings)
@@ -147,7 +149,7 @@ def points(settings: "Settings", model: str | None, prevalence: float) -> None:
     found = store.find(model) if model else answering
     card = store.card(found)
     used = study_threshold(card, settings.model.sensitivity) if found == answering else None
-    click.echo(points_text(card, prevalence, used))
+    click.echo(points_text(card, prevalence, used, assumed))
 
 
 def run_self_test(settings: "Settings", card: "ModelCard") -> None:

@@ -13,6 +13,7 @@ from dicom_node.tables.models import InstalledModel, InUse
 from inference.errors import ModelError
 from inference.models.card import Figure, ModelCard, OperatingPoint
 from inference.models.operating import predict
+from inference.models.prevalence import shift_of, shifted
 
 if TYPE_CHECKING:
     from dicom_node.models.trial import Trial
@@ -92,29 +93,35 @@ def list_text(entries: Sequence[ModelEntry]) -> str:
     return "\n".join([table(head, rows), *chosen, *(each.problem for each in entries if each.problem)])
 
 
-def points_text(card: ModelCard, prevalence: float, threshold: float | None) -> str:
-    """A card's operating points at a prevalence; `threshold` is the one in use, None of a model that is not."""
+def points_text(card: ModelCard, prevalence: float, threshold: float | None, assumed: float) -> str:
+    """A card's operating points at a prevalence; `threshold` is the one in use, None of a model that is not.
+
+    Thresholds are shown as results have them, at the `assumed` prevalence.
+    """
+    shift = shift_of(card, assumed)
     from reports.vocabulary.terms import vocabulary_of
 
     title = f"{card.identity.name} {card.identity.version} at a prevalence of {100 * prevalence:g} %"
     if not card.operating_points:
-        return f"{title}: its card has no operating points; its threshold is {card.threshold:g}"
+        return f"{title}: its card has no operating points; its threshold is {_shown(card.threshold, shift)}"
     head = ("", "aim", "threshold", "sensitivity (95 %)", "specificity (95 %)", "PPV", "NPV", "false alarms / 100")
     marked = [_same(point.threshold, threshold) for point in card.operating_points]
-    rows = [_point_row(point, prevalence, used) for point, used in zip(card.operating_points, marked, strict=True)]
+    rows = [
+        _point_row(point, prevalence, used, shift) for point, used in zip(card.operating_points, marked, strict=True)
+    ]
     lines = [title, table(head, rows)]
     if threshold is not None and not any(marked):
-        lines.append(f"In use is the card's own threshold, {threshold:g}, which is none of these points.")
+        lines.append(f"In use is the card's own threshold, {_shown(threshold, shift)}, which is none of these points.")
     shown = next((p for p, used in zip(card.operating_points, marked, strict=True) if used), card.operating_points[0])
     return "\n".join([*lines, point_in_words(shown, prevalence, vocabulary_of(card.question).noun)])
 
 
-def _point_row(point: OperatingPoint, prevalence: float, used: bool) -> tuple[str, ...]:
+def _point_row(point: OperatingPoint, prevalence: float, used: bool, shift: float) -> tuple[str, ...]:
     expected = predict(point, prevalence)
     return (
         "in use" if used else "",
         f"{point.aim:g}",
-        f"{point.threshold:g}",
+        _shown(point.threshold, shift),
         interval(point.sensitivity),
         interval(point.specificity),
         interval(expected.ppv),
@@ -152,6 +159,10 @@ def _trial_row(trial: "Trial") -> tuple[str, ...]:
 
 def _flag(suspected: bool) -> str:
     return "suspected" if suspected else "none"
+
+
+def _shown(threshold: float, shift: float) -> str:
+    return f"{shifted(threshold, shift):.4g}"
 
 
 def _same(threshold: float, used: float | None) -> bool:

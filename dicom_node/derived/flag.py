@@ -25,6 +25,7 @@ from dicom_node.tables.worklist import (
     present_findings,
 )
 from inference.change import Growth
+from inference.findings import Band
 from inference.pipelines.registry import QUESTIONS, question_of
 from reports.vocabulary.terms import vocabulary_of
 
@@ -209,7 +210,7 @@ def tier_of(parts: Sequence[Part]) -> Tier:
     if any(volume_of(part) >= LARGE_ML for part in urgent):
         return Tier.LARGE
     lowered = any(part.standing is Standing.LOWERED for part in urgent)
-    certain = any(part.probability is not None and part.probability >= CERTAIN_FROM for part in urgent)
+    certain = any(part.band == Band.HIGH or (part.probability or 0) >= CERTAIN_FROM for part in urgent)
     return Tier.MORE_CERTAIN if certain or lowered else Tier.LESS_CERTAIN
 
 

@@ -221,7 +221,7 @@ def open_store(settings: Settings, make: bool = False) -> ModelStore:
 def open_engine(settings: Settings, cards: Callable[[str], ModelCard]) -> Engine:
     """The engine that the settings ask for; `cards` says which model answers for a pipeline."""
     wanted = settings.analyse
-    return Engine(wanted.device, wanted.threads or None, cards, settings.model.sensitivity)
+    return Engine(wanted.device, wanted.threads or None, cards, settings.model.sensitivity, settings.model.prevalence)
 
 
 def answering(tx: Transaction, pipeline: str) -> InstalledModel | None:

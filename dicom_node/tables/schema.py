@@ -629,3 +629,11 @@ UPDATE quality AS q SET outcome = 'outside' WHERE outcome = 'not_analysed'
         WHERE (c.study_uid, c.question) = (q.study_uid, q.question) AND kind <> 'ignored');
 """,
 )
+
+# 22: which prevalence a result's probabilities assume; older results assume that of the model's own data
+_migration(
+    "assumed_prevalences",
+    """
+ALTER TABLE analyses ADD COLUMN prevalence REAL;
+""",
+)

@@ -61,7 +61,7 @@ class Tier(IntEnum):
     """How much is suspected, for the order of suspected studies."""
 
     LARGE = 0  # LARGE_ML or more
-    MORE_CERTAIN = 1  # CERTAIN_FROM or more, or suspected by an earlier result only
+    MORE_CERTAIN = 1  # of the high band, of CERTAIN_FROM or more, or suspected by an earlier result only
     LESS_CERTAIN = 2
 
 

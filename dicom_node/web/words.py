@@ -22,7 +22,7 @@ from dicom_node.entities import (
 )
 from dicom_node.tables.views.overview import WorklistRow
 from dicom_node.tables.worklist import Standing, WorklistItem, possible_kinds
-from inference.findings import VOLUME_RANGE, place_text, volume_text
+from inference.findings import VOLUME_RANGE, chance_text, place_text, prevalence_text, volume_text
 from reports.change import elapsed_text
 from reports.differential import NOT_TOLD, most_likely
 from reports.vocabulary.terms import vocabulary_of
@@ -313,6 +313,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "since": since,
     "clock_time": clock_time,
     "to_the_second": to_the_second,
+    "chance": chance_text,
+    "assumed": prevalence_text,
     "volume": volume,
     "volume_note": volume_note,
     "likely": likely,

@@ -15,6 +15,7 @@ from inference.findings import ModelIdentity, Result
 from inference.input.set_aside import say_set_aside
 from inference.models.card import ModelCard, study_threshold
 from inference.models.operating import band_of
+from inference.models.prevalence import at_prevalence
 from inference.pipelines.base import Given, Pipeline, Question
 from inference.pipelines.registry import QUESTIONS, load_pipeline, question_of_card, shipped_card
 
@@ -35,7 +36,8 @@ class Engine:
     `threads` sets how many CPU threads torch uses in this whole process; None takes half of the cores, since a node's
     other processes need some too: threads that wait for one another on busy cores made a study five times slower.
     `models` says which card answers for a pipeline's name (UnknownPipelineError where none does); `sensitivity` which
-    of the card's operating points is taken, 0 its own. DeviceError where the device is not there.
+    of the card's operating points is taken, 0 its own; `prevalence` which share of studies with the finding the
+    probabilities assume, None that of the model's data. DeviceError where the device is not there.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Engine:
         threads: int | None = None,
         models: Callable[[str], ModelCard] = shipped_card,
         sensitivity: float = 0.0,
+        prevalence: float | None = None,
     ) -> None:
         import torch  # here, since whoever only names a model does not wait for it
 
@@ -55,6 +58,7 @@ class Engine:
         torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // 2))
         self._models = models
         self._sensitivity = sensitivity
+        self._prevalence = prevalence
         self._loaded: dict[str, Loaded] = {}
         self._loading = threading.Lock()
 
@@ -67,7 +71,8 @@ class Engine:
         result = loaded.pipeline.run(given)
         warnings = (*say_set_aside(given.stack.set_aside), *result.warnings)
         band = band_of(loaded.card, result.probability, result.threshold)
-        return replace(result, pipeline=pipeline_name, warnings=warnings, band=band)
+        told = replace(result, pipeline=pipeline_name, warnings=warnings, band=band)
+        return at_prevalence(told, loaded.card, self._prevalence)
 
     def question(self, pipeline_name: str) -> Question:
         """The question that the pipeline answers: it says what the pipeline must be given."""

@@ -91,8 +91,9 @@ class ModelCard:
 
     `question` is what the model answers, `kind` whose networks these are: the question's own, by its name, or a foreign
     format. From `threshold` on a study is suspected. `types_exact` is the share of flagged patients with the finding
-    whose set of types the model names exactly, None where nobody has measured it. `tables` is the whole card as it was
-    read; `place` is the card's own file.
+    whose set of types the model names exactly, None where nobody has measured it. `calibrated_prevalence` is the share
+    of studies with the finding in the data of its calibration, None where the card does not say. `tables` is the whole
+    card as it was read; `place` is the card's own file.
     """
 
     identity: ModelIdentity
@@ -114,6 +115,7 @@ class ModelCard:
     volume_error: VolumeError | None = None
     volume_repeat: tuple[VolumeRepeat, ...] = ()
     types_exact: float | None = None
+    calibrated_prevalence: float | None = None
     tables: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -183,6 +185,7 @@ class _VolumeRepeat(_Table):
 
 class _Decision(_Table):
     study_threshold: Share
+    calibrated_prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
 class _Words(_Table):
@@ -247,6 +250,7 @@ def _model_card(card: _Card, tables: Mapping[str, Any], folder: Traversable, pla
         volume_error=error.told() if error else None,
         volume_repeat=tuple(VolumeRepeat(each.from_ml, each.pairs, each.log_sd) for each in repeats),
         types_exact=card.types_exact,
+        calibrated_prevalence=card.decision.calibrated_prevalence,
         tables=tables,
         **card.words.model_dump(),
     )

@@ -33,6 +33,7 @@ class Decisions:
     Features: of the study the log-odds that any of its planes shows blood (noisy-or); of a slice the log-odds of its
     plane, smoothed over neighbours, and the study's feature; of each type the log-odds that any plane shows it. Bodies
     under `minimum_ml` are not drawn. Types are stated where `tells_types`, else given as a differential.
+    `calibrated_prevalence` is the share of studies with haemorrhage in the data of the calibration, None if not said.
     """
 
     study: Platt
@@ -44,6 +45,7 @@ class Decisions:
     voxel_threshold: float
     minimum_ml: float
     tells_types: bool = True
+    calibrated_prevalence: float | None = None
 
 
 def _platt(content: Mapping[str, Any]) -> Platt:
@@ -73,6 +75,7 @@ def read_decisions(content: Mapping[str, Any]) -> Decisions:
         type_thresholds=tuple(float(decision["type_thresholds"][kind.value]) for kind in HaemorrhageType),
         voxel_threshold=float(decision["voxel_threshold"]),
         minimum_ml=float(decision["minimum_ml"]),
+        calibrated_prevalence=decision.get("calibrated_prevalence"),
     )
 
 

@@ -3,6 +3,7 @@
 import datetime
 from dataclasses import dataclass
 
+from inference.findings import Band
 from inference.training.evaluation.metrics import Estimate, Level
 from inference.training.evaluation.records import AnswerOutcome, RunKey
 
@@ -73,6 +74,84 @@ class Outlines:
     limit_high_ml: Estimate
     false_ml: Estimate
     pairs: tuple[VolumePair, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BandFigures:
+    """Studies whose probability lies in a band; `share`: of them with haemorrhage."""
+
+    band: Band
+    with_haemorrhage: int
+    without: int
+    share: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeFigures:
+    """Bleeds of one size or type: the share whose drawn volume is at least half and at most twice the outlined one, and
+    the median of drawn over outlined."""
+
+    label: str
+    within_factor_2: Estimate
+    ratio: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class BodyFigures:
+    """Outlined bodies of one name: the share on which something is drawn, and of these that which is named rightly."""
+
+    name: str
+    bodies: int
+    drawn: Estimate
+    named: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Drawings:
+    """What is drawn and named, in studies with outlined blood. A missed one counts with a Dice of 0 and a drawn volume
+    of 0 ml; `volumes` is of bleeds from LARGE_ML on, `bodies` of all types together.
+
+    `types_exact_flagged` and `types_exact`: of studies that are flagged, and of all, given exactly their types.
+    `in_range`: outlined volumes that lie in the range that the card gives with the drawn one. `peak_inside` and
+    `peak_near`: of flagged studies, the network's surest voxel within the outline, and at most NEAR_MM from it.
+    """
+
+    dice_slice: Estimate
+    dice_patient: Estimate
+    dice_patient_median: Estimate
+    volumes: VolumeFigures
+    volumes_by_size: tuple[VolumeFigures, ...]
+    volumes_by_type: tuple[VolumeFigures, ...]
+    in_range: Estimate
+    types_exact_flagged: Estimate
+    types_exact: Estimate
+    bodies: BodyFigures
+    bodies_by_type: tuple[BodyFigures, ...]
+    peak_inside: Estimate
+    peak_near: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Drawer:
+    """Who drew, on the slices with outlined blood alone; places are extra-axial, intraparenchymal, intraventricular."""
+
+    name: str
+    dice_slice: Estimate
+    dice_patient: Estimate
+    dice_patient_median: Estimate
+    volumes: VolumeFigures
+    places: BodyFigures
+    by_place: tuple[BodyFigures, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The model and a peer, which is not shipped and was made from other data, on the same slices."""
+
+    studies: int
+    slices: int
+    model: Drawer
+    peer: Drawer
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +231,8 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Everything a run found. `slices` is None where no reader labelled slices, `outlines` where none drew."""
+    """Everything a run found. `slices` is None where no reader labelled slices, `outlines` and `drawings` where none
+    drew, `comparison` where no peer's labels are given; `bands` are empty where the model's card is not known."""
 
     statement: str
     date: datetime.date
@@ -169,7 +249,10 @@ class Evaluation:
     ages: tuple[AgeGroup, ...]
     sizes_ml: tuple[SizeBin, ...]
     sizes_mm: tuple[SizeBin, ...]
+    bands: tuple[BandFigures, ...]
     outlines: Outlines | None
+    drawings: Drawings | None
+    comparison: Comparison | None
     worst_case: WorstCase
     false_negatives: tuple[Mistake, ...]
     false_positives: tuple[Mistake, ...]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from inference.errors import InferenceError
 from inference.findings import ModelIdentity, NotAnalysable, Result
-from inference.pipelines.haemorrhage.types import HaemorrhageType
+from inference.models.card import ModelCard
+from inference.models.operating import band_of
 from inference.training.datasets.base import (
     UNKNOWN,
     UNTYPED,
@@ -22,19 +23,19 @@ from inference.training.datasets.base import (
     NoStack,
     Truth,
 )
+from inference.training.evaluation.drawing import TYPES, distance_mm, drawing_of, overlap, voxels_ml
+from inference.training.evaluation.peak import Peak
 from inference.training.evaluation.pictures import draw_study
 from inference.training.evaluation.records import (
     AnswerOutcome,
     Folder,
     KnownTruth,
     Outline,
-    Overlap,
     SliceTruth,
     StudyAnswer,
     StudyRecord,
 )
 
-TYPES = tuple(HaemorrhageType)
 # What reading raises at files and labels that are wrong, and what an analyst may raise that is no NotAnalysable.
 DAMAGED = (DatasetError, OSError, EOFError, ValueError, LookupError, ArithmeticError, RuntimeError)
 FAILURES = (InferenceError, *DAMAGED, MemoryError, TypeError, AttributeError, AssertionError)
@@ -46,13 +47,24 @@ log = logging.getLogger(__name__)
 class Analyst:
     """Who answers. `answer` may raise NotAnalysable; `slice_threshold` is the probability from which a slice counts as
     positive; `method` is the sentence that says in every result how the answers were made; `signature` changes with
-    anything besides the weights that changes an answer."""
+    anything besides the weights that changes an answer.
+
+    `card` says what probabilities and volumes mean, None where nobody does; `peak` is asked after `answer` where its
+    network was surest of blood.
+    """
 
     answer: Callable[[LabelledStudy], Result]
     slice_threshold: Callable[[Entry], float]
     model: ModelIdentity
     method: str
     signature: str
+    card: ModelCard | None = None
+    peak: Callable[[LabelledStudy], Peak | None] = lambda study: None
+
+
+def told_by(card: ModelCard) -> tuple[object, ...]:
+    """What a card says of an answer, besides what decides the answer."""
+    return card.operating_points, card.volume_error
 
 
 def labels_of(result: Result, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -60,32 +72,25 @@ def labels_of(result: Result, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     labels = np.zeros(shape, np.uint8)
     for finding in result.findings:
         if finding.mask is not None and finding.name in TYPES:
-            labels[finding.mask] = 1 + TYPES.index(HaemorrhageType(finding.name))
+            labels[finding.mask] = 1 + TYPES.index(finding.name)
     return labels
 
 
-def compare(predicted: NDArray[np.uint8], study: LabelledStudy) -> Outline | None:
+def compare(predicted: NDArray[np.uint8], study: LabelledStudy, peak: Peak | None = None) -> Outline | None:
     """Predicted labels against the outlines, voxel by voxel where they are known; None where nobody drew."""
     drawn = study.truth.mask
     if drawn is None or (drawn == UNKNOWN).all():
         return None
-    stack = study.stack
-    voxel_ml = stack.pixel_spacing[0] * stack.pixel_spacing[1] * stack.extents_mm / 1000
-    known = drawn != UNKNOWN
-
-    def overlap(true: NDArray[np.bool_], guess: NDArray[np.bool_]) -> Overlap:
-        per_slice = [part.sum((1, 2)) for part in (true & known, guess & known)]
-        return Overlap(
-            int(per_slice[0].sum()),
-            int(per_slice[1].sum()),
-            int((true & guess & known).sum()),
-            float(per_slice[0] @ voxel_ml),
-            float(per_slice[1] @ voxel_ml),
-        )
-
+    voxel_ml, known = voxels_ml(study.stack), drawn != UNKNOWN
     typed = not (drawn == UNTYPED).any()
-    types = tuple(overlap(drawn == t, predicted == t) if typed else None for t in range(1, 6))
-    return Outline(bool(known.all()), int(known.any((1, 2)).sum()), overlap(drawn > 0, predicted > 0), types)
+    return Outline(
+        bool(known.all()),
+        int(known.any((1, 2)).sum()),
+        overlap(drawn > 0, predicted > 0, known, voxel_ml),
+        tuple(overlap(drawn == t, predicted == t, known, voxel_ml) if typed else None for t in range(1, 6)),
+        drawing_of(predicted, TYPES, drawn, voxel_ml),
+        None if peak is None else distance_mm(peak.voxels(), drawn, study.stack),
+    )
 
 
 def truth_of(study: LabelledStudy) -> KnownTruth:
@@ -110,8 +115,8 @@ def _slice_truth(truth: Truth, extents_mm: NDArray[np.float64]) -> tuple[SliceTr
     )
 
 
-def answer_of(result: Result, slice_threshold: float) -> StudyAnswer:
-    """The result without its masks."""
+def answer_of(result: Result, slice_threshold: float, card: ModelCard | None = None) -> StudyAnswer:
+    """The result without its masks; what the card says of it."""
     by_name = {finding.name: finding for finding in result.findings}
     findings = [by_name[name] for name in TYPES]
     return StudyAnswer(
@@ -125,7 +130,15 @@ def answer_of(result: Result, slice_threshold: float) -> StudyAnswer:
         slice_threshold=slice_threshold,
         key_slices=result.key_slices,
         warnings=result.warnings,
+        band=None if card is None else band_of(card, result.probability, result.threshold),
+        range_ml=_range_ml(sum(finding.volume_ml for finding in findings), card),
     )
+
+
+def _range_ml(drawn_ml: float, card: ModelCard | None) -> tuple[float, float] | None:
+    """Between which volumes the card says that the whole bleed lies; the range holds what is drawn."""
+    factors = None if card is None or card.volume_error is None else card.volume_error.factors(drawn_ml)
+    return None if factors is None else (min(factors[0], 1) * drawn_ml, max(factors[1], 1) * drawn_ml)
 
 
 def measure(dataset: Dataset, entry: Entry, analyst: Analyst, folder: Folder) -> StudyRecord:
@@ -168,12 +181,13 @@ def _analysed(read: StudyRecord, study: LabelledStudy, analyst: Analyst, path: P
     began = time.perf_counter()
     try:
         result = analyst.answer(study)
-        answer = answer_of(result, analyst.slice_threshold(study.entry))
+        answer = answer_of(result, analyst.slice_threshold(study.entry), analyst.card)
+        peak = analyst.peak(study)
     except FAILURES as error:
         raise _Failed(error) from error
     analyse_s = time.perf_counter() - began
     predicted = labels_of(result, study.stack.hu.shape)
-    outline = compare(predicted, study)
+    outline = compare(predicted, study, peak)
     picture = None
     if result.suspected != study.truth.haemorrhage:
         draw_study(study, result, predicted).save(path, optimize=True)

@@ -11,7 +11,8 @@ from urllib.parse import quote
 from jinja2 import Environment, StrictUndefined
 
 from inference.findings import volume_text
-from inference.training.evaluation.figures import Evaluation, Mistake
+from inference.training.evaluation.agreement import LARGE_ML, NEAR_MM
+from inference.training.evaluation.figures import Drawings, Evaluation, Mistake
 from inference.training.evaluation.metrics import Estimate, Level
 from inference.training.evaluation.plots import all_plots
 from inference.training.evaluation.records import AnswerOutcome
@@ -81,6 +82,7 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
     lines = [some if evaluation.not_analysed else f"{everyone}, all analysed."]
     lines += _rates(evaluation.study)
     lines += _few(evaluation.study)
+    lines += _drawn(evaluation.drawings) if evaluation.drawings is not None else []
     for each in evaluation.study.predicted:
         if math.isnan(each.ppv.value):
             continue
@@ -124,6 +126,45 @@ def _few(study: Level) -> list[str]:
         if count < FEW_POSITIVES
     ]
     return [f"Only {' and '.join(few)}: too few to judge a model by."] if few else []
+
+
+def _drawn(found: Drawings) -> list[str]:
+    exact, within, inside, near = (
+        found.types_exact_flagged,
+        found.volumes.within_factor_2,
+        found.peak_inside,
+        found.peak_near,
+    )
+    lines = [
+        f"What is drawn and what readers outlined have a Dice of {_valued(found.dice_slice)} by outlined slice and of "
+        f"{_valued(found.dice_patient)} by study (median {number(found.dice_patient_median.value, 2)})."
+    ]
+    if within.of:
+        lines.append(
+            f"Of {plural(within.of, 'bleed')} of {LARGE_ML:g} ml and more {within.hits:,} were drawn with at least "
+            f"half and at most twice the outlined volume ({_shared(within)})."
+        )
+    if exact.of:
+        lines.append(
+            f"Of {studies_text(exact.of)} with haemorrhage that were flagged {exact.hits:,} were given exactly the "
+            f"types that readers named ({_shared(exact)})."
+        )
+    if inside.of:
+        lines.append(
+            f"In {inside.hits:,} of {studies_text(inside.of)} with outlined blood that were flagged the network's "
+            f"surest place lies within the outline, in {near.hits:,} at most {NEAR_MM:g} mm from it ({_shared(near)})."
+        )
+    return lines
+
+
+def _valued(estimate: Estimate) -> str:
+    """E.g. "0.54 (0.40 to 0.66)", or with the reason why there is no interval."""
+    return f"{number(estimate.value, 2)} ({estimate.note or interval(estimate, 2)})"
+
+
+def _shared(estimate: Estimate) -> str:
+    """E.g. "88 %, 95 % interval 70 to 100 %; only 3 patients"."""
+    return f"{in_percent(estimate)}; {estimate.note}" if estimate.note else in_percent(estimate)
 
 
 def _missing(evaluation: Evaluation) -> list[str]:
@@ -176,6 +217,7 @@ def render(evaluation: Evaluation, studies: Path, worst: int) -> str:
         "percent": percent,
         "in_percent": in_percent,
         "caption": caption,
+        "zip": lambda first, second: list(zip(first, second, strict=True)),
     }
     template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from inference.training.evaluation.figures import Evaluation, Outlines, SizeBin, TypeFigures
+from inference.training.evaluation.figures import Evaluation, Outlines, SizeBin, TypeFigures, VolumePair
 from inference.training.evaluation.metrics import Level
 
 TEXT, SOFT, LINE, PANEL = "#010203", "#010204", "#010205", "#010206"
@@ -225,6 +225,30 @@ def bland_altman(outlines: Outlines, name: str) -> str:
     return svg(name, words, draw, WIDE)
 
 
+def volumes(pairs: Sequence[VolumePair], name: str) -> str:
+    """Drawn against outlined volume of bleeds that are outlined as a whole."""
+    true, drawn = (np.array([getattr(pair, key) for pair in pairs]) for key in ("true_ml", "predicted_ml"))
+    most = 1.3 * max(1.0, float(true.max()), float(drawn.max()))
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        line = np.geomspace(0.01, most, 200)
+        axes.plot(line, line, color=SOFT, linewidth=1)
+        for factor in (0.5, 2.0):
+            axes.plot(line, factor * line, color=SOFT, linewidth=0.8, linestyle=(0, (4, 4)))
+        axes.plot(true, drawn, "o", color=ONE, markersize=5.5, alpha=0.8)
+        marks = [0.0, *(each for each in (1, 2, 5, 10, 20, 50, 100, 200) if each <= most)]
+        for scale, ticks in ((axes.set_xscale, axes.set_xticks), (axes.set_yscale, axes.set_yticks)):
+            scale("symlog", linthresh=1.0)
+            ticks(marks, [f"{each:g}" for each in marks])
+            ticks([], minor=True)
+        axes.set(xlim=(-0.1, most), ylim=(-0.1, most), aspect="equal")
+        axes.set(xlabel="Outlined volume (ml)", ylabel="Drawn volume (ml)")
+
+    said = "; ".join(f"{pair.true_ml:.1f} outlined, {pair.predicted_ml:.1f} drawn" for pair in pairs)
+    return svg(name, f"Drawn against outlined volume in ml of {len(pairs)} studies: {said}.", draw, SQUARE)
+
+
 def confusion(types: Sequence[TypeFigures], name: str) -> str:
     """Of the studies with each type, how many were given each name; a study may have several of both."""
     rows = [(each.name, each.studies, each.confusion, each.flagged.hits or 0) for each in types]
@@ -278,6 +302,9 @@ def all_plots(evaluation: Evaluation) -> dict[str, str]:
             made[name] = by_size(bins, name.replace("_", "-"), axis)
     if evaluation.outlines is not None:
         made["bland_altman"] = bland_altman(evaluation.outlines, "bland-altman")
+        whole = [pair for pair in evaluation.outlines.pairs if pair.complete]
+        if whole:
+            made["volumes"] = volumes(whole, "volumes")
     if any(each.studies for each in evaluation.types):
         made["confusion"] = confusion(evaluation.types, "confusion")
     return made

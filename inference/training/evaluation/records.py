@@ -15,10 +15,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from inference.findings import ModelIdentity
+from inference.findings import Band, ModelIdentity
 from inference.training.datasets.base import Entry
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class AnswerOutcome(StrEnum):
@@ -78,7 +78,11 @@ class KnownTruth:
 
 @dataclass(frozen=True, slots=True)
 class StudyAnswer:
-    """What the analyst said; tuples of five are in the order of HaemorrhageType, volumes over the whole stack."""
+    """What the analyst said; tuples of five are in the order of HaemorrhageType, volumes over the whole stack.
+
+    `band` is what the card says of the probability, `range_ml` between which volumes it says that the whole bleed lies;
+    None where it says nothing.
+    """
 
     probability: float
     threshold: float
@@ -90,6 +94,8 @@ class StudyAnswer:
     slice_threshold: float
     key_slices: tuple[int, ...]
     warnings: tuple[str, ...]
+    band: Band | None = None
+    range_ml: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +116,37 @@ class Overlap:
 
 
 @dataclass(frozen=True, slots=True)
+class Body:
+    """A connected body of an outline, all of one type. `named` is the type that most of what is drawn on it has, ''
+    where nothing is."""
+
+    kind: str
+    volume_ml: float
+    named: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What somebody drew, on the slices with outlined blood alone: the Dice of each, all of them together, and what was
+    made of each outlined body."""
+
+    slice_dices: tuple[float, ...]
+    outlined: Overlap
+    bodies: tuple[Body, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Outline:
     """The comparison with readers' outlines. `complete`: they cover the whole stack, so that `any_type.true_ml` is the
-    volume of the whole bleed. A type is None where some outline does not say its type."""
+    volume of the whole bleed. A type is None where some outline does not say its type. `peak_mm` is how far from the
+    outlined blood the network's surest voxel lies, None where that is not known."""
 
     complete: bool
     slices: int
     any_type: Overlap
     types: tuple[Overlap | None, ...]
+    drawing: Drawing
+    peak_mm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

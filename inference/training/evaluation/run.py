@@ -7,7 +7,7 @@ on where it stopped; records of another data set, model or method, of other labe
 import datetime
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -16,10 +16,12 @@ from inference.training.datasets.base import Dataset, DatasetError, Entry
 from inference.training.evaluation.figures import Evaluation
 from inference.training.evaluation.measure import Analyst, measure
 from inference.training.evaluation.page import render, summary_lines
+from inference.training.evaluation.peer import Peer, compared
 from inference.training.evaluation.pictures import contact_sheet
-from inference.training.evaluation.records import AnswerOutcome, Folder, RunKey, StudyRecord, write_whole
+from inference.training.evaluation.records import AnswerOutcome, Folder, RunKey, StudyRecord, cases_of, write_whole
 from inference.training.evaluation.source import code_digest
-from inference.training.evaluation.summary import summarise
+from inference.training.evaluation.statistics import Resampling
+from inference.training.evaluation.summary import ROUNDS, summarise
 
 WORST_FALSE_ALARMS = 12
 MOST_MISSED = 100
@@ -36,13 +38,15 @@ _EVALUATION = TypeAdapter(Evaluation)
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
-    """What the caller decides. `limit` takes only the first studies; `prevalences` are for predicted PPV and NPV."""
+    """What the caller decides. `limit` takes only the first studies; `prevalences` are for predicted PPV and NPV;
+    `peer` is compared with the model where there are outlines."""
 
     date: datetime.date
     device: str = "cpu"
     prevalences: tuple[float, ...] = ()
     limit: int | None = None
     seed: int = 1
+    peer: Peer | None = None
 
 
 def evaluate(
@@ -63,6 +67,10 @@ def evaluate(
         say(f"{len(done)} of {len(entries)} studies are done already")
     records = _measure_all(dataset, entries, analyst, folder, done, say)
     evaluation = summarise(records, key, options.date, options.device, options.prevalences, options.seed)
+    if options.peer is not None:
+        cases = cases_of(records)
+        sampling = Resampling.of([case.record.patient_id for case in cases], ROUNDS, options.seed)
+        evaluation = replace(evaluation, comparison=compared(options.peer, dataset, cases, sampling))
     _write(evaluation, out)
     for line in summary_lines(evaluation):
         say(line)

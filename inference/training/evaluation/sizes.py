@@ -17,10 +17,10 @@ def mean_of_studies(patients: Sequence[str], values: Sequence[float], sampling: 
     """Mean over studies."""
     if not values:
         return Estimate(NAN, note=f"not measurable: {empty}")
-    return _of(patients, sampling.ratio(patients, np.array(values, float), np.ones(len(values))))
+    return figure_of(patients, sampling.ratio(patients, np.array(values, float), np.ones(len(values))))
 
 
-def _of(patients: Sequence[str], rows: Floats) -> Estimate:
+def figure_of(patients: Sequence[str], rows: Floats) -> Estimate:
     """A figure of studies that all count; fewer than FEW_PATIENTS have no interval worth the name."""
     count, value = len(set(patients)), float(rows[0])
     low, high = interval(rows[1:])
@@ -58,11 +58,12 @@ def size_bins(
         bounds = wilson(share * patients, patients) if inside else (NAN, NAN)
         note = "" if inside else "not measurable: no such bleed"
         sensitivity = Estimate(share, *bounds, len(inside), patients, len(inside), hits, WILSON if inside else "", note)
-        bins.append(SizeBin(_bin_label(low, high, unit), low, high, sensitivity))
+        bins.append(SizeBin(bin_label(low, high, unit), low, high, sensitivity))
     return tuple(bins)
 
 
-def _bin_label(low: float, high: float, unit: str) -> str:
+def bin_label(low: float, high: float, unit: str) -> str:
+    """A range of sizes in words."""
     if low == 0:
         return f"< {high:g} {unit}"
     return f"≥ {low:g} {unit}" if np.isinf(high) else f"{low:g} to {high:g} {unit}"
@@ -90,12 +91,12 @@ def outlines(cases: Sequence[JudgedStudy], sampling: Resampling) -> Outlines | N
     return Outlines(
         len(bleeding),
         sum(outline.slices for _, outline in bleeding),
-        _of(patients, sampling.ratio(patients, np.array([o.dice for o in overlaps]), ones)),
-        _of(patients, sampling.ratio(patients, shared, both)),
-        _of(patients, mean),
-        _of(patients, sampling.ratio(patients, np.abs(errors), ones)),
-        _of(patients, mean - 1.96 * scatter),
-        _of(patients, mean + 1.96 * scatter),
+        figure_of(patients, sampling.ratio(patients, np.array([o.dice for o in overlaps]), ones)),
+        figure_of(patients, sampling.ratio(patients, shared, both)),
+        figure_of(patients, mean),
+        figure_of(patients, sampling.ratio(patients, np.abs(errors), ones)),
+        figure_of(patients, mean - 1.96 * scatter),
+        figure_of(patients, mean + 1.96 * scatter),
         mean_of_studies(
             [case.record.patient_id for case, _ in free],
             [outline.any_type.predicted_ml for _, outline in free],

@@ -75,6 +75,20 @@ class Resampling:
             return np.asarray((self.draws @ above) / (self.draws @ below), np.float64)
 
 
+def median_statistic(values: Floats) -> Statistic:
+    """(round, 1) median, of an even number the mean of the middle two; nan where nothing was drawn."""
+    order = np.argsort(values, kind="stable")
+    ranked = values[order]
+
+    def statistic(weights: Floats) -> Floats:
+        reached = np.cumsum(weights[:, order], 1)
+        half = reached[:, -1:] / 2
+        lower, upper = (ranked[found.argmax(1)] for found in (reached >= half, reached > half))
+        return np.where(half > 0, ((lower + upper) / 2)[:, None], np.nan)
+
+    return statistic
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ranked:
     """Units in ascending order of score; units of equal score are one step, beginning at `starts`."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from inference.pipelines.haemorrhage.types import HaemorrhageType
+from inference.training.evaluation.agreement import bands, drawings
+from inference.training.evaluation.drawing import TYPES
 from inference.training.evaluation.figures import (
     RESEARCH,
     AgeGroup,
@@ -48,7 +49,6 @@ from inference.training.evaluation.sizes import (
 from inference.training.evaluation.statistics import Resampling, auc_statistic, wilson
 
 ROUNDS = 2000
-TYPES = tuple(kind.value for kind in HaemorrhageType)
 AGES_YEARS = (("Under 18 years", 0.0, 18.0), ("18 to 64 years", 18.0, 65.0), ("65 years and more", 65.0, float("inf")))
 
 
@@ -241,7 +241,10 @@ def summarise(
         ages=age_groups(cases, sampling),
         sizes_ml=size_bins(cases, [volume_ml(case.record) for case in cases], VOLUMES_ML, "ml"),
         sizes_mm=size_bins(cases, [height_mm(case.truth) for case in cases], HEIGHTS_MM, "mm"),
+        bands=bands(cases, sampling),
         outlines=outlines(cases, sampling),
+        drawings=drawings(cases, sampling),
+        comparison=None,
         worst_case=worst_case(study, missing),
         false_negatives=tuple(mistake(case) for case in wrong if case.truth.haemorrhage),
         false_positives=tuple(mistake(case) for case in wrong if not case.truth.haemorrhage),

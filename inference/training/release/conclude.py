@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,6 +90,14 @@ def measured(card: ModelCard, datasets: Sequence[Dataset], out: Path, date: date
                 ("slice_sensitivity", found.slices.sensitivity),
                 ("slice_specificity", found.slices.specificity),
             ]
+        if found.drawings is not None:
+            drawn = (
+                ("dice_slice", found.drawings.dice_slice),
+                ("dice_patient", found.drawings.dice_patient),
+                ("volume_within_factor_2", found.drawings.volumes.within_factor_2),
+                ("types_exact_patients", found.drawings.types_exact_flagged),
+            )
+            named += [each for each in drawn if not math.isnan(each[1].low)]
         prefix = f"{dataset.name} " if len(datasets) > 1 else ""
         figures += [Figure(prefix + name, value.value, value.low, value.high) for name, value in named]
         studies += found.studies

@@ -114,6 +114,7 @@ def decide(predictions: Sequence[FoldPrediction], agreed: Sequence[Agreement] = 
         type_thresholds=type_thresholds,
         voxel_threshold=voxel_threshold(agreed),
         minimum_ml=MINIMUM_ML,
+        calibrated_prevalence=float(truth.mean()),
     )
 
 

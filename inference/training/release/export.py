@@ -28,6 +28,7 @@ INTENDED_USE = "Research only. Not a medical device; not for diagnosis, triage o
 CARD_COMMENTS = """\
 # Model card. Research use only; not a medical device.
 # decision: probabilities; a study is suspected from study_threshold on. Bodies under minimum_ml are not drawn.
+#   calibrated_prevalence: the share of studies with haemorrhage in the data of the calibration.
 # calibration: logistic. Features: study = log-odds that any plane shows blood (noisy-or); slice = smoothed log-odds of
 #   its plane, and the study's feature; each type = log-odds that any plane shows it (noisy-or).
 # volume_error: 95 % of true volumes lie between low and high times the drawn one (simulated heads with dense blood,
@@ -77,12 +78,14 @@ def _decisions(decisions: Decisions) -> Table:
     """The tables `decision` and `calibration`."""
     kinds = [kind.value for kind in HaemorrhageType]
     thresholds = [_rounded(threshold, 4) for threshold in decisions.type_thresholds]
+    share = decisions.calibrated_prevalence
     return {
         "decision": {
             "study_threshold": _rounded(decisions.study_threshold, 4),
             "slice_threshold": _rounded(decisions.slice_threshold, 4),
             "voxel_threshold": _rounded(decisions.voxel_threshold, 2),
             "minimum_ml": _rounded(decisions.minimum_ml, 2),
+            **({} if share is None else {"calibrated_prevalence": _rounded(share, 6)}),
             "type_thresholds": dict(zip(kinds, thresholds, strict=True)),
         },
         "calibration": {

@@ -16,9 +16,9 @@ from inference.pipelines.base import Given
 from inference.pipelines.haemorrhage.decisions import decisions_of
 from inference.pipelines.haemorrhage.folds import load_folds
 from inference.pipelines.haemorrhage.network import build_network
-from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
 from inference.training.datasets.base import Dataset
-from inference.training.evaluation.measure import Analyst
+from inference.training.evaluation.measure import Analyst, told_by
+from inference.training.evaluation.peak import WatchedPipeline
 
 
 class Unseen:
@@ -30,15 +30,15 @@ class Unseen:
     def __init__(self, card: ModelCard, device: torch.device) -> None:
         self.card = card
         self.folds = load_folds(card)
-        self._shipped = HaemorrhagePipeline(device, card, None, replace(decisions_of(card), tells_types=True))
-        self._pipelines: dict[str, HaemorrhagePipeline] = {}
+        self._shipped = WatchedPipeline(device, card, None, replace(decisions_of(card), tells_types=True))
+        self._pipelines: dict[str, WatchedPipeline] = {}
         own = replace(card, networks=1)
         networks = load_networks(card, build_network, device, [fold.network for fold in self.folds.folds])
         for fold, network in zip(self.folds.folds, networks, strict=True):
-            pipeline = HaemorrhagePipeline(device, own, [network], fold.decisions)
+            pipeline = WatchedPipeline(device, own, [network], fold.decisions)
             self._pipelines |= dict.fromkeys(fold.patients, pipeline)
 
-    def pipeline(self, dataset: str, patient_id: str) -> HaemorrhagePipeline:
+    def pipeline(self, dataset: str, patient_id: str) -> WatchedPipeline:
         """The pipeline that never saw this patient."""
         return self._pipelines.get(f"{dataset}/{patient_id}", self._shipped)
 
@@ -49,7 +49,9 @@ class Unseen:
             slice_threshold=lambda entry: self.pipeline(dataset.name, entry.patient_id).decisions.slice_threshold,
             model=self.card.identity,
             method=self._method({f"{dataset.name}/{entry.patient_id}" for entry in dataset.entries()}),
-            signature=hashlib.sha256(repr(self.folds).encode()).hexdigest()[:16],
+            signature=hashlib.sha256(repr((self.folds, told_by(self.card))).encode()).hexdigest()[:16],
+            card=self.card,
+            peak=lambda study: self.pipeline(dataset.name, study.entry.patient_id).peak,
         )
 
     def _method(self, people: set[str]) -> str:
