@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from test_evaluation import (
     KINDS,
     OPTIONS,
@@ -150,7 +151,7 @@ def test_figures_of_seven_patients_known_by_hand() -> None:
     found = drawings(cases, resampling([each.record.patient_id for each in cases]))
     assert found is not None
     slices = [0.8, 0.6, 0.5, 0.5, 0.0, 0.0, 0.5, 0.5, 0.5]
-    assert (found.dice_slice.value, found.dice_slice.of) == (pytest.approx(np.mean(slices)), 9)
+    assert found.dice_slice.value == pytest.approx(np.mean(slices)) and found.dice_slice.of == 9
     dices = [2 * 18 / 38, 2 * 10 / 35, 2 * 4 / 12, 0, 1, 1, 2 * 2.9 / 8.9]
     assert found.dice_patient.value == pytest.approx(np.mean(dices))
     assert found.dice_patient_median.value == pytest.approx(np.median(dices))
@@ -265,8 +266,8 @@ def test_a_study_is_compared_with_its_peak() -> None:
     study = dataset.load(dataset.entries()[0])
 
     class Spot:
-        def voxels(self) -> np.ndarray:
-            return np.argwhere(blood_of(dataset.plans[0]))[:1] - np.array([0, 0, 2])
+        def voxels(self) -> NDArray[np.intp]:
+            return np.asarray(np.argwhere(blood_of(dataset.plans[0]))[:1] - np.array([0, 0, 2]), np.intp)
 
     outline = compare(np.zeros((SLICES, 64, 64), np.uint8), study, Spot())  # type: ignore[arg-type]
     assert outline is not None and outline.peak_mm == pytest.approx(2 * SPACING_MM)

@@ -32,7 +32,9 @@ from dicom_node.tables.database import open_database
 from dicom_node.tables.models import InstalledModel
 from inference.engines.local import Engine
 from inference.errors import ModelError, UnknownPipelineError
+from inference.findings import chance_text
 from inference.models.card import ModelCard, load_card, study_threshold
+from inference.models.prevalence import shift_of, shifted
 from inference.pipelines.haemorrhage.own import HaemorrhagePipeline
 from inference.pipelines.registry import QUESTIONS, load_pipeline
 
@@ -356,11 +358,9 @@ def test_a_worker_with_a_lost_model_fails_its_jobs_and_lives(
     assert work(head_queued, engine).state == "done"
     with head_queued.database.read() as tx:
         (analysis,) = results.analyses_of_study(tx, job.study_uid)
-    assert (analysis.model_name, analysis.model_version, analysis.threshold) == (
-        "site-model",
-        "1.0",
-        store.check(model).threshold,
-    )
+    card = store.check(model)
+    assert (analysis.model_name, analysis.model_version) == ("site-model", "1.0")
+    assert analysis.threshold == pytest.approx(shifted(card.threshold, shift_of(card, analysis.prevalence)))
 
 
 def test_damaged_weights_fail_when_they_are_loaded(node: Core, store: ModelStore, tmp_path: Path) -> None:
@@ -417,8 +417,11 @@ def test_from_the_card_to_the_next_study(head_queued: Core, tmp_path: Path) -> N
     assert work(head_queued, open_engine(head_queued.settings, store.card_for)).state == "done"
     before = everything(head_queued)
     probability = results_probability(head_queued)
-    threshold = probability + (1 - probability) / 2
-    assert probability < threshold < 1
+    on_scale_of_card = shifted(
+        probability, -shift_of(store.card_for("haemorrhage"), head_queued.settings.model.prevalence)
+    )
+    threshold = on_scale_of_card + (1 - on_scale_of_card) / 2
+    assert probability < on_scale_of_card < threshold < 1
     card = tomllib.loads((SHIPPED / "haemorrhage.toml").read_text())
     strict = card["decision"] | {"study_threshold": threshold}
     path = site_card(tmp_path / "site", networks=card["networks"], decision=strict)
@@ -426,7 +429,7 @@ def test_from_the_card_to_the_next_study(head_queued: Core, tmp_path: Path) -> N
     assert everything(head_queued) == before
     model = store.find("site-model")
     assert model is not None and f"installed: {model.model_id}" in said and "self-test passed" in said
-    assert f"suspected -> none  {probability:.2f} -> {probability:.2f}" in said
+    assert f"suspected -> none  {chance_text(probability)} -> {chance_text(probability)}" in said
     assert "1 of 1 flags would change: 0 newly suspected, 1 no longer" in said
     assert "haemorrhage  built-in" in say("models", "list")
     assert "since" in say("models", "use", "site-model") + say("models", "list")
@@ -441,7 +444,8 @@ def test_from_the_card_to_the_next_study(head_queued: Core, tmp_path: Path) -> N
     assert "in use for haemorrhage" in say("models", "remove", "site-model", code=1)
     site.write_text(site.read_text() + "[model]\nsensitivity = 0.9\n")
     (row,) = (line for line in say("models", "points").splitlines() if line.startswith("in use"))
-    assert row.split()[2:4] == ["0.9", "0.5"]
+    assert row.split()[2] == "0.9"
+    assert float(row.split()[3]) == pytest.approx(shifted(0.5, shift_of(store.card(model), 0.1)), rel=1e-3)
     site.write_text(site.read_text().replace("0.9", "0.8"))
     assert "it has: 0.95, 0.9" in say("config", "check", code=1)
     site.write_text(site.read_text().replace("0.8", "0.0"))

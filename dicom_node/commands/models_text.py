@@ -11,6 +11,7 @@ from dicom_node.models.files import BUILT_IN
 from dicom_node.models.store import ModelStore
 from dicom_node.tables.models import InstalledModel, InUse
 from inference.errors import ModelError
+from inference.findings import chance_text
 from inference.models.card import Figure, ModelCard, OperatingPoint
 from inference.models.operating import predict
 from inference.models.prevalence import shift_of, shifted
@@ -150,9 +151,9 @@ def trials_text(trials: Sequence["Trial"]) -> str:
 
 def _trial_row(trial: "Trial") -> tuple[str, ...]:
     before = trial.before
-    flag, probability = _flag(before.suspected), f"{before.probability:.2f}"
+    flag, probability = _flag(before.suspected), chance_text(before.probability)
     if trial.suspected is not None and trial.probability is not None:
-        flag, probability = f"{flag} -> {_flag(trial.suspected)}", f"{probability} -> {trial.probability:.2f}"
+        flag, probability = f"{flag} -> {_flag(trial.suspected)}", f"{probability} -> {chance_text(trial.probability)}"
     note = "changes" if trial.changes else trial.reason
     return before.accession or before.study_uid, flag, probability, f"{trial.seconds:.1f}", note
 

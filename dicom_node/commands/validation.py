@@ -53,12 +53,17 @@ def validate(
     from dicom_node.commands import text
     from dicom_node.commands.validate import Wanted, run
     from dicom_node.logs import configure_logs
-    from dicom_node.models.store import open_engine, open_store
+    from dicom_node.models.store import open_store
+    from inference.engines.local import Engine
 
     configure_logs("validate", quiet=True)
     store = open_store(settings)
     wanted = Wanted(folder, out, truth, reports, sentences, sensitivity, specificity)
-    entry = run(wanted, settings, store, open_engine(settings, store.card_for), lambda line: click.echo(line, err=True))
+    # without [model] prevalence: thresholds are chosen on the card's own scale, where cards and settings have them
+    engine = Engine(
+        settings.analyse.device, settings.analyse.threads or None, store.card_for, settings.model.sensitivity
+    )
+    entry = run(wanted, settings, store, engine, lambda line: click.echo(line, err=True))
     if as_json:
         click.echo(text.to_json([entry]))
     click.echo(entry.statement, err=True)
