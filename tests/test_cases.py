@@ -1,14 +1,10 @@
-"""Awkward inputs made of a real bleeding head: each gets its right answer, by `analyse` and through a running node.
-
-The shipped model answers with the first of its networks alone, which gives the same flags in a fifth of the time.
-"""
+"""Awkward inputs made of a real bleeding head: each gets its right answer, by `analyse` and through a running node."""
 
 import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from awkward import CASES, make_case
@@ -26,8 +22,6 @@ from dicom_node.steps.analyse import analyse_next
 from dicom_node.tables import results, worklist
 from dicom_node.tables.worklist import WorklistItem
 from inference.engines.local import Engine
-from inference.models.card import ModelCard
-from inference.pipelines.base import Pipeline
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -70,19 +64,10 @@ RIGHT = {
 }
 
 
-class OneNetwork(Engine):
-    """The shipped model's first network alone."""
-
-    def _load(self, name: str, card: ModelCard) -> Pipeline[Any]:
-        pipeline = super()._load(name, card)
-        del pipeline._networks[1:]  # type: ignore[attr-defined]
-        return pipeline
-
-
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     """One for all tests."""
-    return OneNetwork("cpu", threads=1)
+    return Engine("cpu", threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -39,8 +39,6 @@ CT_ICH_LIMITS = (
     "One hospital, trauma patients only, mean age 28 years, 5 mm slices; nothing is known of other sites and scanners.",
     "Few subarachnoid, intraventricular and intraparenchymal bleeds; hardly any chronic or isodense subdural ones.",
     "HU were rebuilt from windowed 8-bit pictures (-20 to 100 HU), pixel spacing is nominal: volumes are estimates.",
-    "On another scanner it was tried on one head only (GE, tilted gantry, 4 and 7 mm slices, no haemorrhage seen): a "
-    "false alarm, a small supposed epidural at the inner table of the forehead.",
 )
 log = logging.getLogger(__name__)
 
