@@ -182,11 +182,63 @@ def spine() -> Volume:
     return d.volume()
 
 
-def water_phantom() -> Volume:
-    """A thin-walled cylinder of water."""
+def child_chest() -> Volume:
+    """A small child's: thin soft ribs that nearly close a ring, lungs, heart and thymus."""
+    d = _Drawing(40, 4, 256, 0.8)
+    d.tube(-60, (0, 0), (82, 66))
+    d.tube(50, (0, 0), (78, 62))
+    d.tube(220, (0, 0), (72, 56))
+    d.tube(50, (0, 0), (70, 54))
+    for side in (-1, 1):
+        d.ellipsoid(-700, (side * 36, 0, 10), (30, 46, 75))
+    d.ellipsoid(42, (6, -18, 0), (34, 30, 40))
+    d.ellipsoid(55, (0, -35, 40), (28, 14, 30))
+    _vertebra(d, 36, 0.6)
+    return d.volume()
+
+
+def child_abdomen() -> Volume:
+    """A small child's: hardly any fat, the lower ribs, liver, kidneys, bowel with gas, spine."""
+    d = _Drawing(40, 4, 256, 0.8)
+    d.tube(-60, (0, 0), (78, 62))
+    d.tube(52, (0, 0), (75, 59))
+    d.tube(34, (0, 0), (66, 50))
+    for k in range(10):
+        angle = np.deg2rad(36 * k + 18)
+        d.ellipsoid(220, (71 * np.sin(angle), 55 * np.cos(angle), 30), (7, 3, 45))
+    d.ellipsoid(60, (-26, -8, 20), (36, 36, 40))
+    for x in (-26, 26):
+        d.ellipsoid(34, (x, 26, 0), (12, 11, 28))
+    for x, y, z in ((10, -26, -20), (34, -18, -35), (-14, -24, -40), (22, 6, 10)):
+        d.ellipsoid(-800, (x, y, z), (11, 8, 12))
+    _vertebra(d, 32, 0.6)
+    return d.volume()
+
+
+def leg() -> Volume:
+    """A thigh: cortical bone in the middle of muscle."""
+    d = _Drawing(40, 5, 256, 0.8)
+    d.tube(-100, (0, 0), (80, 84))
+    d.tube(58, (0, 0), (68, 72))
+    d.tube(1400, (0, -8), (16, 15))
+    d.tube(-30, (0, -8), (8, 7))
+    return d.volume()
+
+
+def water_phantom(shell_hu: float | None = 120, fill_hu: float = 0, radius_mm: float = 100) -> Volume:
+    """A cylinder of water or gel, bare or with a thin wall."""
     d = _Drawing(30, 5, 256, 0.976)
-    d.tube(120, (0, 0), (104, 104))
-    d.tube(0, (0, 0), (100, 100))
+    if shell_hu is not None:
+        d.tube(shell_hu, (0, 0), (radius_mm + 4, radius_mm + 4))
+    d.tube(fill_hu, (0, 0), (radius_mm, radius_mm))
+    return d.volume()
+
+
+def ball_phantom(shell_hu: float = 300, fill_hu: float = 28, radius_mm: float = 55) -> Volume:
+    """A closed ball of gel as large as a newborn's head, in a shell as dense as its skull."""
+    d = _Drawing(30, 5, 256, 0.976)
+    d.ellipsoid(shell_hu, (0, 0, 0), (radius_mm + 2.5,) * 3)
+    d.ellipsoid(fill_hu, (0, 0, 0), (radius_mm,) * 3)
     return d.volume()
 
 

@@ -221,6 +221,15 @@ def test_a_part_of_a_head_is_refused(real: Callable[[int], Volume], part: slice)
     assert re_any(reason(replace(whole, hu=whole.hu[part])), NOT_WHOLE, NO_HEAD)
 
 
+@pytest.mark.parametrize("slices", [9, 10, 12])
+@pytest.mark.parametrize("number", [89, 91, 94])
+def test_the_face_and_the_lowest_part_of_a_brain_are_refused(
+    real: Callable[[int], Volume], number: int, slices: int
+) -> None:
+    face = replace(real(number), hu=real(number).hu[:slices])
+    assert re_any(reason(face), NOT_WHOLE, NO_HEAD)
+
+
 def test_blank_slices_are_refused(real: Callable[[int], Volume]) -> None:
     whole = real(65)
     hu = whole.hu.copy()

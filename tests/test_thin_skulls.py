@@ -96,7 +96,7 @@ def test_the_result_carries_the_warning(real: Real) -> None:
 
 
 NO_HEADS: dict[str, tuple[Callable[[Volume, Mask], Volume], str]] = {
-    "a part": (lambda v, i: replace(newborn(v, i), hu=newborn(v, i).hu[:15]), "No whole head"),
+    "a part": (lambda v, i: replace(newborn(v, i), hu=newborn(v, i).hu[:15]), "not wholly in the images"),
     "bone kernel": (lambda v, i: bone_kernel(newborn(v, i)), "sharp kernel"),
     "bone kernel, flap missing": (lambda v, i: bone_kernel(without_flap(v, i, 90)), "sharp kernel"),
     "angiogram, flap missing": (lambda v, i: angiogram(without_flap(v, i, 90)), "contrast medium"),

@@ -66,6 +66,27 @@ class Orientation:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Slabs:
+    """A stack's planes in the standard order, before it is known where a head lies in them.
+
+    `hu` (slice, row, column) are the slices as scanned, moved by `shifts`, with pixels of `spacing` mm. `pooled`
+    (plane, row, column) has pixels of `pooled_mm`, whole blocks alone, so that its middle lies `cut_mm` before that of
+    `hu`; `low` is the same at LOW_MM. `plane_of_slice` and `slab_mm` are those of HeadGrid.
+    """
+
+    orientation: Orientation
+    shifts: NDArray[np.intp]
+    hu: NDArray[np.float32]
+    spacing: tuple[float, float]
+    plane_of_slice: NDArray[np.intp]
+    slab_mm: NDArray[np.float64]
+    pooled: torch.Tensor
+    pooled_mm: tuple[float, float]
+    cut_mm: tuple[float, float]
+    low: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class HeadGrid:
     """A head as the network sees it.
 
@@ -122,11 +143,8 @@ def _slabs(pooled: torch.Tensor, planes: NDArray[np.intp], extents: NDArray[np.f
     return torch.einsum("ps,srx->prx", weights, pooled)
 
 
-def to_grid(stack: SliceStack, keep_cupping: bool = False) -> HeadGrid:
-    """The stack on the network's grid; NotAnalysable when it is no axial, plain head.
-
-    `keep_cupping` is for measuring it.
-    """
+def slabs_of(stack: SliceStack) -> Slabs:
+    """The stack's planes in the standard order; NotAnalysable when it is not axial."""
     orientation = orientation_of(stack)
     shifts = orientation.apply_to_shifts(in_plane_shifts(stack))
     hu = np.require(align(np.asarray(orientation.apply(stack.hu), np.float32), shifts, AIR_HU), np.float32, ["C", "W"])
@@ -134,37 +152,52 @@ def to_grid(stack: SliceStack, keep_cupping: bool = False) -> HeadGrid:
     extents = stack.extents_mm[::-1] if orientation.flip_slices else stack.extents_mm
     extents = np.ascontiguousarray(extents)
     planes = planes_of(extents)
-    slab_mm = np.bincount(planes, extents).astype(np.float64)
     factors = (max(1, round(GRID_MM / spacing[0])), max(1, round(GRID_MM / spacing[1])))
     pooled = nnf.avg_pool2d(torch.from_numpy(hu)[:, None], factors)[:, 0].nan_to_num(nan=AIR_HU)
     slabs = _slabs(pooled, planes, extents)
-    coarse = (spacing[0] * factors[0], spacing[1] * factors[1])
-    cut = tuple((hu.shape[a + 1] - pooled.shape[a + 1] * factors[a]) / 2 * spacing[a] for a in (0, 1))
+    pooled_mm = (spacing[0] * factors[0], spacing[1] * factors[1])
+    cut_rows, cut_columns = ((hu.shape[a + 1] - pooled.shape[a + 1] * factors[a]) / 2 * spacing[a] for a in (0, 1))
+    size = [max(32, round(slabs.shape[a + 1] * pooled_mm[a] / LOW_MM)) for a in (0, 1)]
+    return Slabs(
+        orientation=orientation,
+        shifts=shifts,
+        hu=hu,
+        spacing=spacing,
+        plane_of_slice=planes,
+        slab_mm=np.bincount(planes, extents).astype(np.float64),
+        pooled=slabs,
+        pooled_mm=pooled_mm,
+        cut_mm=(cut_rows, cut_columns),
+        low=sample(slabs, pooled_mm, size[0], size[1], LOW_MM, Pose(0.0, 0.0, 0.0)),
+    )
 
-    size = [max(32, round(slabs.shape[a + 1] * coarse[a] / LOW_MM)) for a in (0, 1)]
-    low = sample(slabs, coarse, size[0], size[1], LOW_MM, Pose(0.0, 0.0, 0.0))
-    inside_low, warnings = find_plain_head(low.numpy(), slab_mm, hu, spacing)
-    pose = find_pose(low, inside_low, LOW_MM)
 
-    image = sample(slabs, coarse, GRID_ROWS, GRID_COLUMNS, GRID_MM, pose)
+def to_grid(stack: SliceStack, keep_cupping: bool = False) -> HeadGrid:
+    """The stack on the network's grid; NotAnalysable when it is no axial, plain head.
+
+    `keep_cupping` is for measuring it.
+    """
+    of = slabs_of(stack)
+    inside_low, warnings = find_plain_head(of.low.numpy(), of.slab_mm, of.hu, of.spacing)
+    pose = find_pose(of.low, inside_low, LOW_MM)
+
+    image = sample(of.pooled, of.pooled_mm, GRID_ROWS, GRID_COLUMNS, GRID_MM, pose)
     mask = torch.from_numpy(inside_low.astype(np.float32)) + AIR_HU
     inside = (sample(mask, (LOW_MM, LOW_MM), GRID_ROWS, GRID_COLUMNS, GRID_MM, pose) > AIR_HU + 0.5).numpy()
     image = image + _level(image[torch.from_numpy(inside)])
     if not keep_cupping:
         image = without_cupping(image, inside)
-    source_pose = Pose(pose.row_mm - cut[0], pose.column_mm - cut[1], pose.angle)
-    depth = _depths(inside, slab_mm)
     return HeadGrid(
         image=image,
         inside=inside,
-        depth_mm=depth,
-        slab_mm=slab_mm,
-        plane_of_slice=planes,
-        orientation=orientation,
-        pose=source_pose,
-        shifted_shape=hu.shape,
-        spacing=spacing,
-        shifts=shifts,
+        depth_mm=_depths(inside, of.slab_mm),
+        slab_mm=of.slab_mm,
+        plane_of_slice=of.plane_of_slice,
+        orientation=of.orientation,
+        pose=Pose(pose.row_mm - of.cut_mm[0], pose.column_mm - of.cut_mm[1], pose.angle),
+        shifted_shape=of.hu.shape,
+        spacing=of.spacing,
+        shifts=of.shifts,
         warnings=warnings,
     )
 

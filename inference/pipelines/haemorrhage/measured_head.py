@@ -11,11 +11,21 @@ AIR_BELOW_HU = -300.0
 BRIGHTEST_BRAIN_HU = 57.0
 BEYOND_BLOOD_HU = 105.0
 VAULT_SHARE = 0.6
+FEWEST_PAIRS = 1000
 
 _PLUS = ndimage.generate_binary_structure(2, 1)
 
 Field = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """HU by which the brain differs from its surroundings in a plane and the next alike, and which share of all that
+    differs, noise too, is alike (0..1; by chance slightly negative)."""
+
+    hu: float
+    agreement: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +34,7 @@ class Head:
 
     `vault` are the planes with at least VAULT_SHARE of the widest one's area, which lie above the skull base. Of these
     alone: `skull`, `inside` with its holes filled; `deep`, what of it is 6 mm from its edge; `smooth`, HU over 6 mm.
-    `bone_hu` and `edge_hu` are what `_bone` measures of the skull, `structure_hu` what `_structure` measures of the
+    `bone_hu` and `edge_hu` are what `_bone` measures of the skull, `structure` is what `_structure` measures of the
     brain; `filling` is the share of the head's cross-section within the skull.
     """
 
@@ -38,7 +48,7 @@ class Head:
     bone_hu: float
     edge_hu: float
     filling: float
-    structure_hu: float | None
+    structure: Structure | None
 
 
 def volume_ml(mask: Mask, slab_mm: NDArray[np.float64]) -> float:
@@ -64,8 +74,8 @@ def measure_head(low: Field, inside: Mask, slab_mm: NDArray[np.float64]) -> Head
     deep = ndimage.binary_erosion(skull, _PLUS[None], iterations=3)
     smooth = _within(np.clip(low[vault], -100, 150), skull, 3)
     bone_hu, edge_hu = _bone(low[vault], skull)
-    filling, structure_hu = _filling(low[vault], skull), _structure(skull, deep, smooth)
-    return Head(low, inside, slab_mm, vault, skull, deep, smooth, bone_hu, edge_hu, filling, structure_hu)
+    filling, structure = _filling(low[vault], skull), _structure(skull, deep, smooth)
+    return Head(low, inside, slab_mm, vault, skull, deep, smooth, bone_hu, edge_hu, filling, structure)
 
 
 def _bone(low: Field, skull: Mask) -> tuple[float, float]:
@@ -88,23 +98,21 @@ def _filling(low: Field, skull: Mask) -> float:
     return float(np.median(shares))
 
 
-def _structure(skull: Mask, deep: Mask, smooth: Field) -> float | None:
-    """HU by which the brain differs from its surroundings in a plane and the next alike; None where little is shown.
+def _structure(skull: Mask, deep: Mask, smooth: Field) -> Structure | None:
+    """What goes on from plane to plane; None where little is shown.
 
-    Grey and white matter, sulci and ventricles go on from plane to plane, noise does not: the covariance of
-    neighbouring planes over structures of 6 to 30 mm is free of noise.
+    Grey and white matter, sulci and ventricles do, noise does not: the covariance of neighbouring planes over
+    structures of 6 to 30 mm is free of noise. Where the head is wide enough only what lies 12 mm from the skull counts,
+    since pieces of a soft skull reach in.
     """
     tissue = skull & (smooth > -20) & (smooth < BEYOND_BLOOD_HU)
     tissue = ndimage.binary_erosion(tissue, _PLUS[None], iterations=2)
     detail = np.clip(smooth - _within(smooth, tissue, 15), -20, 20)
-    counted = tissue & deep
-    both = counted[1:] & counted[:-1]
-    if both.sum() < 1000:
-        return None
-    return float(np.sqrt(max(0.0, float((detail[1:] * detail[:-1])[both].mean()))))
-
-
-def share_between(head: Head, darkest_hu: float) -> float:
-    """The share of what the skull holds that measures from so many HU up to the brightest brain."""
-    values = head.smooth[head.deep]
-    return float(((values > darkest_hu) & (values < BRIGHTEST_BRAIN_HU)).mean())
+    for further in (3, 0):
+        counted = tissue & (ndimage.binary_erosion(deep, _PLUS[None], iterations=further) if further else deep)
+        both = counted[1:] & counted[:-1]
+        if both.sum() >= FEWEST_PAIRS:
+            alike = float((detail[1:] * detail[:-1])[both].mean())
+            all_of_it = float((detail[1:] ** 2 + detail[:-1] ** 2)[both].mean()) / 2
+            return Structure(float(np.sqrt(max(0.0, alike))), alike / max(all_of_it, 1e-6))
+    return None
