@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from peers import running_node, wait_until
 from playwright.sync_api import Browser, Page, expect
+from web_support import until
 
 from dicom_node.commands import phantom
 from dicom_node.processes.running import answering_page
@@ -57,7 +58,7 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
 
 def keep(page: Page, name: str, theme: str, tmp_path: Path, whole: bool = False) -> None:
     """Take the picture; into the docs where it is one of theirs and that is asked for."""
-    page.wait_for_function("[...document.images].every(each => each.complete)")
+    until(page, "[...document.images].every(each => each.complete)")
     ours = SHOWN_IN_DOCS[name] == theme and bool(os.environ.get("KEEP_PICTURES"))
     folder = PICTURES if ours else Path(os.environ.get("PICTURES", tmp_path))
     page.screenshot(path=folder / (f"{name}.png" if ours else f"{name}-{theme}.png"), full_page=whole)

@@ -12,7 +12,7 @@ from series import Core, core
 from starlette.testclient import TestClient
 from test_preview import QUESTION, analyse, brain, index_of, last, turn, uid
 from test_upgrade import unpack
-from web_support import Node, faults, serving
+from web_support import Node, faults, serving, until
 
 from dicom_node import clock
 from dicom_node.entities import JobState
@@ -22,6 +22,10 @@ from dicom_node.web.app import build_app
 from reports.preview import CT_WINDOWS
 
 HERE = {"origin": "http://localhost"}
+GREY = (  # of the canvas, at shares of its width and height
+    "(x, y) => { const c = document.querySelector('#preview canvas');"
+    " return c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data[0] }"
+)
 expect.set_options(timeout=20_000)
 
 
@@ -145,15 +149,9 @@ def test_windows_are_those_of_the_hounsfield_units_and_arrows_step(node: Core, a
     for number, window in enumerate(CT_WINDOWS):
         page.keyboard.press(str(number + 1))
         expect(canvas).to_have_attribute("data-shown", f"{first} {number}")
-        page.wait_for_function("document.querySelector('#preview canvas').getContext('2d').getImageData(128,30,1,1)")
         for (x, y), value in {(0.6, 0.27): 35, (0.42, 0.5): 70, (0.5, 0.07): 1200, (0.01, 0.01): -1000}.items():
             wanted = float(np.clip((value - window.centre + window.width / 2) / window.width * 255, 0, 255))
-            page.wait_for_function(
-                "([x, y, wanted]) => { const c = document.querySelector('#preview canvas');"
-                " const d = c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data;"
-                " return Math.abs(d[0] - wanted) < 10 }",
-                arg=[x, y, wanted],
-            )
+            until(page, f"Math.abs(({GREY})(...given.slice(0, 2)) - given[2]) < 10", [x, y, wanted])
         expect(panel.get_by_role("button", name=window.name.capitalize())).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("1")
     coloured = (
@@ -188,7 +186,7 @@ def test_it_plays_by_itself_until_it_is_paused(node: Core, address: str, browser
         go(page, address)
         panel = play(page, study_uid)
         for far in (f"{index_of(node).first + 2} 0", "2 0"):  # through the end, and on from the beginning
-            page.wait_for_function("far => document.querySelector('#preview canvas').dataset.shown === far", arg=far)
+            until(page, "document.querySelector('#preview canvas').dataset.shown === given", far)
         expect(panel.get_by_role("button", name="Pause")).to_be_visible()
         page.keyboard.press(" ")
         expect(panel.get_by_role("button", name="Play", exact=True)).to_be_visible()

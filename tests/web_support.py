@@ -239,6 +239,15 @@ def serving(node: Node, port: int = 0) -> Iterator[tuple[str, uvicorn.Server]]:
         assert not thread.is_alive()
 
 
+def until(page: Page, condition: str, given: object = None) -> None:
+    """Wait until a JavaScript expression, which may speak of `given`, is true in the page.
+
+    Playwright's own `wait_for_function` evaluates strings within the page, which the page's policy forbids.
+    """
+    look = f"const look = () => {{ if ({condition}) done(true); else setTimeout(look, 10) }}; look()"
+    page.evaluate(f"given => new Promise(done => {{ {look} }})", given)
+
+
 def faults(page: Page) -> list[str]:
     """What axe-core calls serious or critical."""
     found = Axe().run(page).response["violations"]
