@@ -46,7 +46,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def every_log_line() -> Iterator[None]:
     """Logs as they are before a command has set them up in this process, and again afterwards."""
     structlog.reset_defaults()

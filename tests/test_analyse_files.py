@@ -35,7 +35,6 @@ def spoil(paths: list[Path], keyword: str, emptied: bool) -> None:
 
 @pytest.mark.parametrize(("which", "emptied"), [(slice(10, 11), False), (slice(None), True)], ids=["one", "all"])
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.usefixtures("every_log_line")
 def test_what_an_image_lacks_ends_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], which: slice, emptied: bool
 ) -> None:

@@ -35,7 +35,7 @@ CASES = (
 )
 # Whose stack differs from the head's own; the others are only compared with it, which costs no analysis.
 ANALYSED = ("a_scout", "two_kernels", "blank_slice", "cut", "lateral_jump")
-EPIDURAL_ML = 33.6
+EPIDURAL_ML = 36.9
 LATER = 1e12
 
 

@@ -22,8 +22,6 @@ LONG_AFTER = 1e12
 HERE = {"origin": "http://localhost"}
 NOT_TAKEN = "the destination does not take SEG (no presentation context)"
 
-pytestmark = pytest.mark.usefixtures("every_log_line")
-
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:

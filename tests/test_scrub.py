@@ -27,8 +27,6 @@ from dicom_node.tables.views.files import NamedFile
 from dicom_node.web.app import build_app
 from reports.context import Kind, ReportObject
 
-pytestmark = pytest.mark.usefixtures("every_log_line")
-
 
 def flipped(path: Path) -> None:
     """One bit in the middle."""

@@ -63,7 +63,7 @@ def arguments(folder: Path, *options: object) -> list[str]:
 def check(folder: Path, monkeypatch: pytest.MonkeyPatch, script: Sequence[Answer], *options: object) -> Result:
     """The command in this process, with an engine that says what it is told."""
     engine = ScriptedEngine(*script)
-    monkeypatch.setattr("dicom_node.models.store.open_engine", lambda *_: engine)
+    monkeypatch.setattr("dicom_node.models.store.open_engine", lambda *_, **__: engine)
     done = CliRunner().invoke(main, arguments(folder, *options))
     assert not engine.script or done.exit_code
     return done

@@ -53,16 +53,12 @@ def validate(
     from dicom_node.commands import text
     from dicom_node.commands.validate import Wanted, run
     from dicom_node.logs import configure_logs
-    from dicom_node.models.store import open_store
-    from inference.engines.local import Engine
+    from dicom_node.models.store import open_engine, open_store
 
     configure_logs("validate", quiet=True)
     store = open_store(settings)
     wanted = Wanted(folder, out, truth, reports, sentences, sensitivity, specificity)
-    # without [model] prevalence: thresholds are chosen on the card's own scale, where cards and settings have them
-    engine = Engine(
-        settings.analyse.device, settings.analyse.threads or None, store.card_for, settings.model.sensitivity
-    )
+    engine = open_engine(settings, store.card_for, own_scale=True)
     entry = run(wanted, settings, store, engine, lambda line: click.echo(line, err=True))
     if as_json:
         click.echo(text.to_json([entry]))

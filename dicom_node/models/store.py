@@ -218,10 +218,15 @@ def open_store(settings: Settings, make: bool = False) -> ModelStore:
     return ModelStore(settings.node.data, open_database(path) if make or path.exists() else None)
 
 
-def open_engine(settings: Settings, cards: Callable[[str], ModelCard]) -> Engine:
-    """The engine that the settings ask for; `cards` says which model answers for a pipeline."""
-    wanted = settings.analyse
-    return Engine(wanted.device, wanted.threads or None, cards, settings.model.sensitivity, settings.model.prevalence)
+def open_engine(settings: Settings, cards: Callable[[str], ModelCard], own_scale: bool = False) -> Engine:
+    """The engine that the settings ask for; `cards` says which model answers for a pipeline.
+
+    `own_scale`: its probabilities are on each card's own scale, on which thresholds are chosen; else at the prevalence
+    of the settings.
+    """
+    wanted, model = settings.analyse, settings.model
+    prevalence = None if own_scale else model.prevalence
+    return Engine(wanted.device, wanted.threads or None, cards, model.sensitivity, prevalence)
 
 
 def answering(tx: Transaction, pipeline: str) -> InstalledModel | None:
