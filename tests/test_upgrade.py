@@ -257,8 +257,8 @@ def work(node: Core) -> None:
         pass
 
 
-def accept(paths: Sequence[Path]) -> Generator[SendStatus]:
-    """A destination that stores everything."""
+def accept(paths: Sequence[Path], patience: float = 1.0) -> Generator[SendStatus]:
+    """A destination that stores everything, however long its answers are waited for."""
     return (SendStatus(path, 0x0000) for path in paths)
 
 

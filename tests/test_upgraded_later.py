@@ -18,6 +18,7 @@ from dicom_node.tables import jobs
 from dicom_node.tables.database import open_database
 
 VERSIONS = sorted(path.stem for path in DATABASES.glob("*.json") if path.stem != "0.4.0")
+OF_THE_BOOT = {"_sqlite_migrations", "beats", "deliveries", "jobs", "node", "series"}
 SAID = ("worklist", "jobs", "feedback", "models", "quality")
 SAID_OTHERWISE = {  # small volumes, and an unchanged one, since 0.6.0; suspected studies are ordered by tier since then
     "0.5.0": {
@@ -57,7 +58,7 @@ def now(data: Path) -> dict[str, Any]:
 
 def test_every_release_that_changed_tables_is_here() -> None:
     """Lest the tests below find nothing."""
-    assert {"0.5.0", "0.6.0"} <= set(VERSIONS)
+    assert {"0.5.0", "0.6.0", "0.7.0"} <= set(VERSIONS)
     assert all((DATABASES / f"{each}.sqlite.gz").is_file() for each in VERSIONS)
 
 
@@ -89,7 +90,10 @@ def said_today(version: str, entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_page_of_it_opens(version: str, data: Path) -> None:
-    """The list, each study's page and those for quality and IT; the images are not here."""
+    """The list, each study's page and those for quality and IT; the images are not here.
+
+    Results of these versions assume no prevalence that a site has set.
+    """
     client = browser(core(data))
     for page in (
         "/",
@@ -97,7 +101,9 @@ def test_every_page_of_it_opens(version: str, data: Path) -> None:
         "/status",
         *(f"/studies/{each['study_uid']}" for each in said_then(version)["worklist"]),
     ):
-        assert client.get(page).status_code == 200, page
+        answer = client.get(page)
+        assert answer.status_code == 200, page
+        assert "assumed prevalence" not in answer.text
 
 
 def test_it_gets_the_tables_of_a_new_one(version: str, tmp_path: Path) -> None:
@@ -113,6 +119,42 @@ def test_it_gets_the_tables_of_a_new_one(version: str, tmp_path: Path) -> None:
     before = rows(path)
     open_database(path)
     assert rows(path) == before
+
+
+def test_results_keep_their_probabilities(version: str, tmp_path: Path) -> None:
+    """And say nothing of an assumed prevalence: they assume that of the model's own data."""
+    path = unpack(tmp_path / "data", version)
+    then = of_results("study_uid, version, suspected, probability, threshold", path)
+    open_database(path)
+    assert then and of_results("study_uid, version, suspected, probability, threshold", path) == then
+    assert set(of_results("prevalence", path)) == {(None,)}
+
+
+def of_results(columns: str, path: Path) -> list[tuple[object, ...]]:
+    """These columns of every result in a database."""
+    connection = sqlite3.connect(path)
+    found = connection.execute(f"SELECT {columns} FROM analyses ORDER BY study_uid, version").fetchall()
+    connection.close()
+    return found
+
+
+def test_every_row_of_0_7_0_stays(tmp_path: Path) -> None:
+    """Missed bleeds, damaged files, outcomes, choices and all else but what ends with the boot."""
+    path = unpack(tmp_path / "data", "0.7.0")
+    before = rows(path)
+    assert len(before["damages"]) == 4
+    open_database(path)
+    after = rows(path)
+    for table in before.keys() - OF_THE_BOOT:
+        pairs = zip(before[table], after[table], strict=True)
+        assert all(now[: len(then)] == then for then, now in pairs), table
+
+
+def test_damaged_files_of_0_7_0_are_named(tmp_path: Path) -> None:
+    """On the page for IT, each with its study."""
+    unpack(tmp_path / "data", "0.7.0")
+    page = browser(core(tmp_path / "data")).get("/status").text
+    assert all(f"1502.70.{number}</a>" in page for number in (2, 5, 6, 8))
 
 
 def test_what_was_under_way_goes_on(version: str, tmp_path: Path) -> None:
