@@ -61,7 +61,7 @@ def measure(folder: Path, served: Served, orthanc: Orthanc) -> Turnaround:
         with database.read() as tx:
             return tx.rows(
                 "SELECT jobs.created_at, worklist.flagged_at FROM worklist JOIN jobs USING (study_uid)"
-                " WHERE flagged_at IS NOT NULL ORDER BY jobs.job_id DESC LIMIT 1"
+                " WHERE flagged_at IS NOT NULL AND jobs.kind = 'analyse' ORDER BY jobs.job_id DESC LIMIT 1"
             )
 
     study = wait_until(
