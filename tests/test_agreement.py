@@ -25,7 +25,7 @@ from inference.models.card import VolumeError, load_card
 from inference.training.datasets.base import UNKNOWN, UNTYPED, DatasetError
 from inference.training.datasets.ct_ich import stack_of
 from inference.training.evaluation.agreement import bands, drawings, median
-from inference.training.evaluation.drawing import TYPES, distance_mm, drawing_of, voxels_ml
+from inference.training.evaluation.drawing import TYPES, distance_mm, drawing_of
 from inference.training.evaluation.measure import Analyst, compare
 from inference.training.evaluation.peer import BLOOD, CLASSES, Peer, labels_of
 from inference.training.evaluation.records import (
@@ -94,7 +94,7 @@ def test_slices_and_bodies_of_a_drawing_made_by_hand() -> None:
     """A body of 100 voxels a slice on two slices, drawn by half on one of them; another one is not drawn at all."""
     outlined = box(3, 4) + box(8, rows=(40, 50), columns=(40, 50), label=2) + box(11, label=UNTYPED)
     drawn = box(4, columns=(15, 25), label=4) + box(6)
-    found = drawing_of(drawn, TYPES, outlined, voxels_ml(STACK))
+    found = drawing_of(drawn, TYPES, outlined, STACK.voxels_ml)
     assert found.slice_dices == pytest.approx((0, 2 * 50 / 200, 0, 0))
     assert (found.outlined.true_voxels, found.outlined.predicted_voxels, found.outlined.shared_voxels) == (400, 100, 50)
     assert found.outlined.true_ml == pytest.approx(400 * VOXEL_ML)
@@ -104,7 +104,7 @@ def test_slices_and_bodies_of_a_drawing_made_by_hand() -> None:
 
 def test_what_nobody_outlined_and_specks_are_no_bodies() -> None:
     outlined = box(3, label=UNKNOWN) + box(5, rows=(30, 31), columns=(30, 31))
-    found = drawing_of(box(3), TYPES, outlined, voxels_ml(STACK))
+    found = drawing_of(box(3), TYPES, outlined, STACK.voxels_ml)
     assert found.slice_dices == (0.0,) and found.bodies == ()
     assert found.outlined.predicted_voxels == 0
 
@@ -115,7 +115,7 @@ def test_two_balls_that_overlap_have_the_dice_of_their_lens() -> None:
     z, y, x = np.indices((64, 64, 64)) - 32
     r, d = 20, 10
     balls = [(((x - at) ** 2 + y**2 + z**2) <= r**2).astype(np.uint8) for at in (-d / 2, d / 2)]
-    found = drawing_of(balls[0], TYPES, balls[1], voxels_ml(stack))
+    found = drawing_of(balls[0], TYPES, balls[1], stack.voxels_ml)
     lens = np.pi * (4 * r + d) * (2 * r - d) ** 2 / 12
     assert found.outlined.dice == pytest.approx(lens / (4 * np.pi * r**3 / 3), abs=0.01)
     assert found.outlined.true_ml == pytest.approx(4 * np.pi * r**3 / 3 / 1000, rel=0.01)

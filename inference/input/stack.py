@@ -79,6 +79,11 @@ class SliceStack:
         return np.asarray(self.positions @ self.normal)
 
     @property
+    def voxels_ml(self) -> NDArray[np.float64]:
+        """(slice,) the volume of one voxel of each slice."""
+        return np.asarray(self.pixel_spacing[0] * self.pixel_spacing[1] * self.extents_mm / 1000)
+
+    @property
     def extents_mm(self) -> NDArray[np.float64]:
         """(slice,) how much of the normal each slice stands for: half way to both neighbours; used for volumes."""
         depths = self.depths_mm

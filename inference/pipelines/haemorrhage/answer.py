@@ -184,9 +184,7 @@ class _Measure:
         """A finding with its place; its mask and volume on the source's own voxels."""
         if not mask.any():
             return Finding(name, probability, present=False)
-        stack = self.stack
-        per_voxel = stack.pixel_spacing[0] * stack.pixel_spacing[1] * stack.extents_mm / 1000
-        volume = float((mask.sum((1, 2)) * per_voxel).sum())
+        volume = float((mask.sum((1, 2)) * self.stack.voxels_ml).sum())
         return Finding(name, probability, True, mask, (self._volume(volume),), place_of(on_grid, self.grid))
 
     def _volume(self, volume_ml: float) -> Measurement:

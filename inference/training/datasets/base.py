@@ -15,6 +15,11 @@ UNKNOWN = 255
 UNTYPED = 6
 
 
+def outlined_blood(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where somebody drew blood, of whatever type, on a mask as in Truth."""
+    return np.asarray((mask > 0) & (mask != UNKNOWN))
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One study of a data set, known without reading its pixels. Intervals and folds go by `patient_id`."""

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from inference.input.stack import SliceStack
 from inference.pipelines.haemorrhage.types import HaemorrhageType
-from inference.training.datasets.base import UNKNOWN
+from inference.training.datasets.base import UNKNOWN, outlined_blood
 from inference.training.evaluation.records import Body, Drawing, Overlap
 
 TYPES = tuple(kind.value for kind in HaemorrhageType)
@@ -20,11 +20,6 @@ SMALLEST_BODY_ML = 0.1
 
 Labels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-
-
-def voxels_ml(stack: SliceStack) -> NDArray[np.float64]:
-    """(slice,) the volume of one voxel of each slice."""
-    return np.asarray(stack.pixel_spacing[0] * stack.pixel_spacing[1] * stack.extents_mm / 1000)
 
 
 def overlap(true: Mask, drawn: Mask, known: Mask, voxel_ml: NDArray[np.float64]) -> Overlap:
@@ -41,8 +36,7 @@ def overlap(true: Mask, drawn: Mask, known: Mask, voxel_ml: NDArray[np.float64])
 
 def drawing_of(drawn: Labels, names: Sequence[str], outlined: Labels, voxel_ml: NDArray[np.float64]) -> Drawing:
     """A drawing on the slices with outlined blood, and on no others."""
-    known = outlined != UNKNOWN
-    blood = (outlined > 0) & known
+    known, blood = outlined != UNKNOWN, outlined_blood(outlined)
     slices = np.flatnonzero(blood.any((1, 2)))
     dices = tuple(
         overlap(blood[i : i + 1], drawn[i : i + 1] > 0, known[i : i + 1], voxel_ml[i : i + 1]).dice for i in slices
@@ -68,7 +62,7 @@ def _bodies(drawn: Labels, names: Sequence[str], outlined: Labels, voxel_ml: NDA
 
 def distance_mm(places: NDArray[np.intp], outlined: Labels, stack: SliceStack) -> float | None:
     """From the nearest of these voxels (n, 3) to the nearest outlined voxel, middle to middle; None without either."""
-    blood = (outlined > 0) & (outlined != UNKNOWN)
+    blood = outlined_blood(outlined)
     if not blood.any() or not len(places):
         return None
     if blood[tuple(places.T)].any():

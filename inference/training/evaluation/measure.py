@@ -23,7 +23,7 @@ from inference.training.datasets.base import (
     NoStack,
     Truth,
 )
-from inference.training.evaluation.drawing import TYPES, distance_mm, drawing_of, overlap, voxels_ml
+from inference.training.evaluation.drawing import TYPES, distance_mm, drawing_of, overlap
 from inference.training.evaluation.peak import Peak
 from inference.training.evaluation.pictures import draw_study
 from inference.training.evaluation.records import (
@@ -81,7 +81,7 @@ def compare(predicted: NDArray[np.uint8], study: LabelledStudy, peak: Peak | Non
     drawn = study.truth.mask
     if drawn is None or (drawn == UNKNOWN).all():
         return None
-    voxel_ml, known = voxels_ml(study.stack), drawn != UNKNOWN
+    voxel_ml, known = study.stack.voxels_ml, drawn != UNKNOWN
     typed = not (drawn == UNTYPED).any()
     return Outline(
         bool(known.all()),

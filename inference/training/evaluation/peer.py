@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inference.pipelines.haemorrhage.types import HaemorrhageType
-from inference.training.datasets.base import UNKNOWN, Dataset, DatasetError, LabelledStudy
+from inference.training.datasets.base import Dataset, DatasetError, LabelledStudy, outlined_blood
 from inference.training.evaluation.agreement import LARGE_ML, body_figures, median, volume_figures
-from inference.training.evaluation.drawing import drawing_of, voxels_ml
+from inference.training.evaluation.drawing import drawing_of
 from inference.training.evaluation.figures import Comparison, Drawer
 from inference.training.evaluation.records import Body, Drawing, JudgedStudy
 from inference.training.evaluation.sizes import bin_label, mean_of_studies
@@ -50,10 +50,10 @@ class Peer:
         if outlined is None or not path.exists():
             return None
         labels, slices = labels_of(path, (len(outlined), *outlined.shape[1:]))
-        blood = np.flatnonzero(((outlined > 0) & (outlined != UNKNOWN)).any((1, 2)))
+        blood = np.flatnonzero(outlined_blood(outlined).any((1, 2)))
         if not len(blood) or not set(blood) <= set(slices):
             return None
-        return drawing_of(labels, BLOOD, outlined, voxels_ml(study.stack))
+        return drawing_of(labels, BLOOD, outlined, study.stack.voxels_ml)
 
 
 def labels_of(path: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:

@@ -15,7 +15,7 @@ from scipy import ndimage
 from inference.findings import Result
 from inference.pipelines.haemorrhage.head_grid import Orientation, orientation_of
 from inference.pipelines.haemorrhage.types import HaemorrhageType
-from inference.training.datasets.base import UNKNOWN, LabelledStudy
+from inference.training.datasets.base import LabelledStudy, outlined_blood
 
 WINDOW = (0.0, 80.0)
 MOST_SLICES = 6
@@ -40,7 +40,7 @@ def telling_slices(study: LabelledStudy, result: Result, predicted: NDArray[np.u
     truth = study.truth
     marked = np.flatnonzero(truth.slices[:, 0] & truth.judged) if truth.slices is not None else np.zeros(0, np.intp)
     if truth.haemorrhage and not len(marked) and truth.mask is not None:
-        marked = np.flatnonzero(((truth.mask > 0) & (truth.mask != UNKNOWN)).any((1, 2)))
+        marked = np.flatnonzero(outlined_blood(truth.mask).any((1, 2)))
     if truth.haemorrhage and len(marked):
         spread = np.unique(np.linspace(0, len(marked) - 1, min(MOST_SLICES, len(marked))).round().astype(int))
         return _with_neighbours(marked[spread], study.stack.depths_mm)
@@ -159,7 +159,7 @@ def _tile(
     tile = _cropped(Image.fromarray(np.ascontiguousarray(_upright(grey, orientation))), box, Image.Resampling.BILINEAR)
     pixels = np.asarray(tile.convert("RGB")).copy()
     drawn = study.truth.mask
-    true = np.zeros_like(predicted[index], bool) if drawn is None else (drawn[index] > 0) & (drawn[index] != UNKNOWN)
+    true = np.zeros_like(predicted[index], bool) if drawn is None else outlined_blood(drawn[index])
     for mask, colour in ((true, READER_COLOUR), (predicted[index] > 0, MODEL_COLOUR)):
         flat = Image.fromarray(np.ascontiguousarray(_upright(mask, orientation)).astype(np.uint8) * 255)
         filled = np.asarray(_cropped(flat, box, Image.Resampling.BILINEAR)) > 127

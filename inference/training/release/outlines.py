@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.pipelines.haemorrhage.network import HeadNetwork
-from inference.training.datasets.base import UNKNOWN
+from inference.training.datasets.base import UNKNOWN, outlined_blood
 from inference.training.rounds.cases import TrainingCase
 from inference.training.rounds.data import TrainingHead
 from inference.training.rounds.propagate import voxel_probabilities
@@ -35,7 +35,7 @@ def agreements(
 
 def has_outlined_blood(head: TrainingHead) -> bool:
     """Whether somebody drew blood in the head."""
-    return bool(_is_blood(head).any())
+    return bool(outlined_blood(head.voxels).any())
 
 
 def voxel_threshold(found: Sequence[Agreement]) -> float:
@@ -45,12 +45,8 @@ def voxel_threshold(found: Sequence[Agreement]) -> float:
     return THRESHOLDS[int(np.mean([each.dice for each in found], axis=0).argmax())]
 
 
-def _is_blood(head: TrainingHead) -> NDArray[np.bool_]:
-    return np.asarray((head.voxels > 0) & (head.voxels != UNKNOWN))
-
-
 def _dice(network: HeadNetwork, head: TrainingHead) -> NDArray[np.float64]:
-    blood, known = _is_blood(head), head.voxels != UNKNOWN
+    blood, known = outlined_blood(head.voxels), head.voxels != UNKNOWN
     planes = blood.any((1, 2))
     bleeding = 1 - voxel_probabilities(network, head, mirrored=False)[planes, 0]
     blood, known = blood[planes], known[planes]
